@@ -1,0 +1,35 @@
+// Walking the lattice and loading fields through lane permutations.
+#pragma once
+#include "group.h"
+
+#define DIRECTIONS (2 * DIMENSIONS)
+
+SITE_FUNCTION Site neighbour(const Geometry &g, Site x, int direction) {
+    int entry = g.neighbours[((long)x.parity * g.stride + x.group) * DIRECTIONS + direction];
+    return Site{1 - x.parity, entry >> 5, step_lanes(g, x.shift, entry & 31)};
+}
+SITE_FUNCTION Site forward(const Geometry &g, Site x, int mu) { return neighbour(g, x, mu); }
+SITE_FUNCTION Site backward(const Geometry &g, Site x, int mu) { return neighbour(g, x, mu + DIMENSIONS); }
+
+template <int count> SITE_FUNCTION void load_reals(const Geometry &g, const real *p, Site x, V *r) {
+    UNROLL for (int k = 0; k < count; k++) r[k] = load(p + k * LANES, x);
+    if (is_permuted(x))
+        UNROLL for (int k = 0; k < count; k++) r[k] = permute(g, r[k], x.shift);
+}
+template <int count> SITE_FUNCTION void store_reals(real *p, Site x, const V *r) {
+    UNROLL for (int k = 0; k < count; k++) store(p + k * LANES, x, r[k]);
+}
+
+SITE_FUNCTION Link load_link(const Geometry &g, const real *links, Site x, int mu) {
+    Link r;
+    load_reals<LINK_REALS>(g, links + element(g, x, DIMENSIONS * LINK_REALS) + (long)mu * LINK_REALS * LANES, x, reals(r));
+    return r;
+}
+SITE_FUNCTION void store_link(const Geometry &g, real *links, Site x, int mu, const Link &u) {
+    store_reals<LINK_REALS>(links + element(g, x, DIMENSIONS * LINK_REALS) + (long)mu * LINK_REALS * LANES, x, reals(u));
+}
+SITE_FUNCTION ColorVector load_vector(const Geometry &g, const real *field, Site x) {
+    ColorVector r;
+    load_reals<2 * COLORS>(g, field + element(g, x, 2 * COLORS), x, (V *)&r);
+    return r;
+}

@@ -1,0 +1,160 @@
+// Vectors of reals in lane groups, whatever their components mean; the recurrences of conjugate gradient, fused; and the
+// scalars that steer it, which stay on the device so that a loop needs no host.
+#include "signatures.h"
+
+// element i of a range is one vector of lanes; parities are `parity_stride` vectors apart
+SITE_FUNCTION long vector_of(Site x, int parity_stride) { return ((long)x.parity * parity_stride + x.group) * LANES; }
+
+// out <- a x + b y
+SITE_FUNCTION void combine_site(const combine_arguments &k, Site x) {
+    const long i = vector_of(x, k.parity_stride);
+    V r = k.a * load(k.x + i, x);
+    if (k.b != 0) r += k.b * load(k.y + i, x);
+    store(k.out + i, x, r);
+}
+SITE_KERNEL(combine)
+
+SITE_FUNCTION void clear_site(const clear_arguments &k, Site x) { store(k.out + vector_of(x, k.parity_stride), x, V{}); }
+SITE_KERNEL(clear)
+
+SITE_FUNCTION void dot_site(const dot_arguments &k, Site x, V *sums) {
+    const long i = vector_of(x, k.parity_stride);
+    sums[0] += load(k.x + i, x) * load(k.y + i, x);
+}
+REDUCTION_KERNEL(dot, 1)
+
+SITE_FUNCTION void largest_deviation_scalar(const largest_deviation_arguments &k) {
+    double largest = 0;
+    for (long i = 0; i < k.count; i++) {
+        const double d = (double)k.x[i] - (double)k.y[i], size = d < 0 ? -d : d;
+        largest = size > largest ? size : largest;
+    }
+    k.result[0] = largest;
+}
+SCALAR_KERNEL(largest_deviation)
+
+// to <- previous * to + from, where `from` has another precision or number of lanes;
+// table[(parity * stride + group) * LANES + lane] = (group of from) * from_lanes + lane of from
+SITE_FUNCTION void convert_site(const convert_arguments &a, Site x) {
+    const int *table = a.table + ((long)x.parity * a.geometry.stride + x.group) * LANES;
+    real *to = a.to + (long)x.group * a.components * LANES;
+    long base[VECTOR_LANES];
+    for (int i = 0; i < VECTOR_LANES; i++) {
+        const int at = table[lane_of(x, i)];
+        base[i] = (long)(at / a.from_lanes) * a.components * a.from_lanes + at % a.from_lanes;
+    }
+    for (int k = 0; k < a.components; k++) {
+        V value;
+        const long offset = (long)k * a.from_lanes;
+        if (a.from_double)
+            for (int i = 0; i < VECTOR_LANES; i++) lane_set(value, i, (real)((const double *)a.from)[base[i] + offset]);
+        else
+            for (int i = 0; i < VECTOR_LANES; i++) lane_set(value, i, (real)((const float *)a.from)[base[i] + offset]);
+        if (a.previous != 0) value += a.previous * load(to + k * LANES, x);
+        store(to + k * LANES, x, value);
+    }
+}
+SITE_KERNEL(convert)
+
+// ------------------------------------------------------------------------------------------------ halos
+// groups of a field listed in `list` <-> a contiguous buffer
+SITE_FUNCTION void pack_site(const pack_arguments &a, Site x) {
+    const real *from = a.field + (long)a.list[x.group] * a.components * LANES;
+    real *to = a.buffer + (long)x.group * a.components * LANES;
+    for (int k = 0; k < a.components; k++) store(to + k * LANES, x, load(from + k * LANES, x));
+}
+SITE_KERNEL(pack)
+
+SITE_FUNCTION void unpack_site(const unpack_arguments &a, Site x) {
+    const real *from = a.buffer + (long)x.group * a.components * LANES;
+    real *to = a.field + (long)a.list[x.group] * a.components * LANES;
+    for (int k = 0; k < a.components; k++) store(to + k * LANES, x, load(from + k * LANES, x));
+}
+SITE_KERNEL(unpack)
+
+// ------------------------------------------------------------------------------------------------ scalars
+SUM_KERNEL(sum_partials)
+
+// out <- a x + b y + c
+SITE_FUNCTION void combine_scalars_scalar(const combine_scalars_arguments &k) {
+    double r = k.c;
+    if (k.a != 0) r += k.a * k.x[0];
+    if (k.b != 0) r += k.b * k.y[0];
+    k.out[0] = r;
+}
+SCALAR_KERNEL(combine_scalars)
+
+// ------------------------------------------------------------------------------------------------ conjugate gradient
+// The scalars of a solve, in slhmc/solvers/conjugate_gradient.py by the same names.
+enum { RESIDUAL, CURVATURE, ALPHA, BETA, INNER, OUTER, ITERATIONS, TARGET, FLOOR, SOURCE, TRUE_RESIDUAL, RESTARTS, NEW_RESIDUAL, TOTAL_ITERATIONS, BEST, FAILURES, FAILED_RESIDUAL };
+
+// x += alpha p; p = r + beta p
+SITE_FUNCTION void cg_direction_site(const cg_direction_arguments &a, Site x) {
+    const long i = vector_of(x, 0);
+    const real alpha = (real)a.state[ALPHA], beta = (real)a.state[BETA];
+    const V p = load(a.p + i, x);
+    store(a.x + i, x, load(a.x + i, x) + alpha * p);
+    store(a.p + i, x, load(a.r + i, x) + beta * p);
+}
+SITE_KERNEL(cg_direction)
+
+// x += alpha p, what the last direction still owes the solution
+SITE_FUNCTION void cg_finish_site(const cg_finish_arguments &a, Site x) {
+    const long i = vector_of(x, 0);
+    store(a.x + i, x, load(a.x + i, x) + (real)a.state[ALPHA] * load(a.p + i, x));
+}
+SITE_KERNEL(cg_finish)
+
+// r -= alpha q, and |r|^2
+SITE_FUNCTION void cg_residual_site(const cg_residual_arguments &a, Site x, V *sums) {
+    const long i = vector_of(x, 0);
+    const V r = load(a.r + i, x) - (real)a.state[ALPHA] * load(a.q + i, x);
+    store(a.r + i, x, r);
+    sums[0] += r * r;
+}
+REDUCTION_KERNEL(cg_residual, 1)
+
+// source: |b|^2 is in SOURCE
+SITE_FUNCTION void cg_start_scalar(const cg_start_arguments &a) {
+    double *s = a.state;
+    s[TARGET] = a.tolerance * a.tolerance * s[SOURCE];
+    s[ALPHA] = s[BETA] = s[ITERATIONS] = s[RESTARTS] = 0;
+    s[RESIDUAL] = 0;
+    s[BEST] = 0;
+}
+SCALAR_KERNEL(cg_start)
+
+// after the true residual: is it good enough, and how far may the inner recurrence trust itself?
+SITE_FUNCTION void cg_outer_scalar(const cg_outer_arguments &a) {
+    double *s = a.state;
+    const double r = s[TRUE_RESIDUAL];
+    s[BETA] = s[RESTARTS] > 0 && s[RESIDUAL] > 0 ? s[BETA] * r / s[RESIDUAL] : 0;
+    s[ALPHA] = 0;
+    s[RESIDUAL] = r;
+    const double floor = a.reduction * a.reduction * r;
+    s[FLOOR] = floor > s[TARGET] ? floor : s[TARGET];
+    const bool falling = s[RESTARTS] == 0 || r < s[BEST];
+    s[BEST] = falling ? r : s[BEST];
+    s[RESTARTS] += 1;
+    s[OUTER] = r > s[TARGET] && falling && s[ITERATIONS] < a.max_iterations;
+    s[INNER] = s[OUTER];
+    if (s[OUTER] != 0) return;
+    s[TOTAL_ITERATIONS] += s[ITERATIONS];
+    if (!(r <= s[TARGET])) {  // not a number is a failure, too
+        s[FAILURES] += 1;
+        s[FAILED_RESIDUAL] = r / s[SOURCE];
+    }
+}
+SCALAR_KERNEL(cg_outer)
+
+SITE_FUNCTION void cg_alpha_scalar(const cg_alpha_arguments &a) { a.state[ALPHA] = a.state[RESIDUAL] / a.state[CURVATURE]; }
+SCALAR_KERNEL(cg_alpha)
+
+SITE_FUNCTION void cg_beta_scalar(const cg_beta_arguments &a) {
+    double *s = a.state;
+    s[BETA] = s[NEW_RESIDUAL] / s[RESIDUAL];
+    s[RESIDUAL] = s[NEW_RESIDUAL];
+    s[ITERATIONS] += 1;
+    s[INNER] = s[RESIDUAL] > s[FLOOR] && s[ITERATIONS] < a.max_iterations;
+}
+SCALAR_KERNEL(cg_beta)

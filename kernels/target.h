@@ -1,0 +1,275 @@
+// The machine, and nothing else: this header holds the only #ifdefs.
+//
+// A kernel file defines site functions on the value type V of one lane group and exports them with SITE_KERNEL,
+// REDUCTION_KERNEL or SCALAR_KERNEL. Three targets accept the same file:
+//   host lanes    V is a GCC/Clang vector of LANES reals, one lane group per loop iteration, OpenMP over groups;
+//   CUDA          V is one real, one lane per thread (NVRTC);
+//   host threads  (-DHOST_THREADS) V is one real, blocks and threads as CUDA would launch them, as plain loops:
+//                 proves the launch geometry on a machine without a GPU.
+// Arrays are (parity, group, component, lane), lane fastest, whatever the target.
+#pragma once
+
+typedef REAL real;
+
+#if defined(__CUDACC_RTC__) || defined(__CUDACC__)
+#define CUDA_TARGET 1
+#define SITE_FUNCTION __device__ __forceinline__
+#define SITE_CONSTANT __device__ const
+#define UNROLL _Pragma("unroll")
+#else
+#define SITE_FUNCTION static inline __attribute__((always_inline))
+#define SITE_CONSTANT static const
+#define UNROLL _Pragma("GCC unroll 16")
+#endif
+
+#define REDUCTION_BLOCK 128      // threads of a block on CUDA
+#define REDUCTION_CHUNK 64       // lane groups of one partial sum on a host; fixed, so sums do not depend on threads
+#define PARALLEL_GROUPS 96       // fewer lane groups than this are not worth waking other threads
+
+// ---------------------------------------------------------------- value type
+#if !defined(CUDA_TARGET) && !defined(HOST_THREADS) && LANES > 1
+#define VECTOR_LANES LANES
+typedef real V __attribute__((vector_size(LANES * sizeof(real)), aligned(sizeof(real))));
+SITE_FUNCTION V splat(real x) { return x + V{}; }
+SITE_FUNCTION real lane_get(const V &v, int i) { return v[i]; }
+SITE_FUNCTION void lane_set(V &v, int i, real x) { v[i] = x; }
+#else
+#define VECTOR_LANES 1
+typedef real V;
+SITE_FUNCTION V splat(real x) { return x; }
+SITE_FUNCTION real lane_get(const V &v, int) { return v; }
+SITE_FUNCTION void lane_set(V &v, int, real x) { v = x; }
+#endif
+
+#if defined(CUDA_TARGET)
+SITE_FUNCTION double square_root(double x) { return sqrt(x); }
+SITE_FUNCTION double fused(double a, double b, double c) { return fma(a, b, c); }
+#else
+SITE_FUNCTION double square_root(double x) { return __builtin_sqrt(x); }
+SITE_FUNCTION double fused(double a, double b, double c) { return __builtin_fma(a, b, c); }
+#endif
+typedef unsigned int word;
+typedef unsigned long long word2;
+
+SITE_FUNCTION V square_root_lanes(V v) {
+    V r;
+    for (int i = 0; i < VECTOR_LANES; i++) lane_set(r, i, (real)square_root((double)lane_get(v, i)));
+    return r;
+}
+
+SITE_FUNCTION real largest_lane(V v) {
+    real m = lane_get(v, 0);
+    for (int i = 1; i < VECTOR_LANES; i++) m = lane_get(v, i) > m ? lane_get(v, i) : m;
+    return m;
+}
+
+// ---------------------------------------------------------------- where a kernel works
+// begin..end are lane groups of each parity; linear kernels use one parity and count vectors of lanes.
+struct Range {
+    int begin, end, first_parity, parities, partial_offset;
+};
+
+// neighbours[(parity * stride + group) * 2 DIMENSIONS + direction] = group << 5 | lane shift; directions are
+// +x +y +z +t -x -y -z -t. Groups at and beyond `groups` are copies of other ranks' groups (halo).
+// permutations[shift * LANES + lane] is the lane that `lane` reads from; shifts add field by field (low/high masks).
+struct Geometry {
+    const int *neighbours;
+    const long *permutations;
+    const int *permutations32;
+    const int *site_numbers;
+    int groups, stride, shift_low, shift_high;
+};
+
+// Key and counter words of a draw (philox.h).
+struct Random {
+    word seed, purpose, trajectory, draw;
+};
+
+// A lane group, or on one-lane targets a site, together with the lanes that it is read through.
+struct Site {
+    int parity, group;
+    int shift;  // host lanes: accumulated lane shift; one-lane targets: the lane
+};
+
+SITE_FUNCTION int add_shifts(const Geometry &g, int a, int b) {
+    return ((a & g.shift_low) + (b & g.shift_low)) ^ ((a ^ b) & g.shift_high);
+}
+
+#if VECTOR_LANES > 1
+template <int size> struct LaneMask;
+template <> struct LaneMask<8> {
+    typedef long type __attribute__((vector_size(LANES * 8), aligned(8)));
+    SITE_FUNCTION type load(const Geometry &g, int shift) { return *(const type *)(g.permutations + shift * LANES); }
+};
+template <> struct LaneMask<4> {
+    typedef int type __attribute__((vector_size(LANES * 4), aligned(4)));
+    SITE_FUNCTION type load(const Geometry &g, int shift) { return *(const type *)(g.permutations32 + shift * LANES); }
+};
+SITE_FUNCTION V permute(const Geometry &g, V v, int shift) {
+    typename LaneMask<sizeof(real)>::type mask = LaneMask<sizeof(real)>::load(g, shift);
+#if defined(__clang__)
+    V r;
+    for (int i = 0; i < LANES; i++) r[i] = v[mask[i]];
+    return r;
+#else
+    return __builtin_shuffle(v, mask);
+#endif
+}
+SITE_FUNCTION int step_lanes(const Geometry &g, int shift, int by) { return add_shifts(g, shift, by); }
+SITE_FUNCTION bool is_permuted(Site x) { return x.shift != 0; }
+SITE_FUNCTION int lane_of(Site, int i) { return i; }
+SITE_FUNCTION V load(const real *p, Site) { return *(const V *)p; }
+SITE_FUNCTION void store(real *p, Site, V v) { *(V *)p = v; }
+#else
+SITE_FUNCTION V permute(const Geometry &, V v, int) { return v; }
+SITE_FUNCTION int step_lanes(const Geometry &g, int lane, int by) {
+    return by ? g.permutations32[by * LANES + lane] : lane;
+}
+SITE_FUNCTION bool is_permuted(Site) { return false; }
+SITE_FUNCTION int lane_of(Site x, int) { return x.shift; }
+SITE_FUNCTION V load(const real *p, Site x) { return p[x.shift]; }
+SITE_FUNCTION void store(real *p, Site x, V v) { p[x.shift] = v; }
+#endif
+
+// where the components of a site begin in a field on both parities
+SITE_FUNCTION long element(const Geometry &g, Site x, int components) {
+    return ((long)x.parity * g.stride + x.group) * components * LANES;
+}
+
+// ---------------------------------------------------------------- launching
+SITE_FUNCTION long range_length(const Range &r) { return (long)(r.end - r.begin) * r.parities; }
+SITE_FUNCTION Site site_of(const Range &r, long i, int lane) {
+    int length = r.end - r.begin, parity = i >= length;
+    return Site{r.first_parity + parity, r.begin + (int)(i - (parity ? length : 0)), lane};
+}
+
+#if defined(CUDA_TARGET)
+#define SITE_KERNEL(name)                                                                              \
+    extern "C" __global__ void name(name##_arguments a) {                                              \
+        long i = (long)blockIdx.x * blockDim.x + threadIdx.x, group = i / LANES;                       \
+        if (group < range_length(a.range)) name##_site(a, site_of(a.range, group, (int)(i % LANES)));  \
+    }
+#define REDUCTION_KERNEL(name, K)                                                                      \
+    extern "C" __global__ void __launch_bounds__(REDUCTION_BLOCK) name(name##_arguments a) {           \
+        __shared__ double shared[K][REDUCTION_BLOCK];                                                  \
+        long i = (long)blockIdx.x * blockDim.x + threadIdx.x, group = i / LANES;                       \
+        V sums[K] = {};                                                                                \
+        if (group < range_length(a.range))                                                             \
+            name##_site(a, site_of(a.range, group, (int)(i % LANES)), sums);                           \
+        for (int k = 0; k < K; k++) shared[k][threadIdx.x] = sums[k];                                  \
+        for (int half = REDUCTION_BLOCK / 2; half > 0; half /= 2) {                                    \
+            __syncthreads();                                                                           \
+            if ((int)threadIdx.x < half)                                                               \
+                for (int k = 0; k < K; k++) shared[k][threadIdx.x] += shared[k][threadIdx.x + half];   \
+        }                                                                                              \
+        if (threadIdx.x == 0)                                                                          \
+            for (int k = 0; k < K; k++)                                                                \
+                a.partials[(a.range.partial_offset + (long)blockIdx.x) * K + k] = shared[k][0];        \
+    }
+#define SCALAR_KERNEL(name)                                                                            \
+    extern "C" __global__ void name(name##_arguments a) {                                              \
+        if (blockIdx.x == 0 && threadIdx.x == 0) name##_scalar(a);                                     \
+    }
+// one block: each thread adds its strided share in order, then a tree
+#define SUM_KERNEL(name)                                                                               \
+    extern "C" __global__ void __launch_bounds__(REDUCTION_BLOCK) name(name##_arguments a) {           \
+        __shared__ double shared[REDUCTION_BLOCK];                                                     \
+        for (int k = 0; k < a.components; k++) {                                                       \
+            double total = 0;                                                                          \
+            for (long i = threadIdx.x; i < a.count; i += REDUCTION_BLOCK)                              \
+                total += a.partials[i * a.components + k];                                             \
+            shared[threadIdx.x] = total;                                                               \
+            for (int half = REDUCTION_BLOCK / 2; half > 0; half /= 2) {                                \
+                __syncthreads();                                                                       \
+                if ((int)threadIdx.x < half) shared[threadIdx.x] += shared[threadIdx.x + half];        \
+            }                                                                                          \
+            if (threadIdx.x == 0) a.result[k] = shared[0];                                             \
+            __syncthreads();                                                                           \
+        }                                                                                              \
+    }
+#elif defined(HOST_THREADS)
+#define SITE_KERNEL(name)                                                                              \
+    extern "C" void name(const name##_arguments *p) {                                                  \
+        const name##_arguments a = *p;                                                                 \
+        long blocks = (range_length(a.range) * LANES + REDUCTION_BLOCK - 1) / REDUCTION_BLOCK;         \
+        for (long block = 0; block < blocks; block++)                                                  \
+            for (int thread = 0; thread < REDUCTION_BLOCK; thread++) {                                 \
+                long i = block * REDUCTION_BLOCK + thread, group = i / LANES;                          \
+                if (group < range_length(a.range))                                                     \
+                    name##_site(a, site_of(a.range, group, (int)(i % LANES)));                         \
+            }                                                                                          \
+    }
+#define REDUCTION_KERNEL(name, K)                                                                      \
+    extern "C" void name(const name##_arguments *p) {                                                  \
+        const name##_arguments a = *p;                                                                 \
+        static thread_local double shared[K][REDUCTION_BLOCK];                                         \
+        long blocks = (range_length(a.range) * LANES + REDUCTION_BLOCK - 1) / REDUCTION_BLOCK;         \
+        for (long block = 0; block < blocks; block++) {                                                \
+            for (int thread = 0; thread < REDUCTION_BLOCK; thread++) {                                 \
+                long i = block * REDUCTION_BLOCK + thread, group = i / LANES;                          \
+                V sums[K] = {};                                                                        \
+                if (group < range_length(a.range))                                                     \
+                    name##_site(a, site_of(a.range, group, (int)(i % LANES)), sums);                   \
+                for (int k = 0; k < K; k++) shared[k][thread] = sums[k];                               \
+            }                                                                                          \
+            for (int half = REDUCTION_BLOCK / 2; half > 0; half /= 2)                                  \
+                for (int thread = 0; thread < half; thread++)                                          \
+                    for (int k = 0; k < K; k++) shared[k][thread] += shared[k][thread + half];         \
+            for (int k = 0; k < K; k++)                                                                \
+                a.partials[(a.range.partial_offset + block) * K + k] = shared[k][0];                   \
+        }                                                                                              \
+    }
+#define SCALAR_KERNEL(name)                                                                            \
+    extern "C" void name(const name##_arguments *p) { name##_scalar(*p); }
+#else
+#define PRAGMA(text) _Pragma(#text)
+#define SITE_LOOP(name)                                                                                \
+    for (int parity = 0; parity < a.range.parities; parity++)                                          \
+        for (int group = a.range.begin; group < a.range.end; group++)                                  \
+            name##_site(a, Site{a.range.first_parity + parity, group, 0});
+#define SITE_KERNEL(name)                                                                              \
+    extern "C" void name(const name##_arguments *p) {                                                  \
+        const name##_arguments a = *p;                                                                 \
+        if (range_length(a.range) < PARALLEL_GROUPS) {                                                 \
+            SITE_LOOP(name)                                                                            \
+        } else {                                                                                       \
+            PRAGMA(omp parallel for collapse(2) schedule(static))                                      \
+            SITE_LOOP(name)                                                                            \
+        }                                                                                              \
+    }
+#define CHUNK_LOOP(name, K)                                                                            \
+    for (long chunk = 0; chunk < chunks; chunk++) {                                                    \
+        V sums[K] = {};                                                                                \
+        long last = (chunk + 1) * REDUCTION_CHUNK < length ? (chunk + 1) * REDUCTION_CHUNK : length;   \
+        for (long i = chunk * REDUCTION_CHUNK; i < last; i++) name##_site(a, site_of(a.range, i, 0), sums); \
+        for (int k = 0; k < K; k++) {                                                                  \
+            double total = 0;                                                                          \
+            for (int lane = 0; lane < VECTOR_LANES; lane++) total += lane_get(sums[k], lane);          \
+            a.partials[(a.range.partial_offset + chunk) * K + k] = total;                              \
+        }                                                                                              \
+    }
+#define REDUCTION_KERNEL(name, K)                                                                      \
+    extern "C" void name(const name##_arguments *p) {                                                  \
+        const name##_arguments a = *p;                                                                 \
+        const long length = range_length(a.range), chunks = (length + REDUCTION_CHUNK - 1) / REDUCTION_CHUNK; \
+        if (length < PARALLEL_GROUPS) {                                                                \
+            CHUNK_LOOP(name, K)                                                                        \
+        } else {                                                                                       \
+            PRAGMA(omp parallel for schedule(static))                                                  \
+            CHUNK_LOOP(name, K)                                                                        \
+        }                                                                                              \
+    }
+#define SCALAR_KERNEL(name)                                                                            \
+    extern "C" void name(const name##_arguments *p) { name##_scalar(*p); }
+#endif
+
+#if !defined(CUDA_TARGET)
+#define SUM_KERNEL(name)                                                                               \
+    extern "C" void name(const name##_arguments *a) {                                                  \
+        for (int k = 0; k < a->components; k++) {                                                      \
+            double total = 0;                                                                          \
+            for (long i = 0; i < a->count; i++) total += a->partials[i * a->components + k];           \
+            a->result[k] = total;                                                                      \
+        }                                                                                              \
+    }
+#endif

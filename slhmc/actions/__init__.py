@@ -1,0 +1,7 @@
+"""Actions: values and forces of what is sampled and of what drives molecular dynamics."""
+
+from slhmc.actions.action import Action, CompositeAction
+from slhmc.actions.gauge import RECTANGLE_COEFFICIENTS, GaugeAction
+from slhmc.actions.staggered import StaggeredAction
+
+__all__ = ["RECTANGLE_COEFFICIENTS", "Action", "CompositeAction", "GaugeAction", "StaggeredAction"]

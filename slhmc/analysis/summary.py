@@ -1,0 +1,102 @@
+"""The numbers of a run: what `slhmc summary --json` prints."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from slhmc.analysis.gamma import MINIMUM_LENGTH, gamma_method
+from slhmc.errors import InputError
+from slhmc.io import EnsembleFile
+
+_SHORT = 50    # a series of fewer tau_int has an error that is itself uncertain by more than about a third
+
+
+def summarise(directory: str | os.PathLike) -> dict[str, Any]:
+    """Averages of the production part of the chain in `directory`, ready for JSON.
+
+    Keys: version, trajectories and thermalization (their numbers), acceptance, exp_minus_delta_h,
+    seconds_per_trajectory, iterations_per_trajectory, cost_per_independent_configuration (seconds x 2 tau_int of the
+    plaquette), observables. Observables and exp_minus_delta_h are entries mean, error, tau_int, tau_int_error,
+    measurements, and `note` where there is something to say; those of observables have also `every`, the trajectories
+    between measurements: tau_int counts measurements. What cannot be known (too few measurements) is None.
+    Raises InputError if there is no chain or it is damaged.
+    """
+    directory = Path(directory)
+    if not os.path.lexists(directory / "chain.h5"):
+        raise InputError(f"{directory}: no chain.h5 found, the directory of a run expected; check the path, "
+                         f"or wait for the first trajectories of a run that has just started")
+    chain = EnsembleFile.open(directory / "chain.h5")
+    production = chain.records[~chain.records["thermalization"]]
+    with np.errstate(over="ignore"):
+        weights = np.exp(-production["delta_h"])
+    seconds = _mean(production["seconds"])
+    observables = _observables(chain, production["trajectory"])
+    return {
+        "version": chain.version,
+        "trajectories": len(production),
+        "thermalization": len(chain.records) - len(production),
+        "acceptance": _mean(production["accepted"]),
+        "exp_minus_delta_h": _entry(weights),
+        "seconds_per_trajectory": seconds,
+        "iterations_per_trajectory": _mean(production["iterations"]),
+        "cost_per_independent_configuration": _cost(seconds, observables.get("plaquette")),
+        "observables": observables,
+    }
+
+
+def _observables(chain: EnsembleFile, production: np.ndarray) -> dict[str, dict[str, Any]]:
+    entries = {}
+    for name, (trajectories, values) in chain.observables.items():
+        kept = np.isin(trajectories, production)
+        numbers = trajectories[kept]
+        every = int((numbers[-1] - numbers[0]) // (len(numbers) - 1)) if len(numbers) > 1 else None
+        for component, series in _series(name, values[kept]):
+            entries[component] = {**_entry(series), "every": every}
+    return entries
+
+
+def _series(name: str, values: np.ndarray) -> list[tuple[str, np.ndarray]]:
+    """The named real series of one observable with values of shape (n, ...)."""
+    if name == "polyakov_loop":
+        return _polyakov(values)
+    values = values.mean(axis=tuple(range(1, values.ndim)))    # over noise vectors
+    if np.iscomplexobj(values):
+        return [(name, values.real), (f"{name}_imaginary", values.imag)]
+    return [(name, values)]
+
+
+def _polyakov(values: np.ndarray) -> list[tuple[str, np.ndarray]]:
+    """Real part and modulus for each direction of loops of shape (n, D), the last direction being time."""
+    directions = "xyz"[:values.shape[1] - 1] + "t"
+    return [entry for loops, direction in zip(values.T, directions, strict=True)
+            for entry in ((f"polyakov_loop_{direction}", loops.real),
+                          (f"polyakov_loop_modulus_{direction}", np.abs(loops)))]
+
+
+def _entry(series: np.ndarray) -> dict[str, Any]:
+    """Mean, error, tau_int and its error, with None and a note where the series does not give them."""
+    entry = {"mean": None, "error": None, "tau_int": None, "tau_int_error": None, "measurements": len(series)}
+    bad = int((~np.isfinite(series)).sum())
+    if bad:
+        return {**entry, "note": f"{bad} of {len(series)} measurements are not finite"}
+    if len(series) < MINIMUM_LENGTH:
+        note = f"{len(series)} measurements found, an error needs at least {MINIMUM_LENGTH}"
+        return {**entry, "mean": _mean(series), "note": note}
+    estimate = gamma_method(series)
+    entry |= {name: getattr(estimate, name) for name in ("mean", "error", "tau_int", "tau_int_error")}
+    if len(series) < _SHORT * estimate.tau_int:
+        entry["note"] = f"the series is only {len(series) / estimate.tau_int:.0f} tau_int long; run longer"
+    return entry
+
+
+def _cost(seconds: float | None, plaquette: dict[str, Any] | None) -> float | None:
+    """Seconds between two independent configurations: seconds per trajectory x 2 tau_int in trajectories."""
+    if seconds is None or plaquette is None or plaquette["tau_int"] is None:
+        return None
+    return seconds * 2 * plaquette["tau_int"] * plaquette["every"]
+
+
+def _mean(values: np.ndarray) -> float | None:
+    return float(values.mean()) if len(values) else None

@@ -1,0 +1,135 @@
+"""Compile kernel files at first use into a cache that any number of processes can share."""
+
+import fcntl
+import hashlib
+import os
+import shlex
+import shutil
+import subprocess
+import tempfile
+from functools import cache
+from importlib import resources
+from pathlib import Path
+
+from slhmc.backend import signatures
+from slhmc.errors import InputError, KernelError
+
+HOST_FLAGS = ("-O3", "-std=c++17", "-fPIC", "-shared", "-fopenmp", "-fno-math-errno", "-fno-trapping-math",
+              "-fno-signed-zeros", "-ffp-contract=fast", "-Wno-psabi", "-Wno-ignored-attributes")
+
+
+@cache
+def kernel_sources() -> dict[str, str]:
+    """Texts of all files in `kernels/` by name."""
+    folder = resources.files("slhmc.kernels")
+    return {f.name: f.read_text() for f in sorted(folder.iterdir(), key=lambda f: f.name)
+            if f.name.endswith((".h", ".cc"))}
+
+
+def cache_directory() -> Path:
+    """SLHMC_CACHE_DIR, else $XDG_CACHE_HOME/slhmc, else ~/.cache/slhmc."""
+    if path := os.environ.get("SLHMC_CACHE_DIR"):
+        return Path(path)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "slhmc"
+
+
+@cache
+def host_compiler() -> tuple[str, ...]:
+    """The C++ compiler as a command: CXX, else g++, else clang++. Raises InputError if there is none."""
+    if command := os.environ.get("CXX"):
+        if shutil.which(shlex.split(command)[0]) is None:
+            raise InputError(f"CXX = {command!r}: no such program; set CXX to a C++17 compiler or unset it")
+        return tuple(shlex.split(command))
+    for name in ("g++", "clang++"):
+        if shutil.which(name):
+            return (name,)
+    raise InputError("no C++ compiler found (looked for CXX, g++, clang++): the kernels are compiled at first use; "
+                     "install g++ (Debian: apt-get install g++) or run `slhmc build` where there is a compiler")
+
+
+@cache
+def host_flags() -> tuple[str, ...]:
+    """Compile flags; -march=native where the compiler accepts it; SLHMC_CXXFLAGS last."""
+    native = ()
+    for candidate in ("-march=native", "-mcpu=native"):
+        probe = subprocess.run([*host_compiler(), candidate, "-E", "-x", "c++", os.devnull], capture_output=True)
+        if probe.returncode == 0:
+            native = (candidate,)
+            break
+    return (*HOST_FLAGS, *native, *shlex.split(os.environ.get("SLHMC_CXXFLAGS", "")))
+
+
+@cache
+def host_identity() -> str:
+    """What the machine code depends on beside the source: compiler version and the macros of the target CPU."""
+    compiler = host_compiler()
+    version = subprocess.run([*compiler, "--version"], capture_output=True, text=True).stdout
+    arguments = [flag for flag in host_flags() if flag != "-shared"]
+    macros = subprocess.run([*compiler, *arguments, "-E", "-dM", "-x", "c++", os.devnull], capture_output=True, text=True)
+    return version + macros.stdout
+
+
+@cache
+def native_vector_bytes() -> int:
+    """Width of the widest vector registers the compiler uses for this CPU: 64, 32 or 16 bytes."""
+    macros = host_identity()
+    return 64 if "__AVX512F__" in macros else 32 if "__AVX2__" in macros else 16
+
+
+@cache
+def default_lanes(real: str) -> int:
+    """Lanes that fill one vector register of this CPU."""
+    return native_vector_bytes() // (8 if real == "double" else 4)
+
+
+def source_key(*parts: str) -> str:
+    """Hash of all kernel texts, the signature table and `parts`."""
+    digest = hashlib.sha256()
+    texts = [t for item in kernel_sources().items() for t in item]
+    texts += [signatures.header(file) for file in signatures.KERNELS]
+    for text in (*texts, *parts):
+        digest.update(text.encode() + b"\0")
+    return digest.hexdigest()[:24]
+
+
+def write_sources(directory: Path, file: str) -> None:
+    """Lay out all kernel texts and the generated header of one file, ready for a compiler."""
+    for name, text in kernel_sources().items():
+        (directory / name).write_text(text)
+    if file in signatures.KERNELS:
+        (directory / "signatures.h").write_text(signatures.header(file))
+
+
+def compile_host(file: str, defines: dict[str, object]) -> Path:
+    """The shared library of one kernel file for one set of macros, compiled if the cache does not hold it.
+
+    Raises InputError without a compiler or a writable cache, KernelError with the compiler's words if it fails.
+    """
+    macros = [f"-D{name}={value}" for name, value in sorted(defines.items())]
+    name = f"{Path(file).stem}-{source_key(file, *macros, *host_compiler(), *host_flags(), host_identity())}.so"
+    directory = cache_directory()
+    target = directory / name
+    if target.exists():
+        return target
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with open(directory / f".{name}.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # one process of a node compiles, the others wait for its result
+            if not target.exists():
+                _compile(file, macros, target)
+        (directory / f".{name}.lock").unlink(missing_ok=True)
+    except OSError as error:
+        raise InputError(f"kernel cache {directory}: {error.strerror or error}; "
+                         "set SLHMC_CACHE_DIR to a directory that can be written") from None
+    return target
+
+
+def _compile(file: str, macros: list[str], target: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".build-") as scratch:
+        write_sources(Path(scratch), file)
+        command = [*host_compiler(), *host_flags(), *macros, file, "-o", target.name]
+        result = subprocess.run(command, cwd=scratch, capture_output=True, text=True)
+        if result.returncode != 0:
+            raise KernelError(f"the compiler refused {file}:\n  {shlex.join(command)}\n{result.stderr[-4000:]}")
+        target.with_suffix(".txt").write_text(shlex.join(command) + "\n")
+        os.replace(Path(scratch) / target.name, target)

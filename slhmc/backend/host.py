@@ -1,0 +1,93 @@
+"""CPU device: NumPy arrays, kernels compiled by the machine's C++ compiler, OpenMP threads."""
+
+import ctypes
+import mmap
+import os
+
+import numpy as np
+
+from slhmc.backend.compiler import compile_host, default_lanes
+from slhmc.backend.device import Device, Kernel, kernel_table
+from slhmc.backend.tape import CALL, Tape
+
+ALIGNMENT = 64
+HUGE = 1 << 22       # arrays from this size on ask for transparent huge pages: fewer TLB misses (+10-15%)
+REDUCTION_CHUNK = 64    # as in kernels/target.h
+REDUCTION_BLOCK = 128
+
+# With the cores shared, libgomp's default (spin without end) costs milliseconds a barrier; a short spin keeps barriers
+# fast and lets go soon. Must be set before the first kernel library loads libgomp.
+os.environ.setdefault("GOMP_SPINCOUNT", "20000")
+
+
+class HostDevice(Device):
+    """Kernels on this machine's cores. `threads_geometry` builds the CUDA launch geometry as host loops (for tests)."""
+
+    name = "cpu"
+
+    def __init__(self, threads_geometry: bool = False):
+        super().__init__()
+        self.threads_geometry = threads_geometry
+        self._executor = None
+
+    def empty(self, shape, dtype):
+        dtype = np.dtype(dtype)
+        count = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+        if count >= HUGE:
+            pages = mmap.mmap(-1, count)
+            if hasattr(mmap, "MADV_HUGEPAGE"):
+                pages.madvise(mmap.MADV_HUGEPAGE)
+            raw = np.frombuffer(pages, np.uint8)
+        else:
+            raw = np.empty(count + ALIGNMENT, np.uint8)
+            offset = -raw.ctypes.data % ALIGNMENT
+            raw = raw[offset:offset + count]
+        return raw.view(dtype).reshape(shape)
+
+    def to_host(self, array):
+        return np.array(array)
+
+    def assign(self, array, values):
+        array[...] = values
+
+    def pointer(self, array):
+        return array.ctypes.data
+
+    def default_lanes(self, real):
+        return default_lanes(real)
+
+    def load(self, file, defines, lanes):
+        if self.threads_geometry:
+            defines = defines | {"HOST_THREADS": 1}
+        library = ctypes.CDLL(str(compile_host(file, defines)))
+
+        def find(name):
+            function = getattr(library, name)
+            function.restype = None
+            function.argtypes = (ctypes.c_void_p,)
+            return function
+        return kernel_table(file, defines["REAL"], lanes, find)
+
+    def partial_sums(self, groups, lanes):
+        if self.threads_geometry:
+            return -(-groups * lanes // REDUCTION_BLOCK)
+        return -(-groups // REDUCTION_CHUNK)
+
+    def execute(self, kernel: Kernel, arguments):
+        kernel.function(ctypes.addressof(arguments))
+
+    def synchronize(self):
+        """Host kernels are done when they return."""
+
+    def replay(self, tape: Tape):
+        if self._executor is None:
+            self._executor = ctypes.CDLL(str(compile_host("tape.cc", {}))).replay
+            self._executor.restype = ctypes.c_long
+            self._executor.argtypes = (ctypes.c_void_p, ctypes.c_long)
+        for i, (kind, function, arguments, target) in enumerate(tape.steps):
+            if kind != CALL or isinstance(function, int):
+                continue
+            tape.steps[i] = (kind, ctypes.cast(function.function, ctypes.c_void_p).value, arguments, target)
+        tape.failure = None
+        if self._executor(tape.compiled(), len(tape.steps)):
+            raise tape.failure

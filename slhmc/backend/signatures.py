@@ -1,0 +1,107 @@
+"""The signature table: every kernel of `kernels/`, its kind and its arguments, once for C++ and for ctypes.
+
+`header(file)` is the text of `signatures.h` that a kernel file includes; `structure(file, name, real)` is the same
+argument struct for ctypes. All kernels take one struct, so that a recorded call is a pair of addresses.
+"""
+
+import ctypes
+from functools import cache
+
+# kinds: "site" (one call a lane group), an integer K (reduction of K sums a site), "scalar" (one call), "sum" (partials)
+_LATTICE = "Range range; Geometry geometry; "
+_FLAT = "Range range; int parity_stride; "
+_STATE = "double *state; "
+_HOPPING = ("const real *hopping; const signed char *codes; const real *signs; const real *psi_same; "
+            "const real *psi_other; real *out; real same; real other")
+
+KERNELS = {
+    "gauge.cc": {
+        "plaquette_sum": (1, _LATTICE + "double *partials; const real *links"),
+        "rectangle_sum": (1, _LATTICE + "double *partials; const real *links"),
+        "gauge_force": ("site", _LATTICE + "const real *links; real *force; real plaquette; real rectangle"),
+    },
+    "links.cc": {
+        "link_update": ("site", _LATTICE + "real *links; const real *momenta; real step"),
+        "reunitarize": ("site", _LATTICE + "real *links"),
+        "random_links": ("site", _LATTICE + "real *links; Random random"),
+        "transport": ("site", _LATTICE + "const real *links; const real *from; real *to; int mu"),
+        "matrix_trace": (2, _LATTICE + "double *partials; const real *matrices"),
+    },
+    "random.cc": {
+        "gaussian": ("site", _LATTICE + "real *field; int components; real scale; Random random"),
+        "uniform_field": ("site", _LATTICE + "real *field; int components; Random random"),
+        "philox_words": ("scalar", "const word *counter; word *words"),
+    },
+    "staggered.cc": {
+        "hopping_links": ("site", _LATTICE + "const real *links; real *hopping; const signed char *codes; const real *signs"),
+        "staggered_hop": ("site", _LATTICE + _HOPPING),
+        "staggered_hop_dot": (1, _LATTICE + "double *partials; " + _HOPPING),
+        "staggered_force": ("site", _LATTICE + "const real *links; const real *field; real *force; "
+                                               "const signed char *codes; const real *signs; real weight"),
+    },
+    "linear_algebra.cc": {
+        "combine": ("site", _FLAT + "const real *x; const real *y; real *out; real a; real b"),
+        "clear": ("site", _FLAT + "real *out"),
+        "dot": (1, _FLAT + "double *partials; const real *x; const real *y"),
+        "largest_deviation": ("scalar", "const real *x; const real *y; long count; double *result"),
+        "convert": ("site", _LATTICE + "const void *from; real *to; const int *table; int from_double; int from_lanes; "
+                                       "int components; real previous"),
+        "pack": ("site", "Range range; const real *field; real *buffer; const int *list; int components"),
+        "unpack": ("site", "Range range; const real *buffer; real *field; const int *list; int components"),
+        "sum_partials": ("sum", "const double *partials; double *result; long count; int components"),
+        "combine_scalars": ("scalar", "const double *x; const double *y; double *out; double a; double b; double c"),
+        "cg_direction": ("site", "Range range; real *x; real *p; const real *r; const double *state"),
+        "cg_finish": ("site", "Range range; real *x; const real *p; const double *state"),
+        "cg_residual": (1, "Range range; double *partials; real *r; const real *q; const double *state"),
+        "cg_start": ("scalar", _STATE + "double tolerance"),
+        "cg_outer": ("scalar", _STATE + "double reduction; double max_iterations"),
+        "cg_alpha": ("scalar", _STATE.rstrip("; ")),
+        "cg_beta": ("scalar", _STATE + "double max_iterations"),
+    },
+}
+
+
+class Range(ctypes.Structure):
+    """Lane groups begin..end of `parities` parities from `first_parity` on; where a reduction puts its partial sums."""
+
+    _fields_ = [(name, ctypes.c_int) for name in ("begin", "end", "first_parity", "parities", "partial_offset")]
+
+
+class Geometry(ctypes.Structure):
+    """Tables of one lane layout of a lattice (`kernels/target.h`)."""
+
+    _fields_ = [(name, ctypes.c_void_p) for name in ("neighbours", "permutations", "permutations32", "site_numbers")]
+    _fields_ += [(name, ctypes.c_int) for name in ("groups", "stride", "shift_low", "shift_high")]
+
+
+class Random(ctypes.Structure):
+    """Key and counter of a draw: Philox key (seed, purpose), counter (site, component, trajectory, draw)."""
+
+    _fields_ = [(name, ctypes.c_uint32) for name in ("seed", "purpose", "trajectory", "draw")]
+
+
+_TYPES = {"int": ctypes.c_int, "long": ctypes.c_long, "double": ctypes.c_double, "word": ctypes.c_uint32,
+          "Range": Range, "Geometry": Geometry, "Random": Random}
+
+
+def _fields(text: str, real: type) -> list:
+    fields = []
+    for declaration in filter(None, (part.strip() for part in text.split(";"))):
+        kind, name = declaration.rsplit(" ", 1)
+        pointer = name.startswith("*")
+        value = ctypes.c_void_p if pointer else real if kind == "real" else _TYPES[kind]
+        fields.append((name.lstrip("*"), value))
+    return fields
+
+
+@cache
+def structure(file: str, name: str, real: str) -> type:
+    """The ctypes argument struct of a kernel for real = "double" or "float"."""
+    fields = _fields(KERNELS[file][name][1], ctypes.c_double if real == "double" else ctypes.c_float)
+    return type(f"{name}_arguments", (ctypes.Structure,), {"_fields_": fields})
+
+
+def header(file: str) -> str:
+    """signatures.h for one kernel file: the argument structs."""
+    structs = [f"struct {name}_arguments {{ {text.rstrip('; ')}; }};" for name, (_, text) in KERNELS[file].items()]
+    return "\n".join(['#pragma once', '#include "target.h"', *structs, ""])

@@ -1,0 +1,72 @@
+"""Tapes: sequences of kernel calls, recorded once and replayed without the interpreter.
+
+`with device.record() as tape:` every kernel called inside is written down instead of run; arguments are fixed, values
+live in device memory. `tape.run()` runs them. A loop that ends on a computed scalar is `device.repeat_while(cell, body)`:
+recorded inside a tape, run at once outside. What must be looked at after a run (did the solver converge?) is `tape.check`.
+"""
+
+import ctypes
+from collections.abc import Callable
+
+CALL, CALLBACK, REPEAT, SKIP = range(4)
+_CALLBACK_TYPE = ctypes.CFUNCTYPE(ctypes.c_long, ctypes.c_void_p)
+
+
+class _Step(ctypes.Structure):
+    _fields_ = [("kind", ctypes.c_long), ("function", ctypes.c_void_p), ("arguments", ctypes.c_void_p),
+                ("target", ctypes.c_long)]
+
+
+class Tape:
+    """Recorded steps of one device. Not for reuse on other arrays: addresses are part of the recording."""
+
+    def __init__(self, device):
+        self.device = device
+        self.steps: list[tuple] = []
+        self.kept: list = []
+        self.checks: list[Callable[[], None]] = []
+        self.failure: BaseException | None = None
+        self._compiled = None
+
+    def add(self, kind: int, function, arguments, target: int = 0, keep: tuple = ()) -> None:
+        self.steps.append((kind, function, arguments, target))
+        self.kept.append((arguments, keep))
+
+    def add_callback(self, function: Callable[[], None]) -> None:
+        """A call into Python (communication) between kernels."""
+        self.add(CALLBACK, function, None)
+
+    def check(self, function: Callable[[], None]) -> None:
+        """Call `function` after each run; it raises if a recorded computation failed."""
+        if function not in self.checks:
+            self.checks.append(function)
+
+    def run(self) -> None:
+        """Replay, then run the checks."""
+        self.device.replay(self)
+        for check in self.checks:
+            check()
+
+    def compiled(self):
+        """The steps as an array for the compiled executor (host)."""
+        if self._compiled is None:
+            array = (_Step * max(1, len(self.steps)))()
+            for i, (kind, function, arguments, target) in enumerate(self.steps):
+                if kind == CALLBACK:
+                    function = _CALLBACK_TYPE(self._guarded(function))
+                    self.kept.append(function)
+                    function = ctypes.cast(function, ctypes.c_void_p).value
+                address = ctypes.addressof(arguments) if isinstance(arguments, ctypes.Structure) else arguments
+                array[i] = _Step(kind, function, address, target)
+            self._compiled = array
+        return self._compiled
+
+    def _guarded(self, function):
+        def call(_):
+            try:
+                function()
+                return 0
+            except BaseException as error:  # noqa: BLE001 - carried across the compiled executor and raised again
+                self.failure = error
+                return 1
+        return call

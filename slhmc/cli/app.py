@@ -1,0 +1,170 @@
+"""The commands of `slhmc`, their options and help. Each imports what it needs when it is called."""
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from slhmc import __version__
+from slhmc.cli import ranks
+from slhmc.cli.failure import fail
+
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="slhmc",
+    help="Lattice QCD by (self-learning) Hybrid Monte Carlo, from run cards.",
+    epilog="Exit codes: 0 done, 2 the input is wrong, 3 the computation failed, 75 stopped early with a checkpoint.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+card_commands = typer.Typer(help="Check run cards; print their schema.")
+app.add_typer(card_commands, name="card")
+
+
+class Device(StrEnum):
+    """Where the lattice lives."""
+
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
+Card = Annotated[Path, typer.Argument(metavar="CARD", help="Run card (TOML).")]
+Directory = Annotated[Path, typer.Argument(metavar="DIR", help="Directory of a run.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a key (repeatable): gauge.beta=5.7, quarks.0.mass=0.1."),
+]
+Output = Annotated[
+    Path | None,
+    typer.Option("-o", "--output", metavar="DIR", help="Output directory.", show_default="runs/NAME_OF_CARD"),
+]
+JSONFile = Annotated[Path | None, typer.Argument(metavar="[FILE]", help="File for the JSON; default is the terminal.")]
+DeviceOption = Annotated[Device, typer.Option(help="Compute device.")]
+JSON = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Version = Annotated[bool, typer.Option("--version", help="Print the version.")]
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run the command line and exit; an error of a user is a message, not a traceback (SLHMC_DEBUG=1 shows it)."""
+    ranks.silence_all_but_the_first()
+    try:
+        code = app(sys.argv[1:] if arguments is None else arguments, prog_name="slhmc", standalone_mode=False)
+    except Exception as error:  # noqa: BLE001 - the last place where it can be told
+        fail(error)
+    if code == INTERRUPTED:
+        print("slhmc: interrupted", file=sys.stderr)
+    ranks.leave(code or 0)
+
+
+@app.callback(invoke_without_command=True)
+def slhmc(context: typer.Context, version: Version = False) -> None:
+    """What `slhmc` does without a command."""
+    if version:
+        print(f"slhmc {__version__}")
+    elif context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+@app.command()
+def run(
+    card: Card, output: Output = None, overrides: Overrides = None, device: DeviceOption = Device.CPU
+) -> int:
+    """Make the ensemble of a run card."""
+    from slhmc.cli.chain import start
+
+    return start(card, output or Path("runs") / card.stem, overrides or [], device.value)
+
+
+@app.command()
+def resume(
+    directory: Directory,
+    trajectories: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Production trajectories in all, instead of the card's.")
+    ] = None,
+    device: DeviceOption = Device.CPU,
+) -> int:
+    """Continue a run from its checkpoint, bit for bit as if it had not stopped."""
+    from slhmc.cli.chain import resume_run
+
+    return resume_run(directory, trajectories, device.value)
+
+
+@app.command()
+def summary(directory: Directory, as_json: JSON = False) -> None:
+    """Averages, errors and autocorrelations of a run beside its published values."""
+    from slhmc.cli.summary import print_json, print_summary
+
+    (print_json if as_json else print_summary)(directory)
+
+
+@app.command()
+def status(directories: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Directories of runs.")]) -> int:
+    """How far runs are."""
+    from slhmc.cli.status import print_status
+
+    return print_status(directories)
+
+
+@app.command()
+def bench(
+    file: JSONFile = None,
+    as_json: JSON = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer lattices, shorter timings.")] = False,
+    device: DeviceOption = Device.CPU,
+) -> int | None:
+    """Measure the kernels and the machine's bounds for them."""
+    from slhmc.bench import main as measure
+
+    return measure(device=device.value, quick=quick, json_file=str(file or "-") if as_json or file else None)
+
+
+@app.command()
+def build(cards: Annotated[list[Path], typer.Argument(metavar="CARD...", help="Run cards.")]) -> None:
+    """Compile the kernels that run cards need, for machines without a compiler."""
+    from slhmc.cli.chain import build_kernels
+
+    build_kernels(cards)
+
+
+@app.command()
+def doctor() -> int:
+    """Check Python, compiler, cache, MPI and GPU; say what to do about what is missing."""
+    from slhmc.cli.doctor import examine
+
+    return examine()
+
+
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "allow_interspersed_args": False}
+)
+def launch(
+    context: typer.Context,
+    processes: Annotated[int, typer.Option("-n", "--ranks", min=1, metavar="N", help="Number of MPI ranks.")],
+) -> int:
+    """Run a command of slhmc on N MPI ranks: slhmc launch -n 4 run CARD."""
+    from slhmc.cli.launch import launch_ranks
+
+    return launch_ranks(processes, context.args)
+
+
+@card_commands.command("check")
+def check(card: Card, overrides: Overrides = None) -> None:
+    """Report every fault of a run card."""
+    from slhmc.runcard import load_card
+
+    load_card(card, overrides or [])
+    print(f"{card}: valid")
+
+
+@card_commands.command("schema")
+def schema() -> None:
+    """Print the JSON schema of run cards, for editors."""
+    import json
+
+    from slhmc.runcard import json_schema
+
+    print(json.dumps(json_schema(), indent=2))

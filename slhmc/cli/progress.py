@@ -1,0 +1,79 @@
+"""What a person sees while a chain runs: a live line on a terminal, one line for each trajectory elsewhere."""
+
+import logging
+import math
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+from slhmc.cli.terminal import on_terminal
+
+Observer = Callable[[Any], None]
+
+
+@contextmanager
+def progress() -> Iterator[Observer]:
+    """An observer of `Simulation.run`, which calls it with a report after each trajectory (on rank 0)."""
+    if on_terminal():
+        with _live_line() as observer:
+            yield observer
+    else:
+        logger = _line_logger()
+        yield lambda report: logger.info(trajectory_line(report))
+
+
+def trajectory_line(report: Any) -> str:
+    """One trajectory in words, for logs."""
+    width = len(str(report.total))
+    line = (
+        f"trajectory {report.trajectory:{width}}/{report.total}  dH {report.delta_h:+.3e}  "
+        f"{'accepted' if report.accepted else 'rejected'}  acceptance {report.acceptance:.3f}  "
+        f"plaquette {report.plaquette:.6f}  {report.seconds:.3g} s  ETA {duration(report.eta_seconds)}"
+    )
+    return line + "  thermalization" if report.thermalization else line
+
+
+def duration(seconds: float | None) -> str:
+    """`seconds` as h:mm:ss; a dash while unknown."""
+    if seconds is None or not math.isfinite(seconds):
+        return "-"
+    return str(timedelta(seconds=round(max(seconds, 0))))
+
+
+@contextmanager
+def _live_line() -> Iterator[Observer]:
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=None), TextColumn("{task.fields[words]}"))
+    with Progress(*columns, refresh_per_second=4, expand=True) as display:
+        task = display.add_task("starting", total=None, words="")
+
+        def observer(report: Any) -> None:
+            words = (
+                f"{report.trajectory}/{report.total}  dH {report.delta_h:+.3f}  acc {report.acceptance:.0%}  "
+                f"plaq {report.plaquette:.5f}  ETA {duration(report.eta_seconds)}"
+            )
+            phase = "thermalizing" if report.thermalization else "sampling"
+            display.update(task, description=phase, completed=report.trajectory, total=report.total, words=words)
+
+        yield observer
+
+
+class _Lines(logging.StreamHandler):
+    """Lines on stdout. A reader that goes away (a closed pipe) must not end a production run."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        if isinstance(sys.exc_info()[1], BrokenPipeError):
+            logging.getLogger(record.name).removeHandler(self)
+        else:
+            super().handleError(record)
+
+
+def _line_logger() -> logging.Logger:
+    logger = logging.getLogger("slhmc.progress")
+    logger.handlers = [_Lines(sys.stdout)]
+    logger.setLevel(logging.INFO)
+    logger.propagate = False  # the run directory's log.txt is written by the simulation
+    return logger

@@ -1,0 +1,126 @@
+"""`slhmc summary`: averages of a run with their errors, beside published values."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from slhmc.cli.terminal import on_terminal
+from slhmc.runcard import RunCard, load_card
+
+
+def parenthesis(value: float | None, error: float | None) -> str:
+    """Value and error in the usual notation: 0.7025(3), with two digits of error where the first is 1: 0.7025(12)."""
+    if value is None or not math.isfinite(value):
+        return "-"
+    if error is None or not math.isfinite(error) or error < 0:
+        return f"{value:.6g}"
+    if error == 0:
+        return f"{value:.7g}(0)"
+    digits, exponent = f"{error:.1e}".split("e")
+    decimals = -int(exponent) + (digits[0] == "1" and digits[2] != "0")
+    if decimals <= 0:
+        return f"{round(value, decimals):.0f}({round(error, decimals):.0f})"
+    shown = f"{error:.{decimals}f}"
+    return f"{value:.{decimals}f}({shown if float(shown) >= 1 else shown.replace('.', '').lstrip('0')})"
+
+
+def difference_in_sigma(entry: dict[str, Any], value: float, error: float) -> float | None:
+    """(ours - published) / sqrt(our error^2 + published error^2); None where it has no meaning."""
+    if entry.get("mean") is None or entry.get("error") is None:
+        return None
+    sigma = math.hypot(entry["error"], error)
+    return (entry["mean"] - value) / sigma if sigma > 0 and math.isfinite(sigma) else None
+
+
+def print_json(directory: Path) -> None:
+    """The summary as one JSON object."""
+    from slhmc.analysis import summarise
+
+    print(json.dumps(_finite(summarise(directory)), indent=2, allow_nan=False))
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no NaN."""
+    if isinstance(value, dict):
+        return {key: _finite(entry) for key, entry in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def print_summary(directory: Path) -> None:
+    """The summary as tables; needs 80 columns."""
+    from rich.console import Console
+
+    from slhmc.analysis import summarise
+
+    result = summarise(directory)
+    card = load_card(directory / "card.toml")
+    console = Console(highlight=False, markup=False, force_terminal=on_terminal())
+    console.print(f"\n{directory}: {describe(card)}", soft_wrap=True)
+    for name, words in _run_lines(result):
+        console.print(f"  {name:<30}{words}")
+    console.print()
+    console.print(_observable_table(result["observables"], card))
+    for note in _notes(result["observables"], card):
+        console.print(f"  {note}", soft_wrap=True)
+
+
+def describe(card: RunCard) -> str:
+    """The physics of a card in one line."""
+    extent = "x".join(map(str, card.lattice.extent))
+    words = f"SU({card.lattice.colors}), {extent}, {card.gauge.action} beta {card.gauge.beta:g}"
+    quarks = ", ".join(f"{quark.operator} m {quark.mass:g}" for quark in card.quarks)
+    return f"{words}, {quarks}" if quarks else f"{words}, no quarks"
+
+
+def _notes(observables: dict[str, dict[str, Any]], card: RunCard) -> list[str]:
+    notes = [f"{name}: {entry['note']}" for name, entry in observables.items() if entry.get("note")]
+    if card.reference is None:
+        return notes
+    published = card.reference.observables
+    return [
+        f"published: {card.reference.source}",
+        *(f"published {name}: {entry.note}" for name, entry in published.items() if entry.note),
+        *notes,
+    ]
+
+
+def _run_lines(result: dict[str, Any]) -> list[tuple[str, str]]:
+    exp = result["exp_minus_delta_h"]
+    rows = [
+        ("trajectories", f"{result['trajectories']} after {result.get('thermalization', 0)} of thermalization"),
+        ("acceptance", _number(result["acceptance"], ".4f")),
+        ("<exp(-dH)>", parenthesis(exp["mean"], exp["error"])),
+        ("s/trajectory", _number(result["seconds_per_trajectory"], ".3g")),
+        ("solver iterations/trajectory", _number(result.get("iterations_per_trajectory"), ".1f")),
+        ("s/independent configuration", _number(result.get("cost_per_independent_configuration"), ".3g")),
+    ]
+    return [(name, words) for name, words in rows if words != "-"]
+
+
+def _number(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)
+
+
+def _observable_table(observables: dict[str, dict[str, Any]], card: RunCard) -> Any:
+    from rich import box
+    from rich.table import Table
+
+    published = card.reference.observables if card.reference else {}
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    table.add_column("observable", no_wrap=True)
+    for heading in ("value", "tau_int", *(("published", "sigma") if published else ())):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for name in [*observables, *(name for name in published if name not in observables)]:
+        entry = observables.get(name, {})
+        row = [name, parenthesis(entry.get("mean"), entry.get("error"))]
+        row.append(parenthesis(entry.get("tau_int"), entry.get("tau_int_error")))
+        if name in published:
+            row += _compared(entry, published[name].value, published[name].error)
+        table.add_row(*row)
+    return table
+
+
+def _compared(entry: dict[str, Any], value: float, error: float) -> list[str]:
+    sigma = difference_in_sigma(entry, value, error)
+    return [parenthesis(value, error) if error else f"{value:.7g}", "-" if sigma is None else f"{sigma:+.1f}"]

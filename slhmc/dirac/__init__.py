@@ -1,0 +1,5 @@
+"""Dirac operators."""
+
+from slhmc.dirac.staggered import StaggeredDirac, StaggeredNormal
+
+__all__ = ["StaggeredDirac", "StaggeredNormal"]

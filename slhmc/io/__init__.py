@@ -1,0 +1,8 @@
+"""Files of a run: every one appears whole or not at all, and is verified before it is used."""
+
+from slhmc.io.checkpoint import load_checkpoint, save_checkpoint
+from slhmc.io.directory import RunDirectory
+from slhmc.io.ensemble import RECORD, EnsembleFile
+from slhmc.io.links import load_links, save_links
+
+__all__ = ["RECORD", "EnsembleFile", "RunDirectory", "load_checkpoint", "load_links", "save_checkpoint", "save_links"]

@@ -1,0 +1,67 @@
+"""The point from which a run goes on: links, trajectory number, and whatever state the simulation keeps."""
+
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from slhmc.io.links import links_to_write, read_links, write_links
+from slhmc.io.sealed import open_sealed, write_sealed
+
+if TYPE_CHECKING:
+    import h5py
+
+_ARRAY = "__array__"
+
+
+def save_checkpoint(path: str | os.PathLike, links: np.ndarray, trajectory: int, state: dict[str, Any]) -> None:
+    """Replace the checkpoint atomically.
+
+    `links` as in save_links; `state` may nest dicts with string keys, lists, strings, numbers, booleans, None and
+    NumPy arrays or scalars, all of which come back equal to the last bit (tuples as lists; TypeError for other types).
+    Raises InputError if it cannot be written, ComputationError for links outside SU(N); the old file then stays.
+    """
+    links = links_to_write(path, links)
+    arrays: list[np.ndarray] = []
+    text = json.dumps(_encode(state, arrays))
+
+    def fill(file: "h5py.File") -> None:
+        write_links(file, links)
+        file.attrs["trajectory"] = int(trajectory)
+        file.create_dataset("state", data=text)
+        for index, array in enumerate(arrays):
+            file.create_dataset(f"arrays/{index}", data=array)
+
+    write_sealed(path, "checkpoint", fill)
+
+
+def load_checkpoint(path: str | os.PathLike) -> tuple[np.ndarray, int, dict[str, Any]]:
+    """(links, trajectory, state) as save_checkpoint got them; InputError if missing, damaged or not ours."""
+    with open_sealed(path, "checkpoint") as file:
+        state = _decode(json.loads(file["state"].asstr()[()]), file)
+        return read_links(path, file), int(file.attrs["trajectory"]), state
+
+
+def _encode(value: Any, arrays: list[np.ndarray]) -> Any:
+    """`value` for JSON, with arrays moved to `arrays` and their place marked."""
+    if isinstance(value, np.ndarray | np.generic | complex):
+        arrays.append(np.asarray(value))
+        return {_ARRAY: len(arrays) - 1}
+    if isinstance(value, dict):
+        if wrong := [key for key in value if not isinstance(key, str) or key == _ARRAY]:
+            raise TypeError(f"state has the key {wrong[0]!r}, which a checkpoint cannot keep")
+        return {key: _encode(entry, arrays) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_encode(entry, arrays) for entry in value]
+    return value
+
+
+def _decode(value: Any, file: "h5py.File") -> Any:
+    if isinstance(value, list):
+        return [_decode(entry, file) for entry in value]
+    if isinstance(value, dict):
+        if _ARRAY in value:
+            return file[f"arrays/{value[_ARRAY]}"][()]
+        return {key: _decode(entry, file) for key, entry in value.items()}
+    return value

@@ -1,0 +1,174 @@
+"""The output directory of one run, and the lock that keeps a second run out of it."""
+
+import fcntl
+import json
+import logging
+import math
+import os
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self, TextIO
+
+from slhmc.errors import InputError
+from slhmc.io.atomic import describe, read_error, remove_stale, replace_file
+
+logger = logging.getLogger(__name__)
+
+
+class RunDirectory:
+    """Paths of a run's files. `create` or `open` take the lock; `close`, or the end of the process, gives it back.
+
+    Rank 0 only. Reading a run that goes on (paths, `read_status`) needs no lock.
+    """
+
+    def __init__(self, path: str | os.PathLike):
+        self.path = Path(path)
+        self.chain = self.path / "chain.h5"
+        self.checkpoint = self.path / "checkpoint.h5"
+        self.configurations = self.path / "configs"
+        self.card = self.path / "card.toml"
+        self.status = self.path / "status.json"
+        self.log = self.path / "log.txt"
+        self._lock: int | None = None
+
+    def create(self, card_text: str) -> Self:
+        """Make and lock the directory of a new run and put its card there.
+
+        Raises InputError if it holds another run, if a run is at work in it, or if it cannot be written.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"{self.path}: cannot be made a directory: {describe(error)}") from error
+        self._take_lock()
+        try:
+            self._refuse_another_run()
+            self._prepare()
+            replace_file(self.card, [card_text.encode()])
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def open(self) -> Self:
+        """Lock the directory of a run that is to go on; InputError if it holds none or a run is at work in it."""
+        if not os.path.lexists(self.card):
+            raise InputError(f"{self.path}: no card.toml found, the directory of a run expected; "
+                             f"check the path, or start a run by `slhmc run CARD -o {self.path}`")
+        self._take_lock()
+        try:
+            self._prepare()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def close(self) -> None:
+        """Give the lock back; harmless if there is none."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def configuration(self, trajectory: int) -> Path:
+        """Where the links after `trajectory` are kept: configs/cfg_000123.h5."""
+        return self.configurations / f"cfg_{trajectory:06d}.h5"
+
+    def read_card(self) -> str:
+        """The text of card.toml; InputError if it cannot be read."""
+        return self._read(self.card)
+
+    def write_status(self, status: Mapping[str, Any]) -> None:
+        """Replace status.json at once; not synced to disk, as it only tells how a live run does. NaN becomes null."""
+        text = json.dumps(_finite(status), indent=1, allow_nan=False)
+        replace_file(self.status, [text.encode() + b"\n"], durable=False)
+
+    def read_status(self) -> dict[str, Any]:
+        """The last status written; InputError if there is none or it is damaged."""
+        text = self._read(self.status)
+        try:
+            status = json.loads(text)
+        except ValueError:
+            status = None
+        if not isinstance(status, dict):
+            raise InputError(f"{self.status}: damaged: a JSON object expected; a run at work writes it anew")
+        return status
+
+    def open_log(self) -> TextIO:
+        """log.txt, open for appending, flushed at each line."""
+        try:
+            return open(self.log, "a", buffering=1, encoding="utf-8")
+        except OSError as error:
+            raise InputError(f"{self.log}: cannot be written: {describe(error)}") from error
+
+    def _read(self, path: Path) -> str:
+        try:
+            return path.read_text(encoding="utf-8")
+        except OSError as error:
+            raise read_error(path, error) from error
+        except UnicodeDecodeError as error:
+            raise InputError(f"{path}: damaged: text in UTF-8 expected; restore a copy") from error
+
+    def _refuse_another_run(self) -> None:
+        held = [path for path in (self.chain, self.checkpoint) if os.path.lexists(path)]
+        held += sorted(self.configurations.glob("cfg_*.h5"))
+        if held:
+            raise InputError(f"{self.path}: {held[0].relative_to(self.path)} of another run found, a directory without "
+                             f"a run expected; go on with that run by `slhmc resume {self.path}`, or give another -o")
+
+    def _prepare(self) -> None:
+        try:
+            self.configurations.mkdir(exist_ok=True)
+        except OSError as error:
+            raise InputError(f"{self.configurations}: cannot be made a directory: {describe(error)}") from error
+        for directory in (self.path, self.configurations):
+            remove_stale(directory)
+
+    def _take_lock(self) -> None:
+        """Lock .lock by flock: the kernel frees it when the process dies, so a crash leaves nothing to clean up."""
+        if self._lock is not None:
+            raise ValueError(f"{self.path} is locked by this object already")
+        try:
+            descriptor = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        except OSError as error:
+            raise InputError(f"{self.path}: cannot be locked: {describe(error)}") from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            owner = os.pread(descriptor, 200, 0).decode(errors="replace").strip() or "an unknown process"
+            os.close(descriptor)
+            raise InputError(f"{self.path}: a run is at work here ({owner}); wait for it or stop it, "
+                             f"or give another -o") from error
+        except OSError as error:
+            logger.warning("%s: this file system has no locks (%s); see that no second run writes here",
+                           self.path, error.strerror)
+        self._lock = descriptor
+        self._sign_lock(descriptor)
+
+    def _sign_lock(self, descriptor: int) -> None:
+        """Leave a name for the message that the next one gets."""
+        try:
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+        except OSError as error:
+            self.close()
+            raise InputError(f"{self.path}: cannot be locked: {describe(error)}") from error
+
+
+def _finite(value: Any) -> Any:
+    """`value` for strict JSON: NumPy numbers as plain ones, numbers that are not finite as None."""
+    if isinstance(value, Mapping):
+        return {str(key): _finite(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(entry) for entry in value]
+    if hasattr(value, "tolist"):
+        return _finite(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,190 @@
+"""`Lattice`: the one owner of geometry, ranks, lanes and global sums; `Layout`: its lane groups for one precision."""
+
+import numpy as np
+
+from slhmc.backend import Device, HostDevice
+from slhmc.backend.signatures import Geometry, Random, Range
+from slhmc.errors import InputError
+from slhmc.lattice.communicator import SerialCommunicator
+from slhmc.lattice.geometry import Blocks, check_extent, check_rank_grid, choose_lane_grid, choose_rank_grid
+from slhmc.lattice.halo import HaloExchange
+
+REALS = {"double": np.float64, "float": np.float32}
+HALO_DEPTH = 2  # rectangles reach two sites
+
+
+class Lattice:
+    """A periodic lattice of 2 to 4 dimensions, split over the ranks of a communicator and the lanes of a device.
+
+    extent: (x, y, z, t), even; communicator: mpi4py's or None; ranks: rank grid or None (chosen); lanes: forced number.
+    `sites` counts all ranks, `local_sites` this one. Raises InputError if extents, ranks and lanes do not fit.
+    """
+
+    def __init__(self, extent, device: Device | None = None, communicator=None, ranks=None, lanes: int | None = None):
+        self.extent = tuple(int(n) for n in extent)
+        check_extent(self.extent)
+        self.device = device or HostDevice()
+        self.communicator = communicator or SerialCommunicator()
+        size = self.communicator.size
+        self.rank_grid = tuple(ranks) if ranks is not None else choose_rank_grid(self.extent, size)
+        check_rank_grid(self.extent, self.rank_grid, size)
+        self.rank_coordinates = self._coordinates_of(self.communicator.rank)
+        self.local = tuple(n // r for n, r in zip(self.extent, self.rank_grid, strict=True))
+        self.sites = int(np.prod(self.extent))
+        self.local_sites = int(np.prod(self.local))
+        if self.sites >= 1 << 31:
+            raise InputError(f"extent = {list(self.extent)}: {self.sites} sites; site numbers have 31 bits")
+        self._lanes = lanes
+        self._layouts: dict[str, Layout] = {}
+        self._partials = None
+
+    @property
+    def dimensions(self) -> int:
+        return len(self.extent)
+
+    @property
+    def planes(self) -> int:
+        """Number of lattice planes, D (D - 1) / 2."""
+        return self.dimensions * (self.dimensions - 1) // 2
+
+    @property
+    def is_root(self) -> bool:
+        """Whether this rank writes files and logs."""
+        return self.communicator.rank == 0
+
+    def _coordinates_of(self, rank: int) -> tuple[int, ...]:
+        coordinates = []
+        for r in self.rank_grid:
+            coordinates.append(rank % r)
+            rank //= r
+        return tuple(coordinates)
+
+    def rank_of(self, coordinates) -> int:
+        """Rank at a position of the (periodic) rank grid."""
+        rank = 0
+        for c, r in reversed(list(zip(coordinates, self.rank_grid, strict=True))):
+            rank = rank * r + c % r
+        return rank
+
+    def layout(self, real: str = "double") -> "Layout":
+        """Lane groups for real = "double" or "float"; made once."""
+        if real not in self._layouts:
+            lanes = self._lanes or self.device.default_lanes(real)
+            grid = choose_lane_grid(self.local, self.rank_grid, lanes)
+            if self._lanes and int(np.prod(grid)) != lanes:
+                raise InputError(f"lanes = {lanes}: the local lattice {list(self.local)} over ranks {list(self.rank_grid)} "
+                                 f"can be split into {int(np.prod(grid))} lanes at most; drop [lattice] lanes")
+            self._layouts[real] = Layout(self, real, grid)
+        return self._layouts[real]
+
+    def partials(self, count: int):
+        """Scratch for partial sums of reductions (kernels run one after the other, so one buffer serves all)."""
+        if self._partials is None or self._partials.size < count:
+            self._partials = self.device.empty((max(count, 4096),), np.float64)
+        return self._partials
+
+    def global_sum(self, array) -> None:
+        """Add up a small device array over all ranks, in the order of ranks, so every rank has the same bits. Collective."""
+        communicator = self.communicator
+        if communicator.size == 1:
+            return
+        device = self.device
+
+        def add():
+            local = device.to_host(array)
+            everything = np.empty((communicator.size, *local.shape), local.dtype)
+            communicator.Allgather(local, everything)
+            total = everything[0].copy()
+            for part in everything[1:]:
+                total += part
+            device.assign(array, total)
+        device.call(add)
+
+    def uniform(self, random: Random) -> float:
+        """One uniform deviate in (0, 1), the same on all ranks: site and component 0 of a draw."""
+        device, layout = self.device, self.layout("double")
+        counter = np.array([0, 0, random.trajectory, random.draw, random.seed, random.purpose], np.uint32)
+        counter, words = device.from_host(counter), device.empty((4,), np.uint32)
+        kernel = layout.kernel("random.cc", "philox_words")
+        device.launch(kernel, kernel.structure(device.pointer(counter), device.pointer(words)), counter, words)
+        device.synchronize()
+        high, low = (int(w) for w in device.to_host(words)[:2])
+        return ((high << 32 | low) >> 12) / 2**52 + 0.5 / 2**52
+
+
+class Layout:
+    """Lane groups of a lattice for one precision: device tables, launches and reductions."""
+
+    def __init__(self, lattice: Lattice, real: str, lane_grid: tuple[int, ...]):
+        self.lattice, self.real = lattice, real
+        self.blocks = Blocks(lattice.extent, lattice.rank_grid, lattice.rank_coordinates, lane_grid, HALO_DEPTH)
+        self.lanes = self.blocks.lanes
+        self.groups, self.stride = self.blocks.groups, self.blocks.stride
+        self.core_groups = self.blocks.core_groups
+        self.dtype = np.dtype(REALS[real])
+        device = lattice.device
+        permutations = self.blocks.permutations()
+        low, high = self.blocks.shift_masks()
+        self.tables = [device.from_host(np.ascontiguousarray(table)) for table in (
+            self.blocks.neighbours(), permutations.astype(np.int64), permutations.astype(np.int32),
+            self.blocks.site_numbers().astype(np.int32))]
+        self.geometry = Geometry(*[device.pointer(table) for table in self.tables], self.groups, self.stride, low, high)
+        self.halo = HaloExchange(self)
+        self.conversion_tables: dict[str, object] = {}
+
+    def empty(self, *components: int, parities: int = 2):
+        """Zero-filled field array (parity, group, component..., lane)."""
+        return self.lattice.device.zeros((parities, self.stride, *components, self.lanes), self.dtype)
+
+    def kernel(self, file: str, name: str, colors: int = 0):
+        """A kernel specialised for this layout; colors = 0 for kernels that do not know the gauge group."""
+        dimensions = self.lattice.dimensions if colors else 0
+        return self.lattice.device.unit(file, self.real, self.lanes, colors, dimensions)[name]
+
+    def launch(self, kernel, *arguments, begin=0, end=None, parity=0, parities=2, keep=()):
+        """Run a site kernel on groups begin..end of `parities` parities from `parity` on."""
+        span = Range(begin, self.groups if end is None else end, parity, parities, 0)
+        if span.begin < span.end:
+            self.lattice.device.launch(kernel, kernel.structure(span, *arguments), *keep)
+
+    def reduce(self, kernel, result, *arguments, leading=(), spans=None, parity=0, parities=2, keep=(), between=None):
+        """Run a reduction into the device array `result`, then sum over ranks. Collective.
+
+        spans: list of (begin, end) run one after the other, `between()` after the first (overlap with communication).
+        """
+        lattice, device = self.lattice, self.lattice.device
+        spans = spans or [(0, self.groups)]
+        counts = [device.partial_sums((end - begin) * parities, self.lanes) for begin, end in spans]
+        partials = lattice.partials(sum(counts) * kernel.kind)
+        offset = 0
+        for number, ((begin, end), count) in enumerate(zip(spans, counts, strict=True)):
+            if begin < end:
+                span = Range(begin, end, parity, parities, offset)
+                structure = kernel.structure(span, *leading, device.pointer(partials), *arguments)
+                device.launch(kernel, structure, partials, *keep)
+                offset += count
+            if number == 0 and between is not None:
+                between()
+        self.sum_partials(partials, result, offset, kernel.kind)
+        lattice.global_sum(result)
+
+    def sum_partials(self, partials, result, count: int, components: int) -> None:
+        """result[k] = sum over i of partials[i, k], in a fixed order."""
+        device = self.lattice.device
+        kernel = self.kernel("linear_algebra.cc", "sum_partials")
+        structure = kernel.structure(device.pointer(partials), device.pointer(result), count, components)
+        device.launch(kernel, structure, partials, result)
+
+    def conversion_table(self, source: "Layout"):
+        """Where each site of this layout lies in another: (group * lanes + lane), same parity; device int32 array."""
+        where = np.empty((2, self.lattice.local_sites), np.int64)
+        numbers = source.blocks.local_numbers()
+        position = np.arange(source.groups)[:, None] * source.lanes + np.arange(source.lanes)
+        for parity in (0, 1):
+            where[parity, numbers[parity]] = position
+        table = np.zeros((2, self.stride, self.lanes), np.int32)
+        mine = self.blocks.local_numbers()
+        for parity in (0, 1):
+            table[parity, :self.groups] = where[parity][mine[parity]]
+        return self.lattice.device.from_host(table)
+

@@ -1,0 +1,42 @@
+"""The typed run card: what a user writes in TOML, checked before anything is computed."""
+
+from slhmc.runcard.reader import load_card, parse_card
+from slhmc.runcard.tables import (
+    CadenceTable,
+    CondensateTable,
+    GaugeTable,
+    HeatBathTable,
+    HMCTable,
+    InnerTable,
+    LatticeTable,
+    MeasureTable,
+    QuarkTable,
+    ReferenceTable,
+    ReferenceValue,
+    RunCard,
+    RunTable,
+    SolverTable,
+    json_schema,
+)
+from slhmc.runcard.writer import card_text
+
+__all__ = [
+    "CadenceTable",
+    "CondensateTable",
+    "GaugeTable",
+    "HMCTable",
+    "HeatBathTable",
+    "InnerTable",
+    "LatticeTable",
+    "MeasureTable",
+    "QuarkTable",
+    "ReferenceTable",
+    "ReferenceValue",
+    "RunCard",
+    "RunTable",
+    "SolverTable",
+    "card_text",
+    "json_schema",
+    "load_card",
+    "parse_card",
+]

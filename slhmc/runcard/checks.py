@@ -1,0 +1,130 @@
+"""What must hold between the keys of a card. Each check yields (path of the key to mend, words).
+
+A check also sees cards with faults: a value that is missing or of the wrong type is None there (an empty tuple for
+`fermion_boundary`), and a check that needs it stays silent.
+"""
+
+from collections.abc import Iterator
+from math import prod
+from typing import Any
+
+Fault = tuple[tuple[str | int, ...], str]
+
+
+def cross_faults(card: Any) -> Iterator[Fault]:
+    """All faults between keys of `card`, a RunCard or what is valid of one."""
+    if card.lattice is not None:
+        yield from _directions(card.lattice)
+        yield from _rank_grid(card.lattice)
+        yield from _lanes(card.lattice)
+    if card.gauge is not None:
+        yield from _rectangle_coefficient(card.gauge)
+    yield from _quarks(card)
+    yield from _update(card)
+    yield from _levels(card)
+    if card.run is not None:
+        yield from _start(card.run)
+    yield from _chronological(card.solver)
+
+
+def _directions(lattice: Any) -> Iterator[Fault]:
+    if not lattice.extent:
+        return
+    for key in ("fermion_boundary", "ranks"):
+        entries = getattr(lattice, key)
+        if entries and len(entries) != len(lattice.extent):
+            yield ("lattice", key), f"{_entries(len(entries))} for {len(lattice.extent)} directions of lattice.extent"
+
+
+def _rank_grid(lattice: Any) -> Iterator[Fault]:
+    for direction, (extent, ranks) in enumerate(zip(lattice.extent or (), lattice.ranks or (), strict=False)):
+        if extent % ranks or extent // ranks % 2:
+            yield (
+                ("lattice", "ranks", direction),
+                f"{ranks} ranks cut extent {extent} into {extent / ranks:.4g} sites each; it must be an even number",
+            )
+
+
+def _lanes(lattice: Any) -> Iterator[Fault]:
+    """Lanes are equal sub-blocks of even extents, cut only along directions that ranks do not split."""
+    if not lattice.lanes or not lattice.extent:
+        return
+    ranks = lattice.ranks or (1,) * len(lattice.extent)
+    most = prod(_largest_power_of_two(extent) // 2 for extent, n in zip(lattice.extent, ranks, strict=False) if n == 1)
+    if lattice.lanes > most:
+        found = f"{'x'.join(map(str, lattice.extent))} on {'x'.join(map(str, ranks))} ranks has at most {most}"
+        yield ("lattice", "lanes"), f"{lattice.lanes} lanes need as many sub-blocks of even extents; {found}"
+
+
+def _largest_power_of_two(extent: int) -> int:
+    """The largest power of two that divides `extent`."""
+    return extent & -extent
+
+
+def _rectangle_coefficient(gauge: Any) -> Iterator[Fault]:
+    if gauge.action == "custom" and gauge.c1 is None:
+        yield ("gauge", "action"), '"custom" needs the rectangle coefficient gauge.c1'
+    if gauge.action not in ("custom", None) and gauge.c1 is not None:
+        yield ("gauge", "c1"), f'"{gauge.action}" fixes c1; use action = "custom" to choose it'
+
+
+def _quarks(card: Any) -> Iterator[Fault]:
+    colors = card.lattice.colors if card.lattice is not None else None
+    if card.quarks and colors is not None and colors not in (2, 3):
+        yield ("lattice", "colors"), f"quarks need 2 or 3 colors, found {colors}"
+    if card.quarks == () and card.measure is not None and card.measure.chiral_condensate is not None:
+        yield ("measure", "chiral_condensate"), "needs at least one [[quarks]], whose condensate it is"
+
+
+def _update(card: Any) -> Iterator[Fault]:
+    if card.hmc is None and card.heat_bath is None:
+        yield ("hmc",), "no update: the card needs [hmc] or [heat_bath]"
+    if card.hmc is not None and card.heat_bath is not None:
+        yield ("heat_bath",), "the card has [hmc] and [heat_bath]; keep one"
+    elif card.heat_bath is not None:
+        if card.quarks:
+            yield ("heat_bath",), "a heat bath cannot update links with [[quarks]]; use [hmc]"
+        if card.gauge is not None and card.gauge.action not in ("wilson", None):
+            yield ("gauge", "action"), f'[heat_bath] knows only "wilson", found "{card.gauge.action}"; use [hmc]'
+
+
+def _levels(card: Any) -> Iterator[Fault]:
+    """Every action sits on a level that exists, and every level moves some action."""
+    users = [(("gauge", "level"), card.gauge.level)] if card.gauge is not None else []
+    users += [(("quarks", index, "level"), quark.level) for index, quark in enumerate(card.quarks or ())]
+    known = [(path, level) for path, level in users if level is not None]
+    if card.hmc is None:
+        yield from ((path, "levels belong to [hmc]; leave it out") for path, level in known if level and card.heat_bath)
+        return
+    if card.hmc.inner is None:
+        return
+    deepest = len(card.hmc.inner)
+    for path, level in known:
+        if level > deepest:
+            yield path, f"level {level} has no scheme: [hmc] is level 0 and hmc.inner has {_entries(deepest)}"
+    if card.gauge is None or card.quarks is None or len(known) < len(users):
+        return
+    for unused in sorted(set(range(deepest + 1)) - {level for _, level in known}):
+        path = ("hmc", "inner", unused - 1) if unused else ("hmc",)
+        yield path, f"no action has level {unused}, so its steps would do nothing; set gauge.level or quarks.N.level"
+
+
+def _entries(count: int) -> str:
+    return f"{count} entry" if count == 1 else f"{count} entries"
+
+
+def _start(run: Any) -> Iterator[Fault]:
+    if run.start == "file" and run.start_file is None:
+        yield ("run", "start"), '"file" needs run.start_file'
+    if run.start not in ("file", None) and run.start_file is not None:
+        yield ("run", "start_file"), f'has a meaning only with start = "file", found start = "{run.start}"'
+
+
+def _chronological(solver: Any) -> Iterator[Fault]:
+    if solver is None or solver.force_tolerance is None or solver.start != "chronological":
+        return
+    if solver.force_tolerance > 1e-10:
+        yield (
+            ("solver", "start"),
+            f"a chronological guess is reversible only with force_tolerance <= 1e-10, found {solver.force_tolerance:g}",
+        )

@@ -1,0 +1,154 @@
+"""Faults of a card in the words of its author: what was found at which key, and what was expected."""
+
+import difflib
+import json
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from slhmc.runcard.checks import Fault, cross_faults
+from slhmc.runcard.tables import QuarkTable, RunCard
+
+Path = tuple[str | int, ...]
+
+# the checks ask only whether these are there, so a faulty one need not be hidden from them
+_ONLY_PRESENCE_MATTERS = {"c1", "start_file"}
+
+
+def card_faults(raw: dict, error: ValidationError) -> list[Fault]:
+    """Every fault of the parsed card `raw` that `error` reports, and those between its valid keys."""
+    found = [entry for entry in error.errors(include_url=False) if entry["type"] != "inconsistent"]
+    listed = [(entry["loc"], _words(entry)) for entry in found if not _follows_from_entries(entry, found)]
+    return listed + list(cross_faults(_valid_part(raw, {entry["loc"] for entry in found})))
+
+
+def _follows_from_entries(entry: dict, found: list[dict]) -> bool:
+    """A list whose entries are faulty is also called too short; one fault is enough."""
+    depth = len(entry["loc"])
+    return entry["type"] == "too_short" and any(
+        other is not entry and other["loc"][:depth] == entry["loc"] for other in found
+    )
+
+
+def _valid_part(raw: dict, faulty: set[Path]) -> SimpleNamespace:
+    """The card as far as it is valid: a table that is left out, or a faulty value, is None."""
+    tables: dict[str, Any] = dict.fromkeys(RunCard.model_fields)
+    for name in RunCard.model_fields.keys() & raw.keys() - {"quarks"}:
+        model = _table_type(RunCard.model_fields[name].annotation)
+        table = raw[name] if isinstance(raw[name], dict) else {}
+        tables[name] = _valid_table(model, table, faulty, (name,))
+    tables["quarks"] = _valid_quarks(raw.get("quarks", []), faulty)
+    return SimpleNamespace(**tables)
+
+
+def _valid_quarks(value: Any, faulty: set[Path]) -> tuple | None:
+    if not isinstance(value, list) or not all(isinstance(entry, dict) for entry in value):
+        return None
+    return tuple(_valid_table(QuarkTable, entry, faulty, ("quarks", index)) for index, entry in enumerate(value))
+
+
+def _valid_table(model: type[BaseModel], raw: dict, faulty: set[Path], path: Path) -> BaseModel:
+    depth = len(path)
+    spoiled = {loc[depth] for loc in faulty if len(loc) > depth and loc[:depth] == path} - _ONLY_PRESENCE_MATTERS
+    values = {name: raw.get(name) for name, field in model.model_fields.items() if field.is_required() or name in raw}
+    return model.model_construct(**{name: None if name in spoiled else value for name, value in values.items()})
+
+
+def _table_type(annotation: Any) -> type[BaseModel] | None:
+    """The table inside `tuple[Table, ...]`, `Table | None`, `Table`."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next(filter(None, map(_table_type, get_args(annotation))), None)
+
+
+def _words(entry: dict) -> str:
+    """One pydantic error as words."""
+    kind, path, context = entry["type"], entry["loc"], entry.get("ctx", {})
+    if kind == "extra_forbidden":
+        return _unknown_key(path, entry["input"])
+    if kind == "missing":
+        return _missing(path)
+    if kind in ("too_short", "too_long"):
+        bound = f"at least {context['min_length']}" if kind == "too_short" else f"at most {context['max_length']}"
+        return f"expected {bound} entries, found {len(entry['input'])}"
+    expected = _EXPECTED.get(kind, lambda context: entry["msg"])(context)
+    if kind in ("tuple_type", "list_type") and isinstance(entry["input"], dict):
+        expected = f"expected a list of tables, written [[{path[-1]}]]"
+    words = f"{expected}, found {_shown(entry['input'])}"
+    if kind == "literal_error":
+        words += _did_you_mean(entry["input"], context["expected"].replace("'", "").replace(" or ", ", ").split(", "))
+    return words
+
+
+_EXPECTED = {
+    "float_type": lambda context: "expected a number",
+    "int_type": lambda context: "expected an integer",
+    "string_type": lambda context: "expected a string",
+    "string_too_short": lambda context: "expected a string that is not empty",
+    "finite_number": lambda context: "expected a finite number",
+    "tuple_type": lambda context: "expected a list",
+    "list_type": lambda context: "expected a list",
+    "model_type": lambda context: "expected a table",
+    "literal_error": lambda context: f"expected {context['expected']}".replace("'", '"'),
+    "greater_than": lambda context: f"must be greater than {context['gt']:g}",
+    "greater_than_equal": lambda context: f"must be at least {context['ge']:g}",
+    "less_than": lambda context: f"must be less than {context['lt']:g}",
+    "less_than_equal": lambda context: f"must be at most {context['le']}",
+    "multiple_of": lambda context: "must be even",  # the only multiple that a card asks for
+}
+
+
+def _unknown_key(path: Path, value: Any) -> str:
+    key = path[-1]
+    keys = _keys_of(path[:-1])
+    noun = "table" if len(path) == 1 and isinstance(value, (dict, list)) else "key"
+    words = f"unknown {noun}"
+    guess = _did_you_mean(key, keys)
+    if guess:
+        return words + guess
+    homes = [table for table in _tables_with(key) if table != path[:-1]]
+    if homes:
+        return f"{words}; {key} belongs to [{'.'.join(homes[0])}]"
+    where = ".".join(str(part) for part in path[:-1] if isinstance(part, str))
+    return f"{words}; {f'[{where}]' if where else 'a card'} has {', '.join(keys)}"
+
+
+def _did_you_mean(word: Any, choices: list[str]) -> str:
+    close = difflib.get_close_matches(word, choices, n=1) if isinstance(word, str) else []
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _missing(path: Path) -> str:
+    field = _model_at(path[:-1]).model_fields[path[-1]]
+    if len(path) == 1:
+        return f"the card needs a table [{path[0]}]: {field.description}"
+    return f"missing: {field.description}"
+
+
+def _model_at(path: Path) -> type[BaseModel]:
+    model: type[BaseModel] = RunCard
+    for part in path:
+        if isinstance(part, str):
+            field = model.model_fields.get(part)
+            model = _table_type(field.annotation if field else model.__annotations__["__pydantic_extra__"])
+    return model
+
+
+def _keys_of(path: Path) -> list[str]:
+    return list(_model_at(path).model_fields)
+
+
+def _tables_with(key: str) -> Iterator[tuple[str, ...]]:
+    for name, field in RunCard.model_fields.items():
+        model = _table_type(field.annotation)
+        if key in model.model_fields and name != "measure":
+            yield (name,)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict):
+        return "a table"
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= 40 else text[:37] + "..."

@@ -1,0 +1,56 @@
+"""Canonical TOML of a card, with every default written out."""
+
+import json
+from typing import Any
+
+from slhmc.runcard.tables import RunCard
+
+
+def card_text(card: RunCard) -> str:
+    """TOML of `card`; parsing it gives an equal card."""
+    blocks = list(_blocks((), card.model_dump(exclude_none=True)))
+    return "\n".join(blocks)
+
+
+def _blocks(path: tuple[str, ...], table: dict):
+    """The text of a table and its sub-tables, one block for each header."""
+    values = {key: value for key, value in table.items() if not _is_table(value) and not _is_table_list(value)}
+    if path and (values or not table):
+        yield _block(f"[{'.'.join(path)}]", values)
+    for key, value in table.items():
+        inner = (*path, _key(key))
+        if _is_table(value):
+            yield from _blocks(inner, value)
+        elif _is_table_list(value):
+            yield from (_block(f"[[{'.'.join(inner)}]]", entry) for entry in value)
+
+
+def _block(header: str, values: dict) -> str:
+    return header + "\n" + "".join(f"{_key(key)} = {_value(value)}\n" for key, value in values.items())
+
+
+def _is_table(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+def _is_table_list(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) and bool(value) and isinstance(value[0], dict)
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return _string(value)
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(_value, value))}]"
+    return repr(value)
+
+
+def _string(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _key(key: str) -> str:
+    bare = key and all(char.isascii() and (char.isalnum() or char in "_-") for char in key)
+    return key if bare else _string(key)

@@ -1,0 +1,6 @@
+"""A run: what a card means, in which order things happen, what is written when."""
+
+from slhmc.simulation.build import build
+from slhmc.simulation.simulation import Report, Simulation, create, resume
+
+__all__ = ["Report", "Simulation", "build", "create", "resume"]

@@ -1,0 +1,87 @@
+"""From the tables of a card to the objects of the engine."""
+
+from slhmc.actions import RECTANGLE_COEFFICIENTS, CompositeAction, GaugeAction, StaggeredAction
+from slhmc.backend import Device, HostDevice
+from slhmc.lattice import Lattice
+from slhmc.observables import ChiralCondensate, Observable, Plaquette, PolyakovLoop, Rectangle
+from slhmc.runcard import RunCard
+from slhmc.solvers import ConjugateGradient
+from slhmc.updates import HMC, TimeScale
+
+PHASES = {"periodic": 1, "antiperiodic": -1}
+
+
+def make_lattice(card: RunCard, device: Device, communicator=None) -> Lattice:
+    """The lattice of [lattice] on a device and a communicator."""
+    table = card.lattice
+    return Lattice(table.extent, device, communicator, table.ranks, table.lanes)
+
+
+def boundary_phases(card: RunCard) -> tuple[int, ...]:
+    """+1 or -1 for each direction."""
+    return tuple(PHASES[word] for word in card.lattice.fermion_boundary)
+
+
+def make_update(card: RunCard, lattice: Lattice):
+    """The update of the chain: HMC of [hmc], or HeatBath of [heat_bath]."""
+    if card.heat_bath is not None:
+        from slhmc.updates import HeatBath
+        return HeatBath(card.gauge.beta, card.heat_bath.over_relaxation)
+    parts = {"gauge": (make_gauge_action(card), card.gauge.level)}
+    for number, quark in enumerate(card.quarks):
+        parts[f"quarks.{number}"] = (make_quark_action(card, quark, lattice), quark.level)
+    target = CompositeAction({name: action for name, (action, _) in parts.items()})
+    guide = []
+    for level, table in enumerate((card.hmc, *card.hmc.inner)):
+        actions = {name: action for name, (action, on) in parts.items() if on == level}
+        guide.append(TimeScale(CompositeAction(actions), table.scheme, table.steps))
+    return HMC(target, guide, card.hmc.length, card.run.max_delta_h)
+
+
+def make_gauge_action(card: RunCard) -> GaugeAction:
+    """The action of [gauge]."""
+    c1 = card.gauge.c1 if card.gauge.action == "custom" else RECTANGLE_COEFFICIENTS[card.gauge.action]
+    return GaugeAction(card.gauge.beta, c1)
+
+
+def make_quark_action(card: RunCard, quark, lattice: Lattice) -> StaggeredAction:
+    """The action of one entry of [[quarks]]."""
+    force, action = (ConjugateGradient(lattice, tolerance, card.solver.max_iterations, card.solver.precision)
+                     for tolerance in (card.solver.force_tolerance, card.solver.action_tolerance))
+    return StaggeredAction(quark.mass, boundary_phases(card), force, action, card.solver.start)
+
+
+def make_observables(card: RunCard, lattice: Lattice) -> list[tuple[Observable, int]]:
+    """(observable, every) of [measure]; one chiral condensate for each quark."""
+    measure = card.measure
+    observables: list[tuple[Observable, int]] = [(Plaquette(), measure.plaquette.every),
+                                                 (PolyakovLoop(), measure.polyakov_loop.every)]
+    if measure.rectangle is not None:
+        observables.append((Rectangle(), measure.rectangle.every))
+    if (table := measure.chiral_condensate) is not None:
+        for number, quark in enumerate(card.quarks):
+            name = "chiral_condensate" if number == 0 else f"chiral_condensate_{number + 1}"
+            condensate = ChiralCondensate(lattice, quark.mass, boundary_phases(card), table.noise, table.tolerance,
+                                          card.solver.max_iterations, card.solver.precision, name)
+            observables.append((condensate, table.every))
+    return observables
+
+
+def kernel_units(card: RunCard, lattice: Lattice) -> list[tuple]:
+    """(file, real, lanes, colours, dimensions) of all kernels that the card needs on this lattice."""
+    colors, dimensions = card.lattice.colors, lattice.dimensions
+    wide = ["gauge.cc", "links.cc"] + ["staggered.cc"] * bool(card.quarks) + ["heat_bath.cc"] * (card.heat_bath is not None)
+    lanes = lattice.layout("double").lanes
+    units = [(file, "double", lanes, colors, dimensions) for file in wide]
+    units += [(file, "double", lanes, 0, 0) for file in ("linear_algebra.cc", "random.cc")]
+    if card.quarks and card.solver.precision == "mixed":
+        lanes = lattice.layout("float").lanes
+        units += [("staggered.cc", "float", lanes, colors, dimensions), ("linear_algebra.cc", "float", lanes, 0, 0)]
+    return units
+
+
+def build(card: RunCard) -> None:
+    """Compile the CPU kernels that a card needs into the cache, for nodes without a compiler."""
+    device = HostDevice()
+    lattice = make_lattice(card, device)
+    device.prepare(kernel_units(card, lattice))

@@ -1,0 +1,6 @@
+"""Markov-chain updates: HMC and its integrators, heat bath."""
+
+from slhmc.updates.hmc import HMC, TimeScale, Transition
+from slhmc.updates.integrators import SCHEMES, schedule
+
+__all__ = ["HMC", "SCHEMES", "TimeScale", "Transition", "schedule"]

@@ -1,0 +1,64 @@
+"""What is installed is what is on disk, and the scripts run the same tests as continuous integration."""
+
+import configparser
+import os
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SCRIPTS = [".ci/run", "scripts/test", "scripts/quickstart"]
+
+
+@pytest.fixture(scope="module")
+def setup():
+    parser = configparser.ConfigParser()
+    parser.read(ROOT / "setup.cfg")
+    return parser
+
+
+def lines(value: str) -> list[str]:
+    return [line.strip() for line in value.splitlines() if line.strip()]
+
+
+def test_packages_are_the_folders_on_disk(setup):
+    folders = {path.parent for path in (ROOT / "slhmc").rglob("__init__.py") if "kernels" not in path.parts}
+    on_disk = {".".join(folder.relative_to(ROOT).parts) for folder in folders}
+    listed = lines(setup["options"]["packages"])
+    assert listed == sorted(listed)
+    assert set(listed) == on_disk | {"slhmc.kernels"}
+
+
+def test_kernels_travel_with_the_package(setup):
+    assert (ROOT / "kernels" / "__init__.py").exists()
+    assert lines(setup["options"]["package_dir"]) == ["slhmc.kernels = kernels"]
+    shipped = {f"*{path.suffix}" for path in (ROOT / "kernels").iterdir() if path.suffix not in (".py", "")}
+    assert shipped <= set(setup["options.package_data"]["slhmc.kernels"].split(", "))
+
+
+def test_the_command_is_the_entry_point(setup):
+    assert lines(setup["options.entry_points"]["console_scripts"]) == ["slhmc = slhmc.cli:main"]
+
+
+def test_torch_is_pinned_for_tests_and_only_an_extra(setup):
+    assert (ROOT / "constraints.txt").read_text() == "torch==2.13.0\n"
+    assert "torch" not in setup["options"]["install_requires"]
+    assert lines(setup["options.extras_require"]["network"]) == ["torch>=2.4"]
+
+
+def test_the_linter_is_pinned_and_its_rules_chosen(setup):
+    assert re.fullmatch(r"ruff==[\d.]+", lines(setup["options.extras_require"]["dev"])[0])
+    assert tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["ruff"]["lint"]["select"]
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_scripts_can_be_run(name):
+    assert os.access(ROOT / name, os.X_OK)
+    assert (ROOT / name).read_text().startswith("#!/usr/bin/env bash\n")
+
+
+def test_continuous_integration_runs_the_tests_and_nothing_else():
+    commands = [line for line in lines((ROOT / ".ci" / "run").read_text()) if not line.startswith("#")]
+    assert len(commands) == 1 and commands[0].startswith("exec ") and "scripts/test" in commands[0]
