@@ -1,15 +1,18 @@
 // Plaquettes, rectangles and the force of gauge actions made of them.
 #include "signatures.h"
-#include "lattice.h"
+#include "staples.h"
 
 // ------------------------------------------------------------------------------------------------ observables
 SITE_FUNCTION void plaquette_sum_site(const plaquette_sum_arguments &a, Site x, V *sums) {
     const Geometry &g = a.geometry;
+    prefetch_links(g, a.links, x, false);
     for (int mu = 0; mu < DIMENSIONS; mu++) {
-        const Link u_mu = load_link(g, a.links, x, mu);
+        Link own, other, ahead, beside;
+        const Link &u_mu = view_link(g, a.links, x, mu, own);
+        const Site x_mu = forward(g, x, mu);
         for (int nu = mu + 1; nu < DIMENSIONS; nu++) {
-            Link upper = multiply(u_mu, load_link(g, a.links, forward(g, x, mu), nu));
-            Link lower = multiply(load_link(g, a.links, x, nu), load_link(g, a.links, forward(g, x, nu), mu));
+            const Link upper = multiply(u_mu, view_link(g, a.links, x_mu, nu, ahead));
+            const Link lower = multiply(view_link(g, a.links, x, nu, other), view_link(g, a.links, forward(g, x, nu), mu, beside));
             sums[0] += real_trace_multiply_adjoint(upper, lower);
         }
     }
@@ -37,15 +40,6 @@ SITE_FUNCTION void rectangle_sum_site(const rectangle_sum_arguments &a, Site x, 
 REDUCTION_KERNEL(rectangle_sum, 1)
 
 // ------------------------------------------------------------------------------------------------ staples
-// upper staple of U_mu(x): U_nu(x+mu) U_mu(x+nu)^+ U_nu(x)^+ ; lower: U_nu(x+mu-nu)^+ U_mu(x-nu)^+ U_nu(x-nu)
-SITE_FUNCTION void add_staples(const Geometry &g, const real *links, Site x, Site x_mu, int mu, int nu, Link &sum) {
-    const Link upper = multiply_adjoint(load_link(g, links, x_mu, nu), load_link(g, links, forward(g, x, nu), mu));
-    add(sum, multiply_adjoint(upper, load_link(g, links, x, nu)));
-    const Site below = backward(g, x, nu);
-    const Link corner = multiply(load_link(g, links, below, mu), load_link(g, links, backward(g, x_mu, nu), nu));
-    add(sum, adjoint_multiply(corner, load_link(g, links, below, nu)));
-}
-
 // Product of links along a path of signed directions (d < DIMENSIONS forward, else backward), from x.
 SITE_FUNCTION Link path_product(const Geometry &g, const real *links, Site x, const signed char *path, int length) {
     Link product = identity();
@@ -79,6 +73,7 @@ SITE_FUNCTION void add_rectangle_staples(const Geometry &g, const real *links, S
 // force_a += plaquette * c_a(U staples) + rectangle * c_a(U rectangle staples), c_a the algebra coefficients
 SITE_FUNCTION void gauge_force_site(const gauge_force_arguments &a, Site x) {
     const Geometry &g = a.geometry;
+    prefetch_links(g, a.links, x, true);
     real *force = a.force + element(g, x, DIMENSIONS * ALGEBRA);
     for (int mu = 0; mu < DIMENSIONS; mu++) {
         const Site x_mu = forward(g, x, mu);

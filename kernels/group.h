@@ -44,6 +44,14 @@ SITE_FUNCTION Link multiply(const Link &x, const Link &y) {
 SITE_FUNCTION Link adjoint(const Link &x) { return {{x.e[0], -x.e[1], -x.e[2], -x.e[3]}}; }
 SITE_FUNCTION Link multiply_adjoint(const Link &x, const Link &y) { return multiply(x, adjoint(y)); }
 SITE_FUNCTION Link adjoint_multiply(const Link &x, const Link &y) { return multiply(adjoint(x), y); }
+SITE_FUNCTION void add_multiply_adjoint(Link &sum, const Link &x, const Link &y) {
+    const Link r = multiply_adjoint(x, y);
+    UNROLL for (int k = 0; k < 4; k++) sum.e[k] += r.e[k];
+}
+SITE_FUNCTION void add_adjoint_multiply(Link &sum, const Link &x, const Link &y) {
+    const Link r = adjoint_multiply(x, y);
+    UNROLL for (int k = 0; k < 4; k++) sum.e[k] += r.e[k];
+}
 SITE_FUNCTION V real_trace(const Link &x) { return x.e[0] * real(2); }
 SITE_FUNCTION V imaginary_trace(const Link &) { return V{}; }
 SITE_FUNCTION V real_trace_multiply_adjoint(const Link &x, const Link &y) {
@@ -105,36 +113,26 @@ SITE_FUNCTION Link reunitarized(const Link &x) {
 struct Link {
     Complex e[COLORS][COLORS];
 };
-SITE_FUNCTION Link multiply(const Link &x, const Link &y) {
-    Link r;
-    UNROLL for (int i = 0; i < COLORS; i++) {
-        Complex row[COLORS] = {};
-        UNROLL for (int k = 0; k < COLORS; k++)
-            UNROLL for (int j = 0; j < COLORS; j++) add_product(row[j], x.e[i][k], y.e[k][j]);
-        UNROLL for (int j = 0; j < COLORS; j++) r.e[i][j] = row[j];
+// One routine per form: a row of the result stays in registers while its terms are added; `accumulate` keeps what r held.
+#define MATRIX_PRODUCT(name, TERM)                                                                     \
+    template <bool accumulate> SITE_FUNCTION void name(Link &r, const Link &x, const Link &y) {        \
+        UNROLL for (int i = 0; i < COLORS; i++) {                                                      \
+            Complex row[COLORS] = {};                                                                  \
+            if (accumulate)                                                                            \
+                UNROLL for (int j = 0; j < COLORS; j++) row[j] = r.e[i][j];                            \
+            UNROLL for (int k = 0; k < COLORS; k++)                                                    \
+                UNROLL for (int j = 0; j < COLORS; j++) TERM;                                          \
+            UNROLL for (int j = 0; j < COLORS; j++) r.e[i][j] = row[j];                                \
+        }                                                                                              \
     }
-    return r;
-}
-SITE_FUNCTION Link multiply_adjoint(const Link &x, const Link &y) {
-    Link r;
-    UNROLL for (int i = 0; i < COLORS; i++) {
-        Complex row[COLORS] = {};
-        UNROLL for (int k = 0; k < COLORS; k++)
-            UNROLL for (int j = 0; j < COLORS; j++) add_product_conjugate(row[j], x.e[i][k], y.e[j][k]);
-        UNROLL for (int j = 0; j < COLORS; j++) r.e[i][j] = row[j];
-    }
-    return r;
-}
-SITE_FUNCTION Link adjoint_multiply(const Link &x, const Link &y) {
-    Link r;
-    UNROLL for (int i = 0; i < COLORS; i++) {
-        Complex row[COLORS] = {};
-        UNROLL for (int k = 0; k < COLORS; k++)
-            UNROLL for (int j = 0; j < COLORS; j++) add_conjugate_product(row[j], x.e[k][i], y.e[k][j]);
-        UNROLL for (int j = 0; j < COLORS; j++) r.e[i][j] = row[j];
-    }
-    return r;
-}
+MATRIX_PRODUCT(product, add_product(row[j], x.e[i][k], y.e[k][j]))
+MATRIX_PRODUCT(product_adjoint, add_product_conjugate(row[j], x.e[i][k], y.e[j][k]))
+MATRIX_PRODUCT(adjoint_product, add_conjugate_product(row[j], x.e[k][i], y.e[k][j]))
+SITE_FUNCTION Link multiply(const Link &x, const Link &y) { Link r; product<false>(r, x, y); return r; }
+SITE_FUNCTION Link multiply_adjoint(const Link &x, const Link &y) { Link r; product_adjoint<false>(r, x, y); return r; }
+SITE_FUNCTION Link adjoint_multiply(const Link &x, const Link &y) { Link r; adjoint_product<false>(r, x, y); return r; }
+SITE_FUNCTION void add_multiply_adjoint(Link &sum, const Link &x, const Link &y) { product_adjoint<true>(sum, x, y); }
+SITE_FUNCTION void add_adjoint_multiply(Link &sum, const Link &x, const Link &y) { adjoint_product<true>(sum, x, y); }
 SITE_FUNCTION Link adjoint(const Link &x) {
     Link r;
     UNROLL for (int i = 0; i < COLORS; i++)

@@ -25,6 +25,25 @@ SITE_FUNCTION Link load_link(const Geometry &g, const real *links, Site x, int m
     load_reals<LINK_REALS>(g, links + element(g, x, DIMENSIONS * LINK_REALS) + (long)mu * LINK_REALS * LANES, x, reals(r));
     return r;
 }
+// The link where it lies in memory if the lanes fit, else a permuted copy in `scratch`.
+SITE_FUNCTION const Link &view_link(const Geometry &g, const real *links, Site x, int mu, Link &scratch) {
+    const real *p = links + element(g, x, DIMENSIONS * LINK_REALS) + (long)mu * LINK_REALS * LANES;
+    if (LANES_IN_PLACE && !is_permuted(x)) return *(const Link *)p;
+    load_reals<LINK_REALS>(g, p, x, reals(scratch));
+    return scratch;
+}
+// Fetch ahead for the next lane group: its links, and those of its neighbours in the two slowest directions (up; with
+// `both`, down too): they are what the cache has not seen for longest.
+SITE_FUNCTION void prefetch_links(const Geometry &g, const real *links, Site x, bool both) {
+    if (!g.prefetch || x.group + 1 >= g.groups) return;
+    const Site next = Site{x.parity, x.group + 1, 0};
+    const int count = DIMENSIONS * LINK_REALS;
+    prefetch_reals(links + element(g, next, count), count);
+    for (int mu = DIMENSIONS - 2; mu < DIMENSIONS; mu++) {
+        prefetch_reals(links + element(g, forward(g, next, mu), count), count);
+        if (both) prefetch_reals(links + element(g, backward(g, next, mu), count), count);
+    }
+}
 SITE_FUNCTION void store_link(const Geometry &g, real *links, Site x, int mu, const Link &u) {
     store_reals<LINK_REALS>(links + element(g, x, DIMENSIONS * LINK_REALS) + (long)mu * LINK_REALS * LANES, x, reals(u));
 }

@@ -12,47 +12,49 @@ SITE_FUNCTION void combine_site(const combine_arguments &k, Site x) {
     if (k.b != 0) r += k.b * load(k.y + i, x);
     store(k.out + i, x, r);
 }
-SITE_KERNEL(combine)
+LINEAR_KERNEL(combine)
 
 SITE_FUNCTION void clear_site(const clear_arguments &k, Site x) { store(k.out + vector_of(x, k.parity_stride), x, V{}); }
-SITE_KERNEL(clear)
+LINEAR_KERNEL(clear)
 
 SITE_FUNCTION void dot_site(const dot_arguments &k, Site x, V *sums) {
     const long i = vector_of(x, k.parity_stride);
     sums[0] += load(k.x + i, x) * load(k.y + i, x);
 }
-REDUCTION_KERNEL(dot, 1)
-
-SITE_FUNCTION void largest_deviation_scalar(const largest_deviation_arguments &k) {
-    double largest = 0;
-    for (long i = 0; i < k.count; i++) {
-        const double d = (double)k.x[i] - (double)k.y[i], size = d < 0 ? -d : d;
-        largest = size > largest ? size : largest;
-    }
-    k.result[0] = largest;
-}
-SCALAR_KERNEL(largest_deviation)
+LINEAR_REDUCTION(dot, 1)
 
 // to <- previous * to + from, where `from` has another precision or number of lanes;
-// table[(parity * stride + group) * LANES + lane] = (group of from) * from_lanes + lane of from
+// table[(parity * stride + group) * LANES + lane] = (group of from) * from_lanes + lane of from. Lanes that come in runs of
+// at least CONVERT_RUN (a.run) are read as vectors.
+#define CONVERT_RUN 8
+
+template <class From> SITE_FUNCTION void convert_lanes(const convert_arguments &a, const int *table, real *to, Site x) {
+    const From *from = (const From *)a.from;
+    const bool runs = VECTOR_LANES >= CONVERT_RUN && a.run >= CONVERT_RUN;
+    for (int first = 0; first < VECTOR_LANES; first += runs ? CONVERT_RUN : 1) {
+        const int at = table[lane_of(x, first)], lane = lane_of(x, first);
+        const From *source = from + (long)(at / a.from_lanes) * a.components * a.from_lanes + at % a.from_lanes;
+        for (int k = 0; k < a.components; k++) {
+            real *target = to + k * LANES + lane;
+            const From *values = source + (long)k * a.from_lanes;
+            if (runs) {
+                real block[CONVERT_RUN];
+                UNROLL for (int i = 0; i < CONVERT_RUN; i++) block[i] = (real)values[i];
+                if (a.previous != 0)
+                    UNROLL for (int i = 0; i < CONVERT_RUN; i++) block[i] += a.previous * target[i];
+                UNROLL for (int i = 0; i < CONVERT_RUN; i++) target[i] = block[i];
+            } else {
+                *target = (real)values[0] + (a.previous != 0 ? a.previous * *target : 0);
+            }
+        }
+    }
+}
+
 SITE_FUNCTION void convert_site(const convert_arguments &a, Site x) {
     const int *table = a.table + ((long)x.parity * a.geometry.stride + x.group) * LANES;
     real *to = a.to + (long)x.group * a.components * LANES;
-    long base[VECTOR_LANES];
-    for (int i = 0; i < VECTOR_LANES; i++) {
-        const int at = table[lane_of(x, i)];
-        base[i] = (long)(at / a.from_lanes) * a.components * a.from_lanes + at % a.from_lanes;
-    }
-    for (int k = 0; k < a.components; k++) {
-        V value;
-        const long offset = (long)k * a.from_lanes;
-        if (a.from_double)
-            for (int i = 0; i < VECTOR_LANES; i++) lane_set(value, i, (real)((const double *)a.from)[base[i] + offset]);
-        else
-            for (int i = 0; i < VECTOR_LANES; i++) lane_set(value, i, (real)((const float *)a.from)[base[i] + offset]);
-        if (a.previous != 0) value += a.previous * load(to + k * LANES, x);
-        store(to + k * LANES, x, value);
-    }
+    if (a.from_double) convert_lanes<double>(a, table, to, x);
+    else convert_lanes<float>(a, table, to, x);
 }
 SITE_KERNEL(convert)
 
@@ -86,7 +88,9 @@ SCALAR_KERNEL(combine_scalars)
 
 // ------------------------------------------------------------------------------------------------ conjugate gradient
 // The scalars of a solve, in slhmc/solvers/conjugate_gradient.py by the same names.
-enum { RESIDUAL, CURVATURE, ALPHA, BETA, INNER, OUTER, ITERATIONS, TARGET, FLOOR, SOURCE, TRUE_RESIDUAL, RESTARTS, NEW_RESIDUAL, TOTAL_ITERATIONS, BEST, FAILURES, FAILED_RESIDUAL };
+#define MOST_STALLS 3  // fresh starts in a row that did not lower the true residual
+enum { RESIDUAL, CURVATURE, ALPHA, BETA, INNER, OUTER, ITERATIONS, TARGET, FLOOR, SOURCE, TRUE_RESIDUAL, RESTARTS, NEW_RESIDUAL, TOTAL_ITERATIONS, BEST, FAILURES, FAILED_RESIDUAL,
+       FAILED_ITERATIONS, STALLS };
 
 // x += alpha p; p = r + beta p
 SITE_FUNCTION void cg_direction_site(const cg_direction_arguments &a, Site x) {
@@ -96,14 +100,14 @@ SITE_FUNCTION void cg_direction_site(const cg_direction_arguments &a, Site x) {
     store(a.x + i, x, load(a.x + i, x) + alpha * p);
     store(a.p + i, x, load(a.r + i, x) + beta * p);
 }
-SITE_KERNEL(cg_direction)
+LINEAR_KERNEL(cg_direction)
 
 // x += alpha p, what the last direction still owes the solution
 SITE_FUNCTION void cg_finish_site(const cg_finish_arguments &a, Site x) {
     const long i = vector_of(x, 0);
     store(a.x + i, x, load(a.x + i, x) + (real)a.state[ALPHA] * load(a.p + i, x));
 }
-SITE_KERNEL(cg_finish)
+LINEAR_KERNEL(cg_finish)
 
 // r -= alpha q, and |r|^2
 SITE_FUNCTION void cg_residual_site(const cg_residual_arguments &a, Site x, V *sums) {
@@ -112,7 +116,7 @@ SITE_FUNCTION void cg_residual_site(const cg_residual_arguments &a, Site x, V *s
     store(a.r + i, x, r);
     sums[0] += r * r;
 }
-REDUCTION_KERNEL(cg_residual, 1)
+LINEAR_REDUCTION(cg_residual, 1)
 
 // source: |b|^2 is in SOURCE
 SITE_FUNCTION void cg_start_scalar(const cg_start_arguments &a) {
@@ -120,7 +124,7 @@ SITE_FUNCTION void cg_start_scalar(const cg_start_arguments &a) {
     s[TARGET] = a.tolerance * a.tolerance * s[SOURCE];
     s[ALPHA] = s[BETA] = s[ITERATIONS] = s[RESTARTS] = 0;
     s[RESIDUAL] = 0;
-    s[BEST] = 0;
+    s[BEST] = s[STALLS] = 0;
 }
 SCALAR_KERNEL(cg_start)
 
@@ -128,21 +132,25 @@ SCALAR_KERNEL(cg_start)
 SITE_FUNCTION void cg_outer_scalar(const cg_outer_arguments &a) {
     double *s = a.state;
     const double r = s[TRUE_RESIDUAL];
-    s[BETA] = s[RESTARTS] > 0 && s[RESIDUAL] > 0 ? s[BETA] * r / s[RESIDUAL] : 0;
+    // the old direction is conjugate to a new one only if the recurrence had not lost the true residual
+    const double drift = s[RESTARTS] > 0 && s[RESIDUAL] > 0 ? r / s[RESIDUAL] : 0;
     s[ALPHA] = 0;
     s[RESIDUAL] = r;
     const double floor = a.reduction * a.reduction * r;
     s[FLOOR] = floor > s[TARGET] ? floor : s[TARGET];
     const bool falling = s[RESTARTS] == 0 || r < s[BEST];
+    s[STALLS] = falling ? 0 : s[STALLS] + 1;
+    s[BETA] = falling && drift > 0.9 && drift < 1.1 ? s[BETA] * drift : 0;
     s[BEST] = falling ? r : s[BEST];
     s[RESTARTS] += 1;
-    s[OUTER] = r > s[TARGET] && falling && s[ITERATIONS] < a.max_iterations;
+    s[OUTER] = r > s[TARGET] && s[STALLS] <= MOST_STALLS && s[ITERATIONS] < a.max_iterations;
     s[INNER] = s[OUTER];
     if (s[OUTER] != 0) return;
     s[TOTAL_ITERATIONS] += s[ITERATIONS];
-    if (!(r <= s[TARGET])) {  // not a number is a failure, too
+    if (!(r <= s[TARGET] && r - r == 0)) {  // not a number and infinity are failures, too
         s[FAILURES] += 1;
         s[FAILED_RESIDUAL] = r / s[SOURCE];
+        s[FAILED_ITERATIONS] = s[ITERATIONS];
     }
 }
 SCALAR_KERNEL(cg_outer)

@@ -24,7 +24,9 @@ typedef REAL real;
 
 #define REDUCTION_BLOCK 128      // threads of a block on CUDA
 #define REDUCTION_CHUNK 64       // lane groups of one partial sum on a host; fixed, so sums do not depend on threads
-#define PARALLEL_GROUPS 96       // fewer lane groups than this are not worth waking other threads
+// fewer lane groups than this are not worth waking other threads: of site kernels, of linear algebra
+#define PARALLEL_GROUPS 96
+#define PARALLEL_VECTORS 4096
 
 // ---------------------------------------------------------------- value type
 #if !defined(CUDA_TARGET) && !defined(HOST_THREADS) && LANES > 1
@@ -50,6 +52,12 @@ SITE_FUNCTION double fused(double a, double b, double c) { return __builtin_fma(
 #endif
 typedef unsigned int word;
 typedef unsigned long long word2;
+
+SITE_FUNCTION void prefetch_reals(const real *p, int count) {
+#if !defined(CUDA_TARGET)
+    for (int k = 0; k < count * LANES; k += 64 / (int)sizeof(real)) __builtin_prefetch(p + k);
+#endif
+}
 
 SITE_FUNCTION V square_root_lanes(V v) {
     V r;
@@ -78,6 +86,7 @@ struct Geometry {
     const int *permutations32;
     const int *site_numbers;
     int groups, stride, shift_low, shift_high;
+    int prefetch;  // lattice too large for the cache: fetch ahead what the next lane group needs
 };
 
 // Key and counter words of a draw (philox.h).
@@ -118,6 +127,7 @@ SITE_FUNCTION V permute(const Geometry &g, V v, int shift) {
 SITE_FUNCTION int step_lanes(const Geometry &g, int shift, int by) { return add_shifts(g, shift, by); }
 SITE_FUNCTION bool is_permuted(Site x) { return x.shift != 0; }
 SITE_FUNCTION int lane_of(Site, int i) { return i; }
+#define LANES_IN_PLACE true  // components of a lane group are V's in memory
 SITE_FUNCTION V load(const real *p, Site) { return *(const V *)p; }
 SITE_FUNCTION void store(real *p, Site, V v) { *(V *)p = v; }
 #else
@@ -127,6 +137,7 @@ SITE_FUNCTION int step_lanes(const Geometry &g, int lane, int by) {
 }
 SITE_FUNCTION bool is_permuted(Site) { return false; }
 SITE_FUNCTION int lane_of(Site x, int) { return x.shift; }
+#define LANES_IN_PLACE false
 SITE_FUNCTION V load(const real *p, Site x) { return p[x.shift]; }
 SITE_FUNCTION void store(real *p, Site x, V v) { p[x.shift] = v; }
 #endif
@@ -139,8 +150,9 @@ SITE_FUNCTION long element(const Geometry &g, Site x, int components) {
 // ---------------------------------------------------------------- launching
 SITE_FUNCTION long range_length(const Range &r) { return (long)(r.end - r.begin) * r.parities; }
 SITE_FUNCTION Site site_of(const Range &r, long i, int lane) {
-    int length = r.end - r.begin, parity = i >= length;
-    return Site{r.first_parity + parity, r.begin + (int)(i - (parity ? length : 0)), lane};
+    // parities alternate: a group and its neighbours, which have the other parity, are used close together in time
+    const int parity = r.parities == 2 ? (int)(i & 1) : 0;
+    return Site{r.first_parity + parity, r.begin + (int)(r.parities == 2 ? i >> 1 : i), lane};
 }
 
 #if defined(CUDA_TARGET)
@@ -224,13 +236,17 @@ SITE_FUNCTION Site site_of(const Range &r, long i, int lane) {
 #else
 #define PRAGMA(text) _Pragma(#text)
 #define SITE_LOOP(name)                                                                                \
-    for (int parity = 0; parity < a.range.parities; parity++)                                          \
-        for (int group = a.range.begin; group < a.range.end; group++)                                  \
+    for (int group = a.range.begin; group < a.range.end; group++)                                      \
+        for (int parity = 0; parity < a.range.parities; parity++)                                      \
             name##_site(a, Site{a.range.first_parity + parity, group, 0});
-#define SITE_KERNEL(name)                                                                              \
+#define SITE_KERNEL(name) HOST_KERNEL(name, PARALLEL_GROUPS)
+#define LINEAR_KERNEL(name) HOST_KERNEL(name, PARALLEL_VECTORS)
+#define REDUCTION_KERNEL(name, K) HOST_REDUCTION(name, K, PARALLEL_GROUPS)
+#define LINEAR_REDUCTION(name, K) HOST_REDUCTION(name, K, PARALLEL_VECTORS)
+#define HOST_KERNEL(name, enough)                                                                      \
     extern "C" void name(const name##_arguments *p) {                                                  \
         const name##_arguments a = *p;                                                                 \
-        if (range_length(a.range) < PARALLEL_GROUPS) {                                                 \
+        if (range_length(a.range) < enough) {                                                 \
             SITE_LOOP(name)                                                                            \
         } else {                                                                                       \
             PRAGMA(omp parallel for collapse(2) schedule(static))                                      \
@@ -248,11 +264,11 @@ SITE_FUNCTION Site site_of(const Range &r, long i, int lane) {
             a.partials[(a.range.partial_offset + chunk) * K + k] = total;                              \
         }                                                                                              \
     }
-#define REDUCTION_KERNEL(name, K)                                                                      \
+#define HOST_REDUCTION(name, K, enough)                                                                    \
     extern "C" void name(const name##_arguments *p) {                                                  \
         const name##_arguments a = *p;                                                                 \
         const long length = range_length(a.range), chunks = (length + REDUCTION_CHUNK - 1) / REDUCTION_CHUNK; \
-        if (length < PARALLEL_GROUPS) {                                                                \
+        if (length < enough) {                                                                \
             CHUNK_LOOP(name, K)                                                                        \
         } else {                                                                                       \
             PRAGMA(omp parallel for schedule(static))                                                  \
@@ -263,6 +279,10 @@ SITE_FUNCTION Site site_of(const Range &r, long i, int lane) {
     extern "C" void name(const name##_arguments *p) { name##_scalar(*p); }
 #endif
 
+#if defined(CUDA_TARGET) || defined(HOST_THREADS)
+#define LINEAR_KERNEL(name) SITE_KERNEL(name)
+#define LINEAR_REDUCTION(name, K) REDUCTION_KERNEL(name, K)
+#endif
 #if !defined(CUDA_TARGET)
 #define SUM_KERNEL(name)                                                                               \
     extern "C" void name(const name##_arguments *a) {                                                  \

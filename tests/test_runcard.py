@@ -91,7 +91,7 @@ SINGLE_FAULTS = [
     ("colors = 2", "lanes = 3", "3: lattice.lanes: expected 1, 2, 4, 8, 16 or 32, found 3"),
     ("colors = 2", 'fermion_boundary = ["periodic"]', "3: lattice.fermion_boundary: 1 entry for 4 directions"),
     ("colors = 2", 'fermion_boundary = ["open"]', '3: lattice.fermion_boundary.0: expected "periodic" or '),
-    ('"wilson"', '"wilsn"', '5: gauge.action: expected "wilson", "symanzik", "iwasaki", "dbw2" or "custom", found "wil'),
+    ('"wilson"', '"wilsn"', '5: gauge.action: expected "wilson", "symanzik", "iwasaki", "dbw2" or "custom", found'),
     ('"wilson"', '"custom"', '5: gauge.action: "custom" needs the rectangle coefficient gauge.c1'),
     ('"wilson"', '"dbw2"\nc1 = -1.4', '6: gauge.c1: "dbw2" fixes c1; use action = "custom" to choose it'),
     ('"wilson"', '"wilson"\nlevel = 1', "6: gauge.level: level 1 has no scheme: [hmc] is level 0 and hmc.inner has 0"),

@@ -7,6 +7,7 @@ import shlex
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -20,8 +21,13 @@ HOST_FLAGS = ("-O3", "-std=c++17", "-fPIC", "-shared", "-fopenmp", "-fno-math-er
 
 @cache
 def kernel_sources() -> dict[str, str]:
-    """Texts of all files in `kernels/` by name."""
-    folder = resources.files("slhmc.kernels")
+    """Texts of all files in `kernels/` by name: the installed package's, or those beside `slhmc/` in a checkout."""
+    try:
+        folder = resources.files("slhmc.kernels")
+    except ModuleNotFoundError:
+        folder = Path(__file__).parents[2] / "kernels"
+    if not folder.is_dir():
+        raise InputError(f"no kernel sources: {folder} is not a directory; install slhmc again or use a whole checkout")
     return {f.name: f.read_text() for f in sorted(folder.iterdir(), key=lambda f: f.name)
             if f.name.endswith((".h", ".cc"))}
 
@@ -65,7 +71,8 @@ def host_identity() -> str:
     compiler = host_compiler()
     version = subprocess.run([*compiler, "--version"], capture_output=True, text=True).stdout
     arguments = [flag for flag in host_flags() if flag != "-shared"]
-    macros = subprocess.run([*compiler, *arguments, "-E", "-dM", "-x", "c++", os.devnull], capture_output=True, text=True)
+    arguments += ["-E", "-dM", "-x", "c++", os.devnull]
+    macros = subprocess.run([*compiler, *arguments], capture_output=True, text=True)
     return version + macros.stdout
 
 
@@ -106,7 +113,15 @@ def compile_host(file: str, defines: dict[str, object]) -> Path:
     Raises InputError without a compiler or a writable cache, KernelError with the compiler's words if it fails.
     """
     macros = [f"-D{name}={value}" for name, value in sorted(defines.items())]
-    name = f"{Path(file).stem}-{source_key(file, *macros, *host_compiler(), *host_flags(), host_identity())}.so"
+    key = source_key(file, *macros, *host_compiler(), *host_flags(), host_identity())
+    return compile_once(f"{Path(file).stem}-{key}.so", lambda target: _compile(file, macros, target))
+
+
+def compile_once(name: str, build: Callable[[Path], None]) -> Path:
+    """The file `name` of the cache, made by `build(path)` if it is not there: by one process of a node, others wait.
+
+    `build` must put the whole file in place at once (os.replace). Raises InputError if the cache cannot be written.
+    """
     directory = cache_directory()
     target = directory / name
     if target.exists():
@@ -114,9 +129,9 @@ def compile_host(file: str, defines: dict[str, object]) -> Path:
     try:
         directory.mkdir(parents=True, exist_ok=True)
         with open(directory / f".{name}.lock", "w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # one process of a node compiles, the others wait for its result
+            fcntl.flock(lock, fcntl.LOCK_EX)
             if not target.exists():
-                _compile(file, macros, target)
+                build(target)
         (directory / f".{name}.lock").unlink(missing_ok=True)
     except OSError as error:
         raise InputError(f"kernel cache {directory}: {error.strerror or error}; "

@@ -20,6 +20,10 @@ KERNELS = {
         "rectangle_sum": (1, _LATTICE + "double *partials; const real *links"),
         "gauge_force": ("site", _LATTICE + "const real *links; real *force; real plaquette; real rectangle"),
     },
+    "heat_bath.cc": {
+        "heat_bath": ("site", _LATTICE + "real *links; int mu; real strength; Random random"),
+        "over_relaxation": ("site", _LATTICE + "real *links; int mu"),
+    },
     "links.cc": {
         "link_update": ("site", _LATTICE + "real *links; const real *momenta; real step"),
         "reunitarize": ("site", _LATTICE + "real *links"),
@@ -39,13 +43,16 @@ KERNELS = {
         "staggered_force": ("site", _LATTICE + "const real *links; const real *field; real *force; "
                                                "const signed char *codes; const real *signs; real weight"),
     },
+    "bounds.cc": {
+        "multiply_add_peak": ("site", "Range range; const real *data; real *out; int rounds"),
+        "triad": ("site", "Range range; const real *x; const real *y; real *out; real s"),
+    },
     "linear_algebra.cc": {
         "combine": ("site", _FLAT + "const real *x; const real *y; real *out; real a; real b"),
         "clear": ("site", _FLAT + "real *out"),
         "dot": (1, _FLAT + "double *partials; const real *x; const real *y"),
-        "largest_deviation": ("scalar", "const real *x; const real *y; long count; double *result"),
         "convert": ("site", _LATTICE + "const void *from; real *to; const int *table; int from_double; int from_lanes; "
-                                       "int components; real previous"),
+                                       "int components; int run; real previous"),
         "pack": ("site", "Range range; const real *field; real *buffer; const int *list; int components"),
         "unpack": ("site", "Range range; const real *buffer; real *field; const int *list; int components"),
         "sum_partials": ("sum", "const double *partials; double *result; long count; int components"),
@@ -71,7 +78,7 @@ class Geometry(ctypes.Structure):
     """Tables of one lane layout of a lattice (`kernels/target.h`)."""
 
     _fields_ = [(name, ctypes.c_void_p) for name in ("neighbours", "permutations", "permutations32", "site_numbers")]
-    _fields_ += [(name, ctypes.c_int) for name in ("groups", "stride", "shift_low", "shift_high")]
+    _fields_ += [(name, ctypes.c_int) for name in ("groups", "stride", "shift_low", "shift_high", "prefetch")]
 
 
 class Random(ctypes.Structure):

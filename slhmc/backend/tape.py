@@ -1,12 +1,14 @@
 """Tapes: sequences of kernel calls, recorded once and replayed without the interpreter.
 
 `with device.record() as tape:` every kernel called inside is written down instead of run; arguments are fixed, values
-live in device memory. `tape.run()` runs them. A loop that ends on a computed scalar is `device.repeat_while(cell, body)`:
-recorded inside a tape, run at once outside. What must be looked at after a run (did the solver converge?) is `tape.check`.
+live in device memory. `tape.run()` runs them. A loop that ends on a computed scalar is `device.repeat_while(cell,
+body)`: recorded inside a tape, run at once outside. What must be looked at after a run (did the solver converge?) is
+`tape.check`.
 """
 
 import ctypes
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 CALL, CALLBACK, REPEAT, SKIP = range(4)
 _CALLBACK_TYPE = ctypes.CFUNCTYPE(ctypes.c_long, ctypes.c_void_p)
@@ -15,6 +17,23 @@ _CALLBACK_TYPE = ctypes.CFUNCTYPE(ctypes.c_long, ctypes.c_void_p)
 class _Step(ctypes.Structure):
     _fields_ = [("kind", ctypes.c_long), ("function", ctypes.c_void_p), ("arguments", ctypes.c_void_p),
                 ("target", ctypes.c_long)]
+
+
+@dataclass
+class Straight:
+    """Kernel calls one after the other. `runs` and `graph` are for the device that replays them."""
+
+    calls: list[tuple] = field(default_factory=list)
+    runs: int = 0
+    graph: object = None
+
+
+@dataclass
+class Loop:
+    """While the double at address `cell` is not 0: the pieces of `body`."""
+
+    cell: int
+    body: list
 
 
 class Tape:
@@ -26,7 +45,7 @@ class Tape:
         self.kept: list = []
         self.checks: list[Callable[[], None]] = []
         self.failure: BaseException | None = None
-        self._compiled = None
+        self._compiled = self._pieces = None
 
     def add(self, kind: int, function, arguments, target: int = 0, keep: tuple = ()) -> None:
         self.steps.append((kind, function, arguments, target))
@@ -61,6 +80,12 @@ class Tape:
             self._compiled = array
         return self._compiled
 
+    def pieces(self) -> list:
+        """The steps as nested pieces, for a device that replays from Python: Straight, Loop, or a function to call."""
+        if self._pieces is None:
+            self._pieces = _pieces(self.steps, 0, len(self.steps))
+        return self._pieces
+
     def _guarded(self, function):
         def call(_):
             try:
@@ -70,3 +95,21 @@ class Tape:
                 self.failure = error
                 return 1
         return call
+
+
+def _pieces(steps: list[tuple], begin: int, end: int) -> list:
+    pieces, i = [], begin
+    while i < end:
+        kind, function, arguments, target = steps[i]
+        if kind == SKIP:  # its REPEAT is the step before its target
+            pieces.append(Loop(arguments, _pieces(steps, i + 1, target - 1)))
+            i = target
+            continue
+        if kind == CALLBACK:
+            pieces.append(function)
+        else:
+            if not pieces or not isinstance(pieces[-1], Straight):
+                pieces.append(Straight())
+            pieces[-1].calls.append((function, arguments))
+        i += 1
+    return pieces

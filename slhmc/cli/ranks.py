@@ -12,7 +12,10 @@ _RANK_VARIABLES = ("OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCI
 _LAUNCHER_VARIABLES = ("OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "PMI_SIZE", "PMI_RANK")
 
 # most errors strike all ranks at once; the others leave rank 0 this time to tell it for all
-_SECONDS_FOR_RANK_ZERO = 1.0
+_SECONDS_FOR_RANK_ZERO = 1.5
+
+# mpiexec drops what it has not yet read when a rank aborts
+_SECONDS_TO_BE_HEARD = 0.3
 
 
 def rank() -> int:
@@ -84,6 +87,7 @@ def abort(code: int) -> NoReturn:
     sys.stderr.flush()
     mpi = _mpi_in_use()
     if mpi is not None and mpi.COMM_WORLD.size > 1:
+        time.sleep(_SECONDS_TO_BE_HEARD)
         mpi.COMM_WORLD.Abort(code)
     sys.exit(code)
 

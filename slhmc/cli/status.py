@@ -36,6 +36,6 @@ def status_line(status: dict[str, Any], age: float) -> str:
     for key, name, form in (("acceptance", "acceptance", ".3f"), ("plaquette", "plaquette", ".6f")):
         if status.get(key) is not None:
             words.append(f"{name} {status[key]:{form}}")
-    if status.get("eta_seconds") is not None:
+    if status.get("state") == "running" and status.get("eta_seconds") is not None:
         words.append(f"ETA {duration(status['eta_seconds'])}")
     return "  ".join([*words, f"(written {duration(age)} ago)"])

@@ -74,7 +74,11 @@ def describe(card: RunCard) -> str:
 
 
 def _notes(observables: dict[str, dict[str, Any]], card: RunCard) -> list[str]:
-    notes = [f"{name}: {entry['note']}" for name, entry in observables.items() if entry.get("note")]
+    named: dict[str, list[str]] = {}
+    for name, entry in observables.items():
+        if entry.get("note"):
+            named.setdefault(entry["note"], []).append(name)
+    notes = [f"{', '.join(names)}: {note}" for note, names in named.items()]
     if card.reference is None:
         return notes
     published = card.reference.observables

@@ -277,10 +277,10 @@ def convert(source: Field, target: Field, previous: float = 0.0) -> None:
     tables = layout.conversion_tables
     if source.layout.real not in tables:
         tables[source.layout.real] = layout.conversion_table(source.layout)
-    table = tables[source.layout.real]
+    table, run = tables[source.layout.real]
     kernel = layout.kernel("linear_algebra.cc", "convert")
     for k, parity in enumerate(_parity_numbers(target.parity)):
         pointers = [f.pointer + k * f.parity_bytes for f in (source, target)]
         layout.launch(kernel, layout.geometry, *pointers, layout.lattice.device.pointer(table),
-                      int(source.layout.real == "double"), source.layout.lanes, components, previous,
+                      int(source.layout.real == "double"), source.layout.lanes, components, run, previous,
                       parity=parity, parities=1, keep=(source, target, table))

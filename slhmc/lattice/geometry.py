@@ -61,14 +61,16 @@ def check_rank_grid(extent, grid, size) -> None:
 
 
 def choose_lane_grid(local: tuple[int, ...], grid: tuple[int, ...], lanes: int) -> tuple[int, ...]:
-    """Split lanes over directions that ranks do not split, the longest block first; fewer lanes if they do not fit."""
+    """Split lanes over directions that ranks do not split, x, y, z, t in turn; fewer lanes if they do not fit.
+
+    Splitting the fast directions keeps the slices of equal t small, which is what a sweep wants to find in the cache.
+    """
     lane_grid = [1] * len(local)
     for _ in range(lanes.bit_length() - 1):
-        blocks = [n // w if r == 1 and n // w % 4 == 0 else 0 for n, w, r in zip(local, lane_grid, grid, strict=True)]
-        longest = max(range(len(local)), key=lambda mu: (blocks[mu], mu))
-        if blocks[longest] == 0:
+        fits = [mu for mu, n in enumerate(local) if grid[mu] == 1 and n // lane_grid[mu] % 4 == 0]
+        if not fits:
             break
-        lane_grid[longest] *= 2
+        lane_grid[min(fits, key=lambda mu: (lane_grid[mu], mu))] *= 2
     return tuple(lane_grid)
 
 

@@ -11,6 +11,7 @@ from slhmc.lattice.halo import HaloExchange
 
 REALS = {"double": np.float64, "float": np.float32}
 HALO_DEPTH = 2  # rectangles reach two sites
+PREFETCH_SITES = 20000  # 12 MB of SU(3) links: beyond what a core may call its own in the last cache
 
 
 class Lattice:
@@ -128,7 +129,8 @@ class Layout:
         self.tables = [device.from_host(np.ascontiguousarray(table)) for table in (
             self.blocks.neighbours(), permutations.astype(np.int64), permutations.astype(np.int32),
             self.blocks.site_numbers().astype(np.int32))]
-        self.geometry = Geometry(*[device.pointer(table) for table in self.tables], self.groups, self.stride, low, high)
+        self.geometry = Geometry(*[device.pointer(table) for table in self.tables], self.groups, self.stride, low, high,
+                                 int(lattice.local_sites > PREFETCH_SITES))
         self.halo = HaloExchange(self)
         self.conversion_tables: dict[str, object] = {}
 
@@ -176,7 +178,10 @@ class Layout:
         device.launch(kernel, structure, partials, result)
 
     def conversion_table(self, source: "Layout"):
-        """Where each site of this layout lies in another: (group * lanes + lane), same parity; device int32 array."""
+        """Where each site of this layout lies in another, (group * lanes + lane) of the same parity: device int32 array.
+
+        Also the length of the runs of lanes that lie side by side there.
+        """
         where = np.empty((2, self.lattice.local_sites), np.int64)
         numbers = source.blocks.local_numbers()
         position = np.arange(source.groups)[:, None] * source.lanes + np.arange(source.lanes)
@@ -186,5 +191,9 @@ class Layout:
         mine = self.blocks.local_numbers()
         for parity in (0, 1):
             table[parity, :self.groups] = where[parity][mine[parity]]
-        return self.lattice.device.from_host(table)
+        run = self.lanes
+        used = table[:, :self.groups].reshape(-1, self.lanes)
+        while not (np.diff(used.reshape(-1, run), axis=1) == 1).all():
+            run //= 2
+        return self.lattice.device.from_host(table), run
 

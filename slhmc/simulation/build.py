@@ -6,7 +6,7 @@ from slhmc.lattice import Lattice
 from slhmc.observables import ChiralCondensate, Observable, Plaquette, PolyakovLoop, Rectangle
 from slhmc.runcard import RunCard
 from slhmc.solvers import ConjugateGradient
-from slhmc.updates import HMC, TimeScale
+from slhmc.updates import HMC, HeatBath, TimeScale
 
 PHASES = {"periodic": 1, "antiperiodic": -1}
 
@@ -25,7 +25,6 @@ def boundary_phases(card: RunCard) -> tuple[int, ...]:
 def make_update(card: RunCard, lattice: Lattice):
     """The update of the chain: HMC of [hmc], or HeatBath of [heat_bath]."""
     if card.heat_bath is not None:
-        from slhmc.updates import HeatBath
         return HeatBath(card.gauge.beta, card.heat_bath.over_relaxation)
     parts = {"gauge": (make_gauge_action(card), card.gauge.level)}
     for number, quark in enumerate(card.quarks):

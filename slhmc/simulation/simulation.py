@@ -1,13 +1,15 @@
 """`Simulation`: a Markov chain with its observables and its files."""
 
 import time
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from slhmc import __version__
 from slhmc.backend import open_device
-from slhmc.errors import SlhmcError
+from slhmc.errors import InputError, SlhmcError
 from slhmc.io import EnsembleFile, RunDirectory, load_checkpoint, load_links, save_checkpoint, save_links
+from slhmc.io.atomic import describe
 from slhmc.lattice import Draws, GaugeField
 from slhmc.lattice.communicator import SerialCommunicator
 from slhmc.lattice.random import Purpose
@@ -51,8 +53,9 @@ def create(card: RunCard, directory, *, device: str = "cpu", communicator=None) 
     """A new run in `directory`, which must not hold another. Collective."""
     simulation = Simulation(card, Path(directory), device, communicator)
     text = card_text(card)
-    simulation.on_root(lambda: simulation.open_files(lambda: simulation.files.create(text), None))
-    simulation.start()
+    with simulation.closed_on_error():
+        simulation.on_root(lambda: simulation.open_files(lambda: simulation.files.create(text), None))
+        simulation.start()
     return simulation
 
 
@@ -63,11 +66,12 @@ def resume(directory, *, device: str = "cpu", communicator=None, trajectories: i
     text = on_root(communicator, lambda: RunDirectory(directory).read_card())
     card = parse_card(text, str(directory / "card.toml"))
     simulation = Simulation(card, directory, device, communicator)
-    position = simulation.on_root(lambda: simulation.open_files(simulation.files.open, text))
-    if position is None:
-        simulation.start()
-    else:
-        simulation.continue_from(*position)
+    with simulation.closed_on_error():
+        position = simulation.on_root(lambda: simulation.open_files(simulation.files.open, text))
+        if position is None:
+            simulation.start()
+        else:
+            simulation.continue_from(*position)
     if trajectories is not None:
         simulation.trajectories = trajectories
     return simulation
@@ -106,13 +110,22 @@ class Simulation:
         lock()
         self.log = self.files.open_log()
         if text is None or not self.files.checkpoint.exists():
-            self.files.chain.unlink(missing_ok=True)  # killed before its first checkpoint: nothing to keep
+            self._forget_empty_chain()
             self.chain = EnsembleFile.create(self.files.chain, text or self.files.read_card(), __version__)
             return None
         self._links, trajectory, state = load_checkpoint(self.files.checkpoint)
         self.chain = EnsembleFile.open(self.files.chain)
         self.chain.truncate(trajectory)
         return trajectory, state
+
+    def _forget_empty_chain(self) -> None:
+        """A run killed before its first checkpoint may have left a chain of nothing; any other chain has lost its checkpoint."""
+        if not self.files.chain.exists():
+            return
+        if kept := len(EnsembleFile.open(self.files.chain).records):
+            raise InputError(f"{self.files.checkpoint}: missing, but {self.files.chain.name} holds {kept} trajectories; "
+                             "restore a copy, or start a new run in another directory from a configuration kept in configs/")
+        self.files.chain.unlink()
 
     def start(self) -> None:
         """Links of [run] start, and the first checkpoint."""
@@ -141,8 +154,20 @@ class Simulation:
     def run(self, observer=None) -> bool:
         """Run to the end: True; or stop early with a checkpoint, on USR1, TERM or the card's time limit: False.
 
-        observer(Report) is called on rank 0 after each trajectory.
+        observer(Report) is called on rank 0 after each trajectory. An error leaves the last checkpoint, and the directory
+        free for `resume`.
         """
+        try:
+            done = self._run(observer)
+        except BaseException as error:
+            if self.lattice.is_root:
+                with suppress(SlhmcError):  # the first error is the one to tell
+                    self._finish("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
+            raise
+        self.on_root(lambda: self._finish("done" if done else "stopped"))
+        return done
+
+    def _run(self, observer) -> bool:
         started, first, accepted, longest = time.monotonic(), self.trajectory, 0, 0.0
         with StopRequest() as stop:
             while self.trajectory < self.total:
@@ -158,9 +183,7 @@ class Simulation:
                 if halt or self.trajectory == self.total or self.trajectory % self.card.run.checkpoint_every == 0:
                     self.checkpoint()
                 if halt and self.trajectory < self.total:
-                    self._finish("stopped")
                     return False
-        self._finish("done")
         return True
 
     def _one_trajectory(self) -> dict:
@@ -206,23 +229,45 @@ class Simulation:
             return
         report = Report(record["trajectory"], self.total, record["thermalization"], record["delta_h"], record["accepted"],
                         acceptance, self.plaquette, record["seconds"], pace * (self.total - self.trajectory))
-        self.log.write(f"{report.trajectory} dH {report.delta_h:+.6e} {'accepted' if report.accepted else 'rejected'} "
-                       f"plaquette {report.plaquette:.8f} iterations {record['iterations']} {report.seconds:.4g} s\n")
-        if time.monotonic() - self._status_written > STATUS_SECONDS:
-            self._write_status("running", report)
+        self._log(f"{report.trajectory} dH {report.delta_h:+.6e} {'accepted' if report.accepted else 'rejected'} "
+                  f"plaquette {report.plaquette:.8f} iterations {record['iterations']} {report.seconds:.4g} s\n")
         self._last_report = report
+        if time.monotonic() - self._status_written > STATUS_SECONDS:
+            self._write_status("running")
         if observer is not None:
             observer(report)
 
-    def _write_status(self, state: str, report: Report) -> None:
+    def _write_status(self, state: str) -> None:
         self._status_written = time.monotonic()
-        self.files.write_status({"state": state, **vars(report)})
+        status = {"state": state, "trajectory": self.trajectory, "total": self.total}
+        self.files.write_status(status | (vars(self._last_report) if self._last_report else {}))
 
     def _finish(self, state: str) -> None:
-        def write():
-            if self._last_report is not None:
-                self._write_status(state, self._last_report)
-            self.log.write(f"{state} after trajectory {self.trajectory}\n")
-            self.log.close()
-            self.files.close()
-        self.on_root(write)
+        """Last words in status and log, then `close`; for rank 0."""
+        try:
+            self._write_status(state)
+            self._log(f"{state} after trajectory {self.trajectory}\n")
+        finally:
+            self.close()
+
+    def _log(self, line: str) -> None:
+        try:
+            self.log.write(line)
+        except OSError as error:
+            raise InputError(f"{self.files.log}: cannot be written: {describe(error)}") from error
+
+    def close(self) -> None:
+        """Give the directory back, so that the run can be resumed in this process, too; harmless if done before."""
+        if self.log is not None:
+            with suppress(OSError):  # what a full disk did not take
+                self.log.close()
+        self.files.close()
+
+    @contextmanager
+    def closed_on_error(self):
+        """`close` if the block raises."""
+        try:
+            yield
+        except BaseException:
+            self.close()
+            raise

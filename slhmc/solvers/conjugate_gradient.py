@@ -35,6 +35,8 @@ class State(IntEnum):
     BEST = 14
     FAILURES = 15
     FAILED_RESIDUAL = 16
+    FAILED_ITERATIONS = 17
+    STALLS = 18
 
 
 class _Workspace:
@@ -66,15 +68,7 @@ class ConjugateGradient:
         """x <- A^-1 b; with `guess`, x is the start vector, otherwise 0. Collective."""
         work = self._workspace(operator)
         exact, inner = work.operators["double"], work.operators[work.inner_real]
-        b.inner_into(b, self._cell(State.SOURCE))
-        self._scalar("cg_start", self.tolerance)
-        if guess:
-            self._true_residual(work, exact, b, x)
-        else:
-            x.clear()
-            work.residual.assign(b)
-            self._after_residual(work)
-        work.p.clear()
+        self._begin(work, b, x, guess)
         self.lattice.device.repeat_while(self._address(State.OUTER), lambda: self._outer(work, exact, inner, b, x))
         self.lattice.device.after_run(self.check)
 
@@ -97,7 +91,7 @@ class ConjugateGradient:
             raise ComputationError("conjugate gradient met a number that is not finite; the links or the source are broken: "
                                    "use smaller molecular-dynamics steps or restart from an earlier configuration")
         raise SolverNotConverged(
-            f"conjugate gradient ({self.precision}) stopped after {int(host[State.ITERATIONS])} iterations at |r|/|b| = "
+            f"conjugate gradient ({self.precision}) stopped after {int(host[State.FAILED_ITERATIONS])} iterations at |r|/|b| = "
             f"{reached:.1e}, wanted {self.tolerance:.1e}; raise [solver] max_iterations (now {self.max_iterations}), "
             "the tolerance or the quark mass")
 
@@ -108,6 +102,18 @@ class ConjugateGradient:
             real = "float" if self.precision == "mixed" else "double"
             self._workspaces[key] = (operator, _Workspace(operator, real))
         return self._workspaces[key][1]
+
+    def _begin(self, work, b, x, guess: bool = False) -> None:
+        b.inner_into(b, self._cell(State.SOURCE))
+        self._scalar("cg_start", self.tolerance)
+        if guess:
+            self._true_residual(work, work.operators["double"], b, x)
+        else:
+            x.clear()
+            work.residual.assign(b)
+            self._after_residual(work)
+        work.p.clear()
+        work.x.clear()
 
     def _cell(self, item: State):
         return self.state[item:item + 1]

@@ -56,7 +56,10 @@ class HMC:
         self.phi = self.target.refresh(self.work, draws, self.phi)
         if self._tape is None:
             self._record()
-        self._tape.run()
+        try:
+            self._tape.run()
+        except ComputationError as error:
+            raise type(error)(f"trajectory {trajectory}: {error}") from None
         self.work.changed()
         delta_h = float(self.delta_h)
         self._check(delta_h, trajectory)

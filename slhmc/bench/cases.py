@@ -1,0 +1,121 @@
+"""The kernels that are timed: what runs, its flops, and its bytes (each input read once, each output written once)."""
+
+from dataclasses import dataclass
+
+from slhmc.actions import GaugeAction
+from slhmc.dirac import StaggeredDirac, StaggeredNormal
+from slhmc.lattice import AlgebraField, Draws, FermionField, GaugeField, Lattice, Purpose, plaquette_sum
+from slhmc.lattice.fields import algebra_dimension, link_reals
+from slhmc.solvers import ConjugateGradient
+
+
+@dataclass
+class Case:
+    """One timed thing. `work` launches it `inner` times; flops and bytes are for one."""
+
+    name: str
+    real: str
+    work: object
+    flops: float
+    moved: float
+    working_set: float
+    inner: int = 1
+
+
+def _matrix(n: int) -> int:
+    """Flops of one product of stored links: quaternions for SU(2), else complex matrices."""
+    return 28 if n == 2 else 8 * n**3 - 2 * n**2
+
+
+def _matrix_vector(n: int) -> int:
+    return 8 * n * n - 2 * n
+
+
+def hopping_flops(n: int, dimensions: int) -> int:
+    """Per site: 2 D matrix-vector products and the sum, the field's count (570 for SU(3), D = 4)."""
+    return 2 * dimensions * (_matrix_vector(n) + 2 * n) - 2 * n
+
+
+def hopping_bytes(n: int, dimensions: int, size: int) -> int:
+    """Per site: 2 D hopping links as stored (SU(2) 4 reals, SU(3) 12), one vector read, one written."""
+    return size * (2 * dimensions * {2: 4, 3: 12}[n] + 4 * n)
+
+
+class Workbench:
+    """Fields of one lattice and group, and the cases on them."""
+
+    def __init__(self, device, extent, colors: int):
+        self.lattice, self.colors = Lattice(extent, device), colors
+        self.U = GaugeField(self.lattice, colors)
+        self.U.randomize(Draws(1, 0).next(Purpose.START))
+        self.boundary = [1] * (len(extent) - 1) + [-1]
+
+    def gauge_cases(self) -> list[Case]:
+        """Plaquette, force and link update; double precision."""
+        lattice, n, d = self.lattice, self.colors, self.lattice.dimensions
+        momenta = AlgebraField(lattice, n)
+        momenta.draw_gaussian(Draws(1, 1).next(Purpose.MOMENTA), 1e-3)
+        links, algebra = 8 * d * link_reals(n), 8 * d * algebra_dimension(n)
+        planes, sites = lattice.planes, lattice.sites
+        trace = 8 if n == 2 else 4 * n * n
+        # force: per link 2 (D - 1) staples of two products, their sum, one product more
+        force = d * (2 * (d - 1) * (2 * _matrix(n) + link_reals(n)) + _matrix(n))
+        update = d * {2: 110 + 28, 3: 2 * 198 + 400}.get(n, 20 * _matrix(n))
+        action, moving = GaugeAction(6.0), self.U.copy()
+        return [
+            Case("plaquette", "double", lambda: plaquette_sum(self.U), sites * planes * (2 * _matrix(n) + trace),
+                 sites * links, sites * links),
+            Case("gauge force", "double", lambda: action.add_force(self.U, None, momenta, 1e-9), sites * force,
+                 sites * (links + 2 * algebra), sites * (links + algebra)),
+            Case("link update", "double", lambda: moving.drift(momenta, 1e-6), sites * update,
+                 sites * (2 * links + algebra), sites * (links + algebra)),
+        ]
+
+    def hopping_case(self, real: str) -> Case:
+        """Half hop: one parity."""
+        n, d, half = self.colors, self.lattice.dimensions, self.lattice.sites // 2
+        dirac = StaggeredDirac(self.U, 0.1, self.boundary, real)
+        psi = FermionField(self.lattice, n, "odd", real)
+        psi.draw_gaussian(Draws(1, 2).next(Purpose.NOISE))
+        out = psi.like(parity="even")
+        dirac.hop(psi, out, "even")  # build the hopping links outside the timing
+        size = 8 if real == "double" else 4
+        moved = half * hopping_bytes(n, d, size)
+        return Case("staggered hop", real, lambda: dirac.hop(psi, out, "even"), half * hopping_flops(n, d), moved, moved)
+
+    def solver_case(self, precision: str, iterations: int = 200) -> Case:
+        """One iteration of even-odd conjugate gradient."""
+        n, d, half = self.colors, self.lattice.dimensions, self.lattice.sites // 2
+        operator = StaggeredNormal(StaggeredDirac(self.U, 0.01, self.boundary), "even")
+        source, solution = (operator.field("double") for _ in range(2))
+        source.draw_gaussian(Draws(1, 3).next(Purpose.NOISE))
+        real = "float" if precision == "mixed" else "double"
+        solver = _FixedIterations(self.lattice, iterations, precision)
+        solver.prepare(operator, source)
+        size = 8 if real == "double" else 4
+        flops = half * (2 * hopping_flops(n, d) + 4 * n * 7)
+        # two hops, q read again by the residual update; x, p, r, q as fused: 4 reads and 3 writes beyond the hops
+        moved = half * (2 * hopping_bytes(n, d, size) + size * 2 * n * 9)
+        resident = half * (2 * hopping_bytes(n, d, size) + size * 2 * n * 3)
+        return Case("staggered CG iteration", real, lambda: solver.iterate(operator, source, solution), flops, moved, resident,
+                    inner=iterations)
+
+
+class _FixedIterations(ConjugateGradient):
+    """The recurrence alone, a fixed number of times."""
+
+    def __init__(self, lattice, iterations: int, precision: str):
+        super().__init__(lattice, 1e-300, 1 << 30, precision)
+        self.iterations = iterations
+
+    def prepare(self, operator, source) -> None:
+        work = self._workspace(operator)
+        for name in ("float", "double"):
+            if name in work.operators:
+                work.operators[name].apply(operator.field(name), operator.field(name))
+
+    def iterate(self, operator, source, solution) -> None:
+        work = self._workspace(operator)
+        self._begin(work, source, solution)
+        for _ in range(self.iterations):
+            self._inner(work, work.operators[work.inner_real])

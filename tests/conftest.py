@@ -1,0 +1,70 @@
+"""What tests share: the device under test, lattices on it, fields filled with reproducible numbers."""
+
+import numpy as np
+import pytest
+
+from slhmc.backend import HostDevice, open_device
+from slhmc.lattice import AlgebraField, Draws, FermionField, GaugeField, Lattice, Purpose
+
+MARKERS = {"device": "works on any device; run with --device cuda on a machine that has a GPU",
+           "mpi": "starts MPI jobs"}
+
+
+def pytest_addoption(parser):
+    parser.addoption("--device", default="cpu", choices=("cpu", "cuda", "threads"),
+                     help="device of the kernels; threads: the GPU's launch geometry as loops on the host")
+
+
+def pytest_configure(config):
+    for name, text in MARKERS.items():
+        config.addinivalue_line("markers", f"{name}: {text}")
+
+
+@pytest.fixture(scope="session")
+def device(request):
+    """The device under test; one for the session, so that each kernel is loaded once."""
+    name = request.config.getoption("--device")
+    return HostDevice(threads_geometry=True) if name == "threads" else open_device(name)
+
+
+@pytest.fixture(scope="session")
+def make_lattice(device):
+    """Factory of lattices on the device under test."""
+    def make(*extent, lanes=None):
+        return Lattice(extent, device, lanes=lanes)
+    return make
+
+
+@pytest.fixture(scope="session")
+def hot_links(make_lattice):
+    """Factory of Haar-random links: hot_links(colors, *extent)."""
+    def make(colors, *extent, lanes=None, seed=1):
+        U = GaugeField(make_lattice(*extent, lanes=lanes), colors)
+        U.randomize(Draws(seed, 0).next(Purpose.START))
+        return U
+    return make
+
+
+@pytest.fixture(scope="session")
+def gaussian_momenta():
+    """Factory of Gaussian momenta for the links of a gauge field."""
+    def make(U, seed=2, scale=1.0):
+        P = AlgebraField(U.lattice, U.colors)
+        P.draw_gaussian(Draws(seed, 0).next(Purpose.MOMENTA), scale)
+        return P
+    return make
+
+
+@pytest.fixture(scope="session")
+def gaussian_vector():
+    """Factory of Gaussian colour vectors for a gauge field."""
+    def make(U, parity="both", seed=3, real="double"):
+        psi = FermionField(U.lattice, U.colors, parity, real)
+        psi.draw_gaussian(Draws(seed, 0).next(Purpose.NOISE))
+        return psi
+    return make
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(20240229)

@@ -1,0 +1,143 @@
+"""What every rank grid must agree on, as arrays in public order; `python -m mpi4py rank_program.py JOB.json` computes it.
+
+The job: {"cases": [{"name", "kind", "colors", "extent", "ranks"}], "output": file of the root rank}.
+"""
+
+import json
+import sys
+
+import numpy as np
+from monte_carlo import boundary_of, staggered_target, time_scales
+
+from slhmc.actions import CompositeAction, GaugeAction, StaggeredAction
+from slhmc.dirac import StaggeredDirac, StaggeredNormal
+from slhmc.lattice import (
+    AlgebraField,
+    Draws,
+    FermionField,
+    GaugeField,
+    Lattice,
+    Purpose,
+    line_trace,
+    plaquette_sum,
+    rectangle_sum,
+)
+from slhmc.solvers import ConjugateGradient
+from slhmc.updates import HMC, HeatBath, TimeScale
+
+IWASAKI = -0.331
+EXACT = 1e-13  # solver tolerance that leaves nothing but rounding between rank grids
+
+
+def hot_start(lattice, colors):
+    """Haar-random links."""
+    U = GaugeField(lattice, colors)
+    U.randomize(Draws(1, 0).next(Purpose.START))
+    return U
+
+
+def gaussian_vector(lattice, colors, parity="both", real="double"):
+    """The colour vector that all grids share."""
+    psi = FermionField(lattice, colors, parity, real)
+    psi.draw_gaussian(Draws(3, 0).next(Purpose.NOISE))
+    return psi
+
+
+def random_fields(lattice, colors):
+    """Draws are counted by site, so they are the same bits."""
+    P = AlgebraField(lattice, colors)
+    P.draw_gaussian(Draws(2, 0).next(Purpose.MOMENTA))
+    return {"hot links": hot_start(lattice, colors).to_sites(), "momenta": P.gather_reals(),
+            "colour vector": gaussian_vector(lattice, colors).to_sites(),
+            "uniform deviate": lattice.uniform(Draws(1, 1).next(Purpose.ACCEPT))}
+
+
+def gauge(lattice, colors):
+    """Loops per site, the force of a rectangle action, a heat-bath trajectory."""
+    U = hot_start(lattice, colors)
+    result = {"plaquette": float(plaquette_sum(U)) / lattice.sites, "rectangle": float(rectangle_sum(U)) / lattice.sites}
+    for mu in range(lattice.dimensions):
+        result[f"line {mu}"] = lattice.device.to_host(line_trace(U, mu)) / lattice.sites
+    result["gauge force"] = GaugeAction(2.0 * colors, IWASAKI).force(U, None).gather_reals()
+    for trajectory in range(2):
+        HeatBath(2.0 * colors, 1).step(U, 1, trajectory)
+    result["heat bath"] = U.to_sites()
+    return result
+
+
+def quarks(lattice, colors):
+    """Operator in both precisions, solutions, force."""
+    U, boundary = hot_start(lattice, colors), boundary_of(lattice.dimensions)
+    dirac, result = StaggeredDirac(U, 0.5, boundary), {}
+    result["D psi"] = dirac(gaussian_vector(lattice, colors)).to_sites()
+    single = gaussian_vector(lattice, colors, real="float")
+    out = single.like(parity="odd")
+    StaggeredDirac(U, 0.5, boundary, "float").hop(single, out, "odd")
+    result["hop in single precision"] = out.to_sites()
+    operator, b = StaggeredNormal(dirac, "even"), gaussian_vector(lattice, colors, "even")
+    for precision in ("double", "mixed"):
+        x = b.like()
+        ConjugateGradient(lattice, EXACT, precision=precision).solve(operator, b, x)
+        result[f"{precision} solution"] = x.to_sites()
+    solver = ConjugateGradient(lattice, EXACT, precision="double")
+    action = StaggeredAction(0.5, boundary, solver, solver)
+    phi = action.refresh(U, Draws(4, 1))
+    result |= {"phi": phi.to_sites(), "quark action": float(action.action(U, phi)) / lattice.sites,
+               "quark force": action.force(U, phi).gather_reals()}
+    return result
+
+
+def trajectory_results(hmc, U, trajectories):
+    """Links after each trajectory, and the energy changes."""
+    result, delta_h = {}, []
+    for trajectory in range(1, trajectories + 1):
+        transition = hmc.step(U, 5, trajectory)
+        delta_h.append(transition.delta_h)
+        result[f"links after {trajectory}"] = U.to_sites()
+    result["dH"] = np.array(delta_h) / U.lattice.sites
+    return result
+
+
+def chain(lattice, colors):
+    """Three trajectories with quarks: the first is recorded, the others replay its tape, halo exchange and all.
+
+    Unit links, short trajectories and a tight double-precision solver, because the dynamics amplify rounding.
+    """
+    target = staggered_target(lattice, 2.0 * colors, 0.5, EXACT, precision="double")
+    hmc = HMC(target, time_scales(target, ("omelyan2", 14)), 0.3)
+    return trajectory_results(hmc, GaugeField(lattice, colors), 3)
+
+
+def nested_chain(lattice, colors):
+    """Rectangles on a fine time scale, chronological quarks on the coarse one."""
+    parts = staggered_target(lattice, 2.0 * colors, 0.5, EXACT, "chronological", "double").parts
+    parts = parts | {"gauge": GaugeAction(2.0 * colors, IWASAKI)}
+    guide = [TimeScale(CompositeAction({"quarks": parts["quarks"]}), "omelyan2", 4),
+             TimeScale(CompositeAction({"gauge": parts["gauge"]}), "omelyan2", 3)]
+    return trajectory_results(HMC(CompositeAction(parts), guide, 0.3), GaugeField(lattice, colors), 3)
+
+
+KINDS = {function.__name__: function for function in (random_fields, gauge, quarks, chain, nested_chain)}
+
+
+def results_of(case, communicator=None):
+    """{"case/quantity": array} on the root rank; `lanes` says how the local lattice was cut. Collective."""
+    lattice = Lattice(case["extent"], communicator=communicator, ranks=case["ranks"])
+    found = {"lanes": lattice.layout("double").lanes} | KINDS[case["kind"]](lattice, case["colors"])
+    return {f"{case['name']}/{name}": value for name, value in found.items() if lattice.is_root}
+
+
+def main():
+    from mpi4py import MPI
+
+    with open(sys.argv[1], encoding="utf-8") as file:
+        job = json.load(file)
+    results = {}
+    for case in job["cases"]:
+        results |= results_of(case, MPI.COMM_WORLD)
+    if MPI.COMM_WORLD.rank == 0:
+        np.savez(job["output"], **results)
+
+
+if __name__ == "__main__":
+    main()

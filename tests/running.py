@@ -1,0 +1,103 @@
+"""A small card and what runs leave behind, for tests of whole runs."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from slhmc.cli import main
+from slhmc.io import EnsembleFile, load_checkpoint
+from slhmc.runcard import parse_card
+
+ROOT = Path(__file__).parents[1]
+CARDS = ROOT / "run_cards"
+
+CARD = """
+[lattice]
+extent = [8, 8]
+colors = 2
+[gauge]
+action = "wilson"
+beta = 2.0
+[[quarks]]
+operator = "staggered"
+mass = 0.5
+[hmc]
+scheme = "omelyan2"
+steps = 6
+[run]
+thermalization = 3
+trajectories = 9
+seed = 7
+checkpoint_every = 4
+[measure.rectangle]
+every = 2
+[measure.chiral_condensate]
+every = 3
+noise = 2
+"""
+
+
+def card_of(*overrides):
+    """CARD as a RunCard, with overrides as of --set."""
+    return parse_card(CARD, "card.toml", list(overrides))
+
+
+def card_file(folder, text=CARD):
+    """`text` as a file in `folder`."""
+    path = folder / "card.toml"
+    path.write_text(text)
+    return path
+
+
+def sets(*overrides):
+    """Arguments --set for each override."""
+    return [word for override in overrides for word in ("--set", override)]
+
+
+def slhmc_command(*arguments):
+    """Run a command of slhmc in this process; its exit code."""
+    with pytest.raises(SystemExit) as caught:
+        main([str(argument) for argument in arguments])
+    return caught.value.code
+
+
+def command_line(*arguments):
+    """`slhmc ARGUMENTS` for a process of its own."""
+    return [sys.executable, "-m", "slhmc", *map(str, arguments)]
+
+
+def run_process(*arguments, environment=None, timeout=60, **options):
+    """Run a command of slhmc as a process of its own; `environment` holds what differs from ours."""
+    variables = dict(os.environ) | {"PYTHONPATH": str(ROOT)} | (environment or {})
+    return subprocess.run(command_line(*arguments), env=variables, capture_output=True, text=True, timeout=timeout,
+                          check=False, **options)
+
+
+def final_links(directory):
+    """(links, trajectory) of the checkpoint."""
+    links, trajectory, _ = load_checkpoint(directory / "checkpoint.h5")
+    return links, trajectory
+
+
+def assert_same_chain(directory, other):
+    """Bitwise the same links, records (but for the time they took) and observables."""
+    (links, trajectory), (expected, last) = final_links(directory), final_links(other)
+    assert trajectory == last
+    np.testing.assert_array_equal(links, expected)
+    chain, expected = (EnsembleFile.open(folder / "chain.h5") for folder in (directory, other))
+    for name in set(chain.records.dtype.names) - {"seconds"}:
+        np.testing.assert_array_equal(chain.records[name], expected.records[name], err_msg=name)
+    assert set(chain.observables) == set(expected.observables)
+    for name, (trajectories, values) in expected.observables.items():
+        np.testing.assert_array_equal(chain.observables[name][0], trajectories, err_msg=name)
+        np.testing.assert_array_equal(chain.observables[name][1], values, err_msg=name)
+
+
+def contents(directory):
+    """{path: bytes} of all files below; the lock names the process that last asked for it, so it is left out."""
+    return {path.relative_to(directory): path.read_bytes() for path in sorted(directory.rglob("*"))
+            if path.is_file() and path.name != ".lock"}

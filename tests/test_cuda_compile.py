@@ -1,0 +1,132 @@
+"""Every kernel compiles for GPUs, fits in registers, and takes its arguments as ctypes packs them. No GPU needed."""
+
+import ctypes
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+
+import cupy_stand_in
+import pytest
+
+from slhmc.backend import signatures
+from slhmc.backend.compiler import kernel_sources
+from slhmc.backend.cuda_compiler import NVRTC_FLAGS, compile_cuda, kernel_usage, nvrtc_library
+from slhmc.errors import InputError, KernelError
+
+try:
+    NVRTC = nvrtc_library()[0]
+except InputError as error:
+    pytest.skip(f"{error}", allow_module_level=True)
+
+ARCHITECTURES = ("sm_80", "sm_90")
+REALS = ("double", "float")
+PLAIN = {"bounds.cc", "linear_algebra.cc", "random.cc"}  # know no gauge group
+GAUGE = {"gauge.cc", "heat_bath.cc", "links.cc"}         # know any gauge group
+LANES = 16                                               # as CudaDevice.default_lanes
+
+# (kernel, colors, real): most bytes of spill stores and loads a thread, and why they are tolerated
+_SU4 = "an SU(4) matrix in double is 64 of 255 registers; a product of two added to a sum holds four"
+ALLOWED_SPILLS = {(kernel, 4, "double"): (900, _SU4)
+                  for kernel in ("gauge_force", "rectangle_sum", "heat_bath", "over_relaxation")}
+
+
+def cases():
+    """(file, real, architecture, colors, dimensions); colors 0 for kernels that know no gauge group."""
+    for file in signatures.KERNELS:
+        for real in REALS:
+            for architecture in ARCHITECTURES:
+                groups = [(0, 0)] if file in PLAIN else [(2, 4), (3, 4)]
+                if file in GAUGE and architecture == "sm_90":
+                    groups += [(3, 2), (4, 4)]
+                yield from ((file, real, architecture, *group) for group in groups)
+
+
+CASES = list(cases())
+
+
+def compile_case(case) -> str:
+    """The log of one compilation."""
+    file, real, architecture, colors, dimensions = case
+    defines = {"REAL": real, "LANES": LANES} | ({"COLORS": colors, "DIMENSIONS": dimensions} if colors else {})
+    return compile_cuda(file, defines, architecture)[1]
+
+
+def result_of(future) -> str | KernelError:
+    try:
+        return future.result()
+    except KernelError as error:
+        return error
+
+
+@pytest.fixture(scope="module")
+def logs(request):
+    """Logs of the cases that this run selected, two compiled at a time."""
+    items = [item for item in request.session.items if "logs" in getattr(item, "fixturenames", ())]
+    selected = {item.callspec.params["case"] for item in items}
+    with ProcessPoolExecutor(2, get_context("spawn")) as pool:
+        futures = {case: pool.submit(compile_case, case) for case in selected}
+        return {case: result_of(future) for case, future in futures.items()}
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: "-".join(map(str, case)))
+def test_kernels_compile_and_do_not_spill(case, logs):
+    file, real, _, colors, _ = case
+    if isinstance(logs[case], KernelError):
+        raise logs[case]
+    usage = kernel_usage(logs[case])
+    assert usage.keys() == signatures.KERNELS[file].keys()
+    for kernel, used in usage.items():
+        allowed, _ = ALLOWED_SPILLS.get((kernel, colors, real), (0, ""))
+        assert used.spill_bytes <= allowed, f"{kernel}: {used}"
+
+
+def compile_text(text: str, headers: dict[str, str]) -> None:
+    """Compile a program; the log goes to the test's output."""
+    headers = {name: source for name, source in kernel_sources().items() if name.endswith(".h")} | headers
+    program = NVRTC.createProgram(text, "layout.cu", tuple(h.encode() for h in headers.values()),
+                                  tuple(name.encode() for name in headers))
+    try:
+        NVRTC.compileProgram(program, ("-arch=compute_90", NVRTC_FLAGS[0], "-DREAL=float", f"-DLANES={LANES}"))
+    finally:
+        print(NVRTC.getProgramLog(program))
+        NVRTC.destroyProgram(program)
+
+
+@pytest.mark.parametrize("file", list(signatures.KERNELS))
+def test_arguments_lie_in_memory_as_ctypes_packs_them(file):
+    checks = []
+    for name in signatures.KERNELS[file]:
+        structure = signatures.structure(file, name, "float")
+        checks.append(f"static_assert(sizeof({name}_arguments) == {ctypes.sizeof(structure)});")
+        checks += [f"static_assert(OFFSET({name}_arguments, {field}) == {getattr(structure, field).offset});"
+                   for field, _ in structure._fields_]
+    offset = "#define OFFSET(T, f) __INTADDR__(&((T *)0)->f)"  # what offsetof is on NVRTC
+    compile_text("\n".join(['#include "signatures.h"', offset, *checks, ""]), {"signatures.h": signatures.header(file)})
+
+
+def test_a_kernel_that_does_not_compile_is_told_with_the_compilers_words(tmp_path, monkeypatch):
+    monkeypatch.setenv("SLHMC_CACHE_DIR", str(tmp_path))
+    with pytest.raises(KernelError, match=r"NVRTC refused gauge\.cc(.|\n)*COLORS"):
+        compile_cuda("gauge.cc", {"REAL": "double", "LANES": 1}, "sm_90")
+    assert not list(tmp_path.glob("*.cubin"))
+
+
+def test_a_second_compilation_comes_from_the_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("SLHMC_CACHE_DIR", str(tmp_path))
+    first = compile_cuda("random.cc", {"REAL": "double", "LANES": 1}, "sm_90")
+    monkeypatch.setattr(NVRTC, "compileProgram", None)
+    assert compile_cuda("random.cc", {"REAL": "double", "LANES": 1}, "sm_90") == first
+
+
+def test_the_stand_in_of_other_tests_offers_nothing_that_cupy_lacks():
+    import cupy
+    import cupyx
+
+    assert callable(cupyx.empty_pinned)
+    imitation = cupy_stand_in.module().cuda
+    for group in ("runtime", "driver", "function", "memory"):
+        assert vars(getattr(imitation, group)).keys() <= set(dir(getattr(cupy.cuda, group)))
+    pairs = ((cupy_stand_in.Array, cupy.ndarray), (cupy_stand_in.Stream, cupy.cuda.Stream),
+             (cupy_stand_in.Module, cupy.cuda.function.Module))
+    for stand_in, original in pairs:
+        public = {name for name, member in vars(stand_in).items() if callable(member) and not name.startswith("_")}
+        assert public <= set(dir(original))
