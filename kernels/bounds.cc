@@ -20,4 +20,4 @@ SITE_FUNCTION void triad_site(const triad_arguments &a, Site x) {
     const long i = (long)x.group * LANES;
     store(a.out + i, x, load(a.x + i, x) + a.s * load(a.y + i, x));
 }
-SITE_KERNEL(triad)
+LINEAR_KERNEL(triad)

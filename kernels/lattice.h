@@ -32,11 +32,13 @@ SITE_FUNCTION const Link &view_link(const Geometry &g, const real *links, Site x
     load_reals<LINK_REALS>(g, p, x, reals(scratch));
     return scratch;
 }
-// Fetch ahead for the next lane group: its links, and those of its neighbours in the two slowest directions (up; with
+#define PREFETCH_DISTANCE 2  // lane groups; one is too short for memory, four are too many for the cache
+
+// Fetch ahead for a lane group to come: its links, and those of its neighbours in the two slowest directions (up; with
 // `both`, down too): they are what the cache has not seen for longest.
 SITE_FUNCTION void prefetch_links(const Geometry &g, const real *links, Site x, bool both) {
-    if (!g.prefetch || x.group + 1 >= g.groups) return;
-    const Site next = Site{x.parity, x.group + 1, 0};
+    if (!g.prefetch || x.group + PREFETCH_DISTANCE >= g.groups) return;
+    const Site next = Site{x.parity, x.group + PREFETCH_DISTANCE, 0};
     const int count = DIMENSIONS * LINK_REALS;
     prefetch_reals(links + element(g, next, count), count);
     for (int mu = DIMENSIONS - 2; mu < DIMENSIONS; mu++) {

@@ -88,7 +88,7 @@ SCALAR_KERNEL(combine_scalars)
 
 // ------------------------------------------------------------------------------------------------ conjugate gradient
 // The scalars of a solve, in slhmc/solvers/conjugate_gradient.py by the same names.
-#define MOST_STALLS 3  // fresh starts in a row that did not lower the true residual
+#define MOST_STALLS 1  // fresh starts in a row that did not lower the true residual
 enum { RESIDUAL, CURVATURE, ALPHA, BETA, INNER, OUTER, ITERATIONS, TARGET, FLOOR, SOURCE, TRUE_RESIDUAL, RESTARTS, NEW_RESIDUAL, TOTAL_ITERATIONS, BEST, FAILURES, FAILED_RESIDUAL,
        FAILED_ITERATIONS, STALLS };
 

@@ -235,10 +235,16 @@ SITE_FUNCTION Site site_of(const Range &r, long i, int lane) {
     extern "C" void name(const name##_arguments *p) { name##_scalar(*p); }
 #else
 #define PRAGMA(text) _Pragma(#text)
-#define SITE_LOOP(name)                                                                                \
-    for (int group = a.range.begin; group < a.range.end; group++)                                      \
-        for (int parity = 0; parity < a.range.parities; parity++)                                      \
-            name##_site(a, Site{a.range.first_parity + parity, group, 0});
+// one parity: consecutive groups; both: parities alternate (site_of)
+#define SITE_LOOPS(name, PARALLEL)                                                                     \
+    if (a.range.parities == 1) {                                                                       \
+        PARALLEL                                                                                       \
+        for (int group = a.range.begin; group < a.range.end; group++)                                  \
+            name##_site(a, Site{a.range.first_parity, group, 0});                                      \
+    } else {                                                                                           \
+        PARALLEL                                                                                       \
+        for (long i = 0; i < length; i++) name##_site(a, site_of(a.range, i, 0));                      \
+    }
 #define SITE_KERNEL(name) HOST_KERNEL(name, PARALLEL_GROUPS)
 #define LINEAR_KERNEL(name) HOST_KERNEL(name, PARALLEL_VECTORS)
 #define REDUCTION_KERNEL(name, K) HOST_REDUCTION(name, K, PARALLEL_GROUPS)
@@ -246,11 +252,11 @@ SITE_FUNCTION Site site_of(const Range &r, long i, int lane) {
 #define HOST_KERNEL(name, enough)                                                                      \
     extern "C" void name(const name##_arguments *p) {                                                  \
         const name##_arguments a = *p;                                                                 \
-        if (range_length(a.range) < enough) {                                                 \
-            SITE_LOOP(name)                                                                            \
+        const long length = range_length(a.range);                                                     \
+        if (length < enough) {                                                                         \
+            SITE_LOOPS(name, )                                                                         \
         } else {                                                                                       \
-            PRAGMA(omp parallel for collapse(2) schedule(static))                                      \
-            SITE_LOOP(name)                                                                            \
+            SITE_LOOPS(name, PRAGMA(omp parallel for schedule(static)))                                \
         }                                                                                              \
     }
 #define CHUNK_LOOP(name, K)                                                                            \

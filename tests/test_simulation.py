@@ -252,7 +252,7 @@ def test_status_tells_the_state_of_a_run(tmp_path, capsys):
 # ---- what cannot go on
 @pytest.mark.parametrize(("override", "words"), [
     ("run.max_delta_h=1e-9", "is beyond \\[run\\] max_delta_h"),
-    ("gauge.beta=1e308", "the energy change is not a number"),
+    ("gauge.beta=1e308", "(the energy change is|conjugate gradient met a number that is) not "),
 ])
 def test_a_runaway_or_nan_stops_with_the_trajectory_number(tmp_path, capsys, override, words):
     """The checkpoint stays what it was, and the directory is free for the next try in the same process."""

@@ -78,6 +78,9 @@ class CudaDevice(Device):
                              f"{'.'.join(map(str, version))} does not compile for it: {INSTALL}")
         return f"sm_{capability}"
 
+    def description(self):
+        return self._cupy.cuda.runtime.getDeviceProperties(self._cupy.cuda.Device().id)["name"].decode()
+
     # ---- arrays
     def empty(self, shape, dtype):
         try:

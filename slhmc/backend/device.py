@@ -29,6 +29,17 @@ class Device(ABC):
         self.tape: Tape | None = None
         self._units: dict[tuple, dict[str, Kernel]] = {}
 
+    @abstractmethod
+    def description(self) -> str:
+        """The processor by its name."""
+
+    def thread_counts(self) -> list[int]:
+        """Numbers of host threads worth comparing; one entry where threads are not ours to choose."""
+        return [1]
+
+    def use_threads(self, count: int) -> None:
+        """Run kernels on so many host threads from now on."""
+
     # ---- arrays
     @abstractmethod
     def empty(self, shape, dtype):

@@ -3,6 +3,8 @@
 import ctypes
 import mmap
 import os
+import platform
+from pathlib import Path
 
 import numpy as np
 
@@ -19,6 +21,10 @@ REDUCTION_BLOCK = 128
 # With the cores shared, libgomp's default (spin without end) costs milliseconds a barrier; a short spin keeps barriers
 # fast and lets go soon. Must be set before the first kernel library loads libgomp.
 os.environ.setdefault("GOMP_SPINCOUNT", "20000")
+# Ranks of one node share its cores.
+LOCAL_RANKS = ("OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS", "SLURM_NTASKS_PER_NODE")
+os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // next(
+    (int(os.environ[name]) for name in LOCAL_RANKS if os.environ.get(name, "").isdigit()), 1))))
 
 
 class HostDevice(Device):
@@ -30,6 +36,20 @@ class HostDevice(Device):
         super().__init__()
         self.threads_geometry = threads_geometry
         self._executor = None
+
+    def description(self):
+        try:
+            lines = Path("/proc/cpuinfo").read_text().splitlines()
+            facts = {k.strip(): v.strip() for k, _, v in (line.partition(":") for line in reversed(lines))}
+            return f"{facts['model name']} (family {facts['cpu family']}, model {facts['model']})"
+        except (OSError, KeyError):
+            return platform.processor() or platform.machine()
+
+    def thread_counts(self):
+        return sorted({1, int(os.environ["OMP_NUM_THREADS"].split(",")[0])})
+
+    def use_threads(self, count):
+        ctypes.CDLL("libgomp.so.1").omp_set_num_threads(count)
 
     def empty(self, shape, dtype):
         dtype = np.dtype(dtype)

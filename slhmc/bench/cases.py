@@ -97,7 +97,7 @@ class Workbench:
         # two hops, q read again by the residual update; x, p, r, q as fused: 4 reads and 3 writes beyond the hops
         moved = half * (2 * hopping_bytes(n, d, size) + size * 2 * n * 9)
         resident = half * (2 * hopping_bytes(n, d, size) + size * 2 * n * 3)
-        return Case("staggered CG iteration", real, lambda: solver.iterate(operator, source, solution), flops, moved, resident,
+        return Case("staggered CG step", real, lambda: solver.iterate(operator, source, solution), flops, moved, resident,
                     inner=iterations)
 
 

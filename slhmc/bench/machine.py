@@ -1,7 +1,5 @@
 """Bounds of the machine, measured in the same run: FMA peak and bandwidth at a given working set."""
 
-import ctypes
-
 import numpy as np
 
 from slhmc.backend.signatures import Range
@@ -9,11 +7,6 @@ from slhmc.bench.timing import seconds_per_call
 
 FMA_CHAINS = 16  # as in kernels/bounds.cc
 BYTES = {"double": 8, "float": 4}
-
-
-def set_threads(count: int) -> None:
-    """OpenMP threads of the kernels from now on (host)."""
-    ctypes.CDLL("libgomp.so.1").omp_set_num_threads(count)
 
 
 class Machine:

@@ -62,10 +62,10 @@ def _live_line() -> Iterator[Observer]:
 
 
 class _Lines(logging.StreamHandler):
-    """Lines on stdout. A reader that goes away (a closed pipe) must not end a production run."""
+    """Lines on stdout. A reader that goes away (a closed pipe) or a full disk must not end a production run."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
-        if isinstance(sys.exc_info()[1], BrokenPipeError):
+        if isinstance(sys.exc_info()[1], OSError):
             logging.getLogger(record.name).removeHandler(self)
         else:
             super().handleError(record)

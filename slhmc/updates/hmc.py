@@ -68,6 +68,10 @@ class HMC:
             U.assign(self.work)
         return Transition(accepted, delta_h, sum(s.take_iterations() for s in self.solvers.values()))
 
+    def replay(self) -> None:
+        """Run the recorded trajectory once more, from where its fields stand; for timing. Collective."""
+        self._tape.run()
+
     def integrate(self, U: GaugeField, P: AlgebraField, phi) -> None:
         """Molecular dynamics of (U, P) along the guide, in place."""
         for level in self.guide:
@@ -101,4 +105,5 @@ class HMC:
                                    "are too long for these links: raise [hmc] steps")
         if abs(delta_h) > self.max_delta_h:
             raise ComputationError(f"trajectory {trajectory}: dH = {delta_h:.4g} is beyond [run] max_delta_h = "
-                                   f"{self.max_delta_h:g}; raise [hmc] steps, or max_delta_h if the start is far from equilibrium")
+                                   f"{self.max_delta_h:g}; raise [hmc] steps, or max_delta_h if the start is far from "
+                                   "equilibrium")

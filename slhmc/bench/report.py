@@ -1,0 +1,80 @@
+"""Run all benchmarks, print them beside their bounds, write JSON."""
+
+import json
+import sys
+from pathlib import Path
+
+from slhmc import __version__
+from slhmc.backend import open_device
+from slhmc.bench import trajectories
+from slhmc.bench.cases import Workbench
+from slhmc.bench.machine import Machine
+from slhmc.bench.timing import seconds_per_call
+from slhmc.errors import InputError
+
+LATTICES = ((4, 4, 4, 4), (8, 8, 8, 8), (16, 16, 16, 16), (24, 24, 24, 32))
+QUICK = LATTICES[:2]
+HEADER = f"{'kernel':<24}{'real':<8}{'lattice':<13}{'threads':>7}{'us':>12}{'GF/s':>9}{'GB/s':>8}{'of bound':>10}"
+
+
+def main(device: str = "cpu", quick: bool = False, json_file: str | None = None) -> int:
+    """Measure on `device`; `json_file` is a path, or "-" for JSON instead of the table on the terminal."""
+    opened = open_device(device)
+    show = print if json_file != "-" else lambda *_, **__: None
+    result = {"version": __version__, "device": opened.description(), "bounds": [], "kernels": [], "trajectories": []}
+    show(f"slhmc {__version__} on {result['device']}")
+    for threads in opened.thread_counts():
+        _measure(opened, threads, quick, result, show)
+    text = json.dumps(result, indent=1)
+    if json_file == "-":
+        print(text)
+    elif json_file is not None:
+        try:
+            Path(json_file).write_text(text + "\n")
+        except OSError as error:
+            raise InputError(f"{json_file}: cannot write the results: {error.strerror}; give another file") from None
+    return 0
+
+
+def _measure(device, threads: int, quick: bool, result: dict, show) -> None:
+    device.use_threads(threads)
+    machine = Machine(device, threads)
+    bounds = {"threads": threads, "peak": {real: machine.peak(real) for real in ("double", "float")},
+              "triad": {size: machine.bandwidth(size) for size in (1 << 18, 1 << 22, 1 << 28)}}
+    result["bounds"].append(bounds)
+    show(f"\n{threads} thread{'s' * (threads > 1)}: FMA peak {bounds['peak']['double'] / 1e9:.0f} GF/s double, "
+         f"{bounds['peak']['float'] / 1e9:.0f} single; triad " +
+         ", ".join(f"{rate / 1e9:.0f} GB/s in {size >> 10} KiB" for size, rate in bounds["triad"].items()))
+    show(HEADER)
+    for colors in (3, 2):
+        for extent in QUICK if quick or colors == 2 else LATTICES:
+            for case in cases(device, extent, colors):
+                row = _row(device, machine, case, extent, colors, threads)
+                result["kernels"].append(row)
+                show(_line(row))
+    for run in (trajectories.staggered_card, trajectories.pure_gauge):
+        row = run(device) | {"threads": threads}
+        result["trajectories"].append(row)
+        show(f"{row['name']}, {row['lattice']}: {row['seconds'] * 1e3:.2f} ms a trajectory, "
+             f"{row['kernel_share']:.0%} of it in kernels", file=sys.stdout)
+
+
+def cases(device, extent, colors: int):
+    """The cases of one lattice, one after the other (large lattices would not fit together)."""
+    bench = Workbench(device, extent, colors)
+    yield from bench.gauge_cases()
+    yield from (bench.hopping_case(real) for real in ("double", "float"))
+    yield from (bench.solver_case(precision) for precision in ("double", "mixed"))
+
+
+def _row(device, machine: Machine, case, extent, colors: int, threads: int) -> dict:
+    seconds = seconds_per_call(device, case.work, inner=case.inner)
+    bound = machine.bound(case.real, case.flops, case.moved, case.working_set)
+    return {"kernel": f"{case.name} SU({colors})", "real": case.real, "lattice": "x".join(map(str, extent)), "threads": threads,
+            "seconds": seconds, "flops": case.flops, "bytes": case.moved, "working_set": case.working_set,
+            "bandwidth": machine.bandwidth(case.working_set), "bound_seconds": bound, "fraction": bound / seconds}
+
+
+def _line(row: dict) -> str:
+    return (f"{row['kernel']:<24}{row['real']:<8}{row['lattice']:<13}{row['threads']:>7}{row['seconds'] * 1e6:>12.2f}"
+            f"{row['flops'] / row['seconds'] / 1e9:>9.1f}{row['bytes'] / row['seconds'] / 1e9:>8.1f}{row['fraction']:>10.0%}")

@@ -1,0 +1,63 @@
+"""Every shipped card runs, shortened, and says in its header what it is, what it costs and what to expect."""
+
+import re
+import tomllib
+
+import pytest
+from running import CARDS, sets, slhmc_command
+
+from slhmc.io import EnsembleFile, load_links
+from slhmc.runcard import load_card
+
+# What is shortened beside the number of trajectories (two, none for thermalization): lattices and steps of the cards
+# whose trajectories take more than a fraction of a second. Everything else is as shipped.
+SHORTER = {
+    "su3_staggered_nf4_hmc": ("lattice.extent=[4,4,4,4]",),
+    "production/su2_staggered_hmc_8x8": ("lattice.extent=[4,4,4,4]",),
+    "production/su3_pure_gauge_hmc_16x16": ("lattice.extent=[8,8,8,8]",),
+    "production/su3_staggered_nf4_hmc_16x8": ("lattice.extent=[4,4,4,4]",),
+}
+NAMES = sorted(str(path.relative_to(CARDS).with_suffix("")) for path in CARDS.rglob("*.toml"))
+
+
+def header_of(name):
+    """The comment above the first table, as one line."""
+    lines = (CARDS / f"{name}.toml").read_text().splitlines()
+    end = next(number for number, line in enumerate(lines) if not line.startswith("#"))
+    return " ".join(line.removeprefix("#").strip() for line in lines[:end])
+
+
+def test_cards_that_are_shortened_exist():
+    assert set(SHORTER) < set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_card_runs(tmp_path, name):
+    card = load_card(CARDS / f"{name}.toml")
+    every = {key: 1 for key in ("rectangle", "chiral_condensate") if getattr(card.measure, key) is not None}
+    shorter = ("run.trajectories=2", "run.thermalization=0", "run.save_every=" + str(min(card.run.save_every, 2)),
+               *(f"measure.{key}.every=1" for key in every), *SHORTER.get(name, ()))
+    assert slhmc_command("run", CARDS / f"{name}.toml", "-o", tmp_path / "run", *sets(*shorter)) == 0
+    chain = EnsembleFile.open(tmp_path / "run" / "chain.h5")
+    assert len(chain.records) == 2
+    assert {"plaquette", "polyakov_loop", *every} == set(chain.observables)
+    if card.run.save_every:
+        load_links(tmp_path / "run" / "configs" / "cfg_000002.h5", colors=card.lattice.colors)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_header_tells_physics_cost_and_expectation(name):
+    header = header_of(name)
+    physics, found, rest = header.partition("Costs about ")
+    assert len(physics) > 60 and found
+    assert re.match(r"\d+ (s|minutes|hours|days) on one core\b", rest) and re.search(r"Expected: .*\d", rest)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_keys_that_are_shortened_are_in_the_card(name):
+    """An override that sets what the card lacks would test another card."""
+    table = tomllib.loads((CARDS / f"{name}.toml").read_text())
+    for override in SHORTER.get(name, ()):
+        for key in override.partition("=")[0].split("."):
+            assert key in table
+            table = table[key]
