@@ -274,3 +274,15 @@ def test_a_runaway_or_nan_stops_with_the_trajectory_number(tmp_path, capsys, ove
 def test_resuming_a_finished_run_prints_its_summary(uninterrupted, capsys):
     assert slhmc_command("resume", uninterrupted) == 0
     assert "9 after 3 of thermalization" in capsys.readouterr().out
+
+
+def test_an_interrupt_from_the_keyboard_keeps_the_last_checkpoint(tmp_path, uninterrupted):
+    def interrupt(report):
+        if report.trajectory == 7:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        simulation.create(card_of(), tmp_path).run(interrupt)
+    assert RunDirectory(tmp_path).read_status()["state"] == "interrupted" and final_links(tmp_path)[1] == 4
+    assert simulation.resume(tmp_path).run()
+    assert_same_chain(tmp_path, uninterrupted)

@@ -3,9 +3,6 @@
 A scheme is one step of unit length: kicks "P" (momenta by the force) and drifts "U" (links by the momenta) with weights.
 """
 
-from itertools import groupby
-from operator import itemgetter
-
 _LAMBDA = 0.1931833275037836  # minimum-norm value, Omelyan, Mryglod, Folk, CPC 151 (2003) 272, eq. (31)
 # the same paper, eq. (71): fourth order with eleven stages, velocity form
 _RHO, _THETA, _VARTHETA, _LAMBDA4 = 0.2539785108410595, -0.03230286765269967, 0.08398315262876693, 0.6822365335719091
@@ -23,22 +20,28 @@ def schedule(levels, length: float) -> list[tuple[str | int, float]]:
     """Moves of a trajectory: (level, time) is a kick by that level's force, ("U", time) a drift.
 
     levels: [(scheme name, steps)], slowest first. Each drift of a level is replaced by a whole schedule of the next
-    (nested time scales, Sexton and Weingarten 1992); kicks of one level that meet become one.
+    (nested time scales, Sexton and Weingarten 1992). Kicks between two drifts commute, so those of one level become one.
     """
-    moves = _nested(list(levels), 0, length)
-    return [(kind, sum(time for _, time in run)) for kind, run in groupby(moves, key=itemgetter(0))]
+    moves: list[tuple[str | int, float]] = []
+    kicks: dict[int, float] = {}
+    for kind, time in _nested(list(levels), 0, length):
+        if kind == "U":
+            moves += [*sorted(kicks.items()), (kind, time)]
+            kicks = {}
+        else:
+            kicks[kind] = kicks.get(kind, 0.0) + time
+    return moves + sorted(kicks.items())
 
 
-def _nested(levels, level: int, length: float) -> list[tuple[str | int, float]]:
+def _nested(levels, level: int, length: float):
     if level == len(levels):
-        return [("U", length)]
+        yield "U", length
+        return
     scheme, steps = levels[level]
-    moves = []
     for _ in range(steps):
         for kind, weight in SCHEMES[scheme]:
             time = weight * length / steps
-            moves += [(level, time)] if kind == "P" else _nested(levels, level + 1, time)
-    # kicks of this level that meet between two steps
-    return [(kind, sum(time for _, time in run)) if kind == level else move
-            for kind, group in groupby(moves, key=itemgetter(0)) for run in [list(group)]
-            for move in (run[:1] if kind == level else run)]
+            if kind == "P":
+                yield level, time
+            else:
+                yield from _nested(levels, level + 1, time)
