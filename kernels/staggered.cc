@@ -31,24 +31,41 @@ SITE_FUNCTION void hopping_links_site(const hopping_links_arguments &a, Site x) 
 }
 SITE_KERNEL(hopping_links)
 
+#define HOP_DISTANCE 2  // lane groups
+
+// Fetch ahead for a lane group to come, direction by direction: its hopping links and the vector that they multiply.
+SITE_FUNCTION void prefetch_hop(const Geometry &g, const real *links, const real *psi, Site x, int direction) {
+    if (!g.prefetch || x.group + HOP_DISTANCE >= g.groups) return;
+    const Site next = Site{x.parity, x.group + HOP_DISTANCE, 0};
+    prefetch_reals(links + (HOP_DISTANCE * DIRECTIONS + direction) * (long)(HOPPING_REALS * LANES), HOPPING_REALS);
+    prefetch_reals(psi + (long)neighbour(g, next, direction).group * (2 * COLORS * LANES), 2 * COLORS);
+}
+
 // sum over the directions of (hopping link) psi(neighbour)
 SITE_FUNCTION ColorVector hopping_sum(const Geometry &g, const real *hopping, const signed char *codes, const real *signs,
                                       const real *psi, Site x) {
     const real *links = hopping + element(g, x, DIRECTIONS * HOPPING_REALS);
     ColorVector sum = {};
     for (int direction = 0; direction < DIRECTIONS; direction++) {
+        prefetch_hop(g, links, psi, x, direction);
         const Site y = neighbour(g, x, direction);
         ColorVector v;
         load_reals<2 * COLORS>(g, psi + (long)y.group * (2 * COLORS * LANES), y, (V *)&v);
         const real *p = links + (long)direction * HOPPING_REALS * LANES;
 #if COLORS == 2
         Link u;
-        UNROLL for (int k = 0; k < HOPPING_REALS; k++) reals(u)[k] = load(p + k * LANES, x);
+        UNROLL for (int k = 0; k < HOPPING_REALS; k++) {
+            reals(u)[k] = load(p + k * LANES, x);
+            hold(reals(u)[k]);
+        }
         const ColorVector w = multiply(u, v);
         UNROLL for (int i = 0; i < 2; i++) { sum.c[i].re += w.c[i].re; sum.c[i].im += w.c[i].im; }
 #else
         Complex u[2][3];
-        UNROLL for (int k = 0; k < HOPPING_REALS; k++) ((V *)u)[k] = load(p + k * LANES, x);
+        UNROLL for (int k = 0; k < HOPPING_REALS; k++) {
+            ((V *)u)[k] = load(p + k * LANES, x);
+            hold(((V *)u)[k]);
+        }
         UNROLL for (int i = 0; i < 2; i++)
             UNROLL for (int j = 0; j < 3; j++) add_product(sum.c[i], u[i][j], v.c[j]);
         // third row = s conj(row0 x row1): its product with v is s (conj(row0) x conj(row1)) . v
