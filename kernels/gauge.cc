@@ -5,12 +5,13 @@
 // ------------------------------------------------------------------------------------------------ observables
 SITE_FUNCTION void plaquette_sum_site(const plaquette_sum_arguments &a, Site x, V *sums) {
     const Geometry &g = a.geometry;
-    prefetch_links(g, a.links, x, false);
+    int plane = 0;
     for (int mu = 0; mu < DIMENSIONS; mu++) {
         Link own, other, ahead, beside;
         const Link &u_mu = view_link(g, a.links, x, mu, own);
         const Site x_mu = forward(g, x, mu);
         for (int nu = mu + 1; nu < DIMENSIONS; nu++) {
+            prefetch_links(g, a.links, x, false, plane++, DIMENSIONS * (DIMENSIONS - 1) / 2);
             const Link upper = multiply(u_mu, view_link(g, a.links, x_mu, nu, ahead));
             const Link lower = multiply(view_link(g, a.links, x, nu, other), view_link(g, a.links, forward(g, x, nu), mu, beside));
             sums[0] += real_trace_multiply_adjoint(upper, lower);
@@ -73,13 +74,16 @@ SITE_FUNCTION void add_rectangle_staples(const Geometry &g, const real *links, S
 // force_a += plaquette * c_a(U staples) + rectangle * c_a(U rectangle staples), c_a the algebra coefficients
 SITE_FUNCTION void gauge_force_site(const gauge_force_arguments &a, Site x) {
     const Geometry &g = a.geometry;
-    prefetch_links(g, a.links, x, true);
     real *force = a.force + element(g, x, DIMENSIONS * ALGEBRA);
     for (int mu = 0; mu < DIMENSIONS; mu++) {
         const Site x_mu = forward(g, x, mu);
         Link staples = {};
-        for (int nu = 0; nu < DIMENSIONS; nu++)
-            if (nu != mu) add_staples(g, a.links, x, x_mu, mu, nu, staples);
+        for (int nu = 0; nu < DIMENSIONS; nu++) {
+            prefetch_links(g, a.links, x, true, mu * DIMENSIONS + nu, DIMENSIONS * DIMENSIONS);
+            if (nu == mu) continue;
+            prefetch_corner(g, a.links, x, mu, nu);
+            add_staples(g, a.links, x, x_mu, mu, nu, staples);
+        }
         UNROLL for (int k = 0; k < LINK_REALS; k++) reals(staples)[k] *= a.plaquette;
         if (a.rectangle != 0) {
             Link rectangles = {};

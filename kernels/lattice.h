@@ -35,16 +35,24 @@ SITE_FUNCTION const Link &view_link(const Geometry &g, const real *links, Site x
 #define PREFETCH_DISTANCE 2  // lane groups; one is too short for memory, four are too many for the cache
 
 // Fetch ahead for a lane group to come: its links, and those of its neighbours in the two slowest directions (up; with
-// `both`, down too): they are what the cache has not seen for longest.
-SITE_FUNCTION void prefetch_links(const Geometry &g, const real *links, Site x, bool both) {
+// `both`, down too): they are what the cache has not seen for longest. Done in `parts` between the pieces of the work, as a
+// core waits once it has asked for more lines than it can keep track of.
+SITE_FUNCTION void prefetch_links(const Geometry &g, const real *links, Site x, bool both, int part, int parts) {
     if (!g.prefetch || x.group + PREFETCH_DISTANCE >= g.groups) return;
     const Site next = Site{x.parity, x.group + PREFETCH_DISTANCE, 0};
-    const int count = DIMENSIONS * LINK_REALS;
-    prefetch_reals(links + element(g, next, count), count);
+    const int count = DIMENSIONS * LINK_REALS, from = part * count / parts, length = (part + 1) * count / parts - from;
+    links += (long)from * LANES;
+    prefetch_reals(links + element(g, next, count), length);
     for (int mu = DIMENSIONS - 2; mu < DIMENSIONS; mu++) {
-        prefetch_reals(links + element(g, forward(g, next, mu), count), count);
-        if (both) prefetch_reals(links + element(g, backward(g, next, mu), count), count);
+        prefetch_reals(links + element(g, forward(g, next, mu), count), length);
+        if (both) prefetch_reals(links + element(g, backward(g, next, mu), count), length);
     }
+}
+// The same for U_nu(x + mu - nu), which belongs to none of those neighbours.
+SITE_FUNCTION void prefetch_corner(const Geometry &g, const real *links, Site x, int mu, int nu) {
+    if (!g.prefetch || x.group + PREFETCH_DISTANCE >= g.groups) return;
+    const Site corner = backward(g, forward(g, Site{x.parity, x.group + PREFETCH_DISTANCE, 0}, mu), nu);
+    prefetch_reals(links + element(g, corner, DIMENSIONS * LINK_REALS) + (long)nu * LINK_REALS * LANES, LINK_REALS);
 }
 SITE_FUNCTION void store_link(const Geometry &g, real *links, Site x, int mu, const Link &u) {
     store_reals<LINK_REALS>(links + element(g, x, DIMENSIONS * LINK_REALS) + (long)mu * LINK_REALS * LANES, x, reals(u));

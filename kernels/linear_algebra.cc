@@ -149,7 +149,7 @@ SITE_FUNCTION void cg_outer_scalar(const cg_outer_arguments &a) {
     s[TOTAL_ITERATIONS] += s[ITERATIONS];
     if (!(r <= s[TARGET] && r - r == 0)) {  // not a number and infinity are failures, too
         s[FAILURES] += 1;
-        s[FAILED_RESIDUAL] = r / s[SOURCE];
+        s[FAILED_RESIDUAL] = s[SOURCE] > 0 ? r / s[SOURCE] : r;
         s[FAILED_ITERATIONS] = s[ITERATIONS];
     }
 }

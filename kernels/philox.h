@@ -23,7 +23,7 @@ SITE_FUNCTION Word4 philox(Word4 counter, word key0, word key1) {
     return counter;
 }
 
-// in (0, 1), 53 bits, never 0 or 1
+// in (0, 1), never 0 or 1: 52 bits and half a step
 SITE_FUNCTION double uniform(word high, word low) {
     return fused((double)((((word2)high << 32) | low) >> 12), 1.0 / 4503599627370496.0, 0.5 / 4503599627370496.0);
 }

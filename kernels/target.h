@@ -62,8 +62,9 @@ SITE_FUNCTION void prefetch_reals(const real *p, int count) {
 // Keep a value that is used several times in a register: gcc would rather load it again for each product, and two loads a
 // cycle are all there are (+25% on the hopping term in cache).
 #if defined(CUDA_TARGET) || !defined(__x86_64__)
-#define REGISTER_BYTES 0
-#elif defined(__AVX512F__)
+template <class T> SITE_FUNCTION void hold(T &) {}
+#else
+#if defined(__AVX512F__)
 #define REGISTER_BYTES 64
 #elif defined(__AVX__)
 #define REGISTER_BYTES 32
@@ -73,6 +74,7 @@ SITE_FUNCTION void prefetch_reals(const real *p, int count) {
 template <class T> SITE_FUNCTION void hold(T &v) {
     if constexpr (sizeof(T) <= REGISTER_BYTES) __asm__("" : "+v"(v));
 }
+#endif
 
 SITE_FUNCTION V square_root_lanes(V v) {
     V r;

@@ -139,8 +139,7 @@ def test_heat_bath_samples_what_hmc_samples(hot_links, colors, beta):
     assert sigma < 1.2e-3
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("colors", "beta"), [(2, 2.4), (3, 5.7)])
+@pytest.mark.parametrize(("colors", "beta"), [(2, 2.4), pytest.param(3, 5.7, marks=pytest.mark.slow)])
 def test_heat_bath_samples_what_hmc_samples_on_a_larger_lattice(hot_links, colors, beta):
     found, sigma = compare_with_hmc(hot_links, colors, beta, (8, 8, 8, 8), trajectories=2000, steps=12)
     assert sigma < 4e-4

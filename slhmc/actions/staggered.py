@@ -25,7 +25,7 @@ class StaggeredAction(Action):
         self.mass, self.boundary, self.start = mass, tuple(boundary), start
         self.force_solver, self.action_solver = force_solver, action_solver
         self._operators: dict[int, tuple] = {}
-        self._fields: dict[str, FermionField] = {}
+        self._fields: dict[tuple, FermionField] = {}  # of the links that _operators keeps alive
         self._solutions = 0
 
     def _operator(self, U) -> StaggeredNormal:
@@ -35,9 +35,10 @@ class StaggeredAction(Action):
         return self._operators[key][1]
 
     def _field(self, name: str, U, parity: str) -> FermionField:
-        if name not in self._fields:
-            self._fields[name] = FermionField(U.lattice, U.colors, parity)
-        return self._fields[name]
+        key = (name, id(U))
+        if key not in self._fields:
+            self._fields[key] = FermionField(U.lattice, U.colors, parity)
+        return self._fields[key]
 
     def refresh(self, U, draws, phi=None):
         """phi = (D^+ eta)_e = m eta_e - D_eo eta_o with <eta eta^+> = 1: covariance A."""

@@ -63,6 +63,7 @@ class CudaDevice(Device):
         self._cupy, count = _usable_gpus()
         gpu = self._cupy.cuda.Device(local_rank() % count)
         gpu.use()
+        self._gpu = gpu
         self.arch = self._supported(gpu)
         self.stream = self._cupy.cuda.Stream(non_blocking=True)  # the default stream cannot be captured into graphs
         self.stream.use()
@@ -126,6 +127,7 @@ class CudaDevice(Device):
 
     def load(self, file, defines, lanes):
         cubin, _ = compile_cuda(file, defines, self.arch)
+        self._gpu.use()  # `prepare` loads in threads, and each thread begins with GPU 0
         module = self._cupy.cuda.function.Module()
         module.load(cubin)
         return kernel_table(file, defines["REAL"], lanes, module.get_function)

@@ -27,6 +27,7 @@ class Device(ABC):
 
     def __init__(self):
         self.tape: Tape | None = None
+        self._loops = 0
         self._units: dict[tuple, dict[str, Kernel]] = {}
 
     @abstractmethod
@@ -158,9 +159,18 @@ class Device(ABC):
         tape = self.tape
         skip = len(tape.steps)
         tape.add(SKIP, None, cell)
-        body()
+        self._loops += 1
+        try:
+            body()
+        finally:
+            self._loops -= 1
         tape.add(REPEAT, None, cell, skip + 1)
         tape.steps[skip] = (SKIP, None, cell, len(tape.steps))
+
+    @property
+    def in_loop(self) -> bool:
+        """Whether the body of a loop is being traced: what is recorded now runs any number of times, or never."""
+        return self._loops > 0
 
     def after_run(self, check) -> None:
         """Look at results now, or, while recording, after each run of the tape."""

@@ -10,7 +10,8 @@ import numpy as np
 
 from slhmc.backend.compiler import compile_host, default_lanes
 from slhmc.backend.device import Device, Kernel, kernel_table
-from slhmc.backend.tape import CALL, Tape
+from slhmc.backend.tape import Tape
+from slhmc.errors import ComputationError
 
 ALIGNMENT = 64
 HUGE_PAGE = 1 << 21
@@ -56,7 +57,11 @@ class HostDevice(Device):
         count = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
         if count >= HUGE:
             # private: shared anonymous memory gets no huge pages
-            pages = mmap.mmap(-1, count + HUGE_PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+            try:
+                pages = mmap.mmap(-1, count + HUGE_PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+            except OSError as error:
+                raise ComputationError(f"no memory for a field of {count / 2**20:.0f} MiB ({error.strerror}); use more nodes "
+                                       "or a smaller lattice") from None
             if hasattr(mmap, "MADV_HUGEPAGE"):
                 pages.madvise(mmap.MADV_HUGEPAGE)
             raw, alignment = np.frombuffer(pages, np.uint8), HUGE_PAGE
@@ -105,10 +110,6 @@ class HostDevice(Device):
             self._executor = ctypes.CDLL(str(compile_host("tape.cc", {}))).replay
             self._executor.restype = ctypes.c_long
             self._executor.argtypes = (ctypes.c_void_p, ctypes.c_long)
-        for i, (kind, function, arguments, target) in enumerate(tape.steps):
-            if kind != CALL or isinstance(function, int):
-                continue
-            tape.steps[i] = (kind, ctypes.cast(function.function, ctypes.c_void_p).value, arguments, target)
         tape.failure = None
         if self._executor(tape.compiled(), len(tape.steps)):
             raise tape.failure

@@ -10,6 +10,8 @@ import ctypes
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from slhmc.errors import SlhmcError
+
 CALL, CALLBACK, REPEAT, SKIP = range(4)
 _CALLBACK_TYPE = ctypes.CFUNCTYPE(ctypes.c_long, ctypes.c_void_p)
 
@@ -61,10 +63,16 @@ class Tape:
             self.checks.append(function)
 
     def run(self) -> None:
-        """Replay, then run the checks."""
+        """Replay, then run the checks, all of them: one that raises must not leave the next with an old failure."""
         self.device.replay(self)
+        failures = []
         for check in self.checks:
-            check()
+            try:
+                check()
+            except SlhmcError as error:
+                failures.append(error)
+        if failures:
+            raise failures[0]
 
     def compiled(self):
         """The steps as an array for the compiled executor (host)."""
@@ -74,7 +82,9 @@ class Tape:
                 if kind == CALLBACK:
                     function = _CALLBACK_TYPE(self._guarded(function))
                     self.kept.append(function)
-                    function = ctypes.cast(function, ctypes.c_void_p).value
+                elif kind == CALL:
+                    function = function.function
+                function = None if function is None else ctypes.cast(function, ctypes.c_void_p).value
                 address = ctypes.addressof(arguments) if isinstance(arguments, ctypes.Structure) else arguments
                 array[i] = _Step(kind, function, address, target)
             self._compiled = array

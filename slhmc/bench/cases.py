@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from slhmc.actions import GaugeAction
 from slhmc.dirac import StaggeredDirac, StaggeredNormal
-from slhmc.lattice import AlgebraField, Draws, FermionField, GaugeField, Lattice, Purpose, plaquette_sum
+from slhmc.lattice import AlgebraField, Draws, FermionField, GaugeField, Lattice, Purpose, plaquette_sum, rectangle_sum
 from slhmc.lattice.fields import algebra_dimension, link_reals
 from slhmc.solvers import ConjugateGradient
 
@@ -51,7 +51,7 @@ class Workbench:
         self.boundary = [1] * (len(extent) - 1) + [-1]
 
     def gauge_cases(self) -> list[Case]:
-        """Plaquette, force and link update; double precision."""
+        """Loops, forces, link update and momenta; double precision, as links have no other."""
         lattice, n, d = self.lattice, self.colors, self.lattice.dimensions
         momenta = AlgebraField(lattice, n)
         momenta.draw_gaussian(Draws(1, 1).next(Purpose.MOMENTA), 1e-3)
@@ -61,7 +61,8 @@ class Workbench:
         # force: per link 2 (D - 1) staples of two products, their sum, one product more
         force = d * (2 * (d - 1) * (2 * _matrix(n) + link_reals(n)) + _matrix(n))
         update = d * {2: 110 + 28, 3: 2 * 198 + 400}.get(n, 20 * _matrix(n))
-        action, moving = GaugeAction(6.0), self.U.copy()
+        action, improved, moving = GaugeAction(6.0), GaugeAction(6.0, -1 / 12), self.U.copy()
+        random = Draws(1, 5).next(Purpose.MOMENTA)
         return [
             Case("plaquette", "double", lambda: plaquette_sum(self.U), sites * planes * (2 * _matrix(n) + trace),
                  sites * links, sites * links),
@@ -69,7 +70,25 @@ class Workbench:
                  sites * (links + 2 * algebra), sites * (links + algebra)),
             Case("link update", "double", lambda: moving.drift(momenta, 1e-6), sites * update,
                  sites * (2 * links + algebra), sites * (links + algebra)),
+            Case("rectangle", "double", lambda: rectangle_sum(self.U),
+                 sites * d * ((1 + 3 * (d - 1)) * _matrix(n) + (d - 1) * trace), sites * links, sites * links),
+            Case("improved force", "double", lambda: improved.add_force(self.U, None, momenta, 1e-9),
+                 sites * (force + d * 2 * (d - 1) * 3 * (5 * _matrix(n) + link_reals(n))),
+                 sites * (links + 2 * algebra), sites * (links + algebra)),
+            Case("momenta", "double", lambda: momenta.draw_gaussian(random), 0, sites * algebra, sites * algebra),
         ]
+
+    def quark_force_case(self) -> Case:
+        """The outer products of the staggered force; double precision."""
+        n, d, sites = self.colors, self.lattice.dimensions, self.lattice.sites
+        dirac = StaggeredDirac(self.U, 0.1, self.boundary)
+        dirac.prepare()
+        z, force = FermionField(self.lattice, n), AlgebraField(self.lattice, n)
+        z.draw_gaussian(Draws(1, 4).next(Purpose.NOISE))
+        flops = sites * d * (_matrix_vector(n) + 6 * n * n + 4 * algebra_dimension(n))
+        links, algebra = 8 * d * link_reals(n), 8 * d * algebra_dimension(n)
+        moved = sites * (links + 2 * algebra + 16 * n)
+        return Case("staggered force", "double", lambda: dirac.add_outer_force(z, force, 1e-9), flops, moved, moved)
 
     def hopping_case(self, real: str) -> Case:
         """Half hop: one parity."""
@@ -91,7 +110,6 @@ class Workbench:
         source.draw_gaussian(Draws(1, 3).next(Purpose.NOISE))
         real = "float" if precision == "mixed" else "double"
         solver = _FixedIterations(self.lattice, iterations, precision)
-        solver.prepare(operator, source)
         size = 8 if real == "double" else 4
         flops = half * (2 * hopping_flops(n, d) + 4 * n * 7)
         # two hops, q read again by the residual update; x, p, r, q as fused: 4 reads and 3 writes beyond the hops
@@ -108,14 +126,10 @@ class _FixedIterations(ConjugateGradient):
         super().__init__(lattice, 1e-300, 1 << 30, precision)
         self.iterations = iterations
 
-    def prepare(self, operator, source) -> None:
-        work = self._workspace(operator)
-        for name in ("float", "double"):
-            if name in work.operators:
-                work.operators[name].apply(operator.field(name), operator.field(name))
-
     def iterate(self, operator, source, solution) -> None:
         work = self._workspace(operator)
+        for precision in work.operators.values():
+            precision.prepare()
         self._begin(work, source, solution)
         for _ in range(self.iterations):
             self._inner(work, work.operators[work.inner_real])

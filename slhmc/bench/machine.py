@@ -6,14 +6,13 @@ from slhmc.backend.signatures import Range
 from slhmc.bench.timing import seconds_per_call
 
 FMA_CHAINS = 16  # as in kernels/bounds.cc
-BYTES = {"double": 8, "float": 4}
 
 
 class Machine:
     """Measured bounds of a device, remembered per precision and working set."""
 
-    def __init__(self, device, threads: int):
-        self.device, self.threads = device, threads
+    def __init__(self, device):
+        self.device = device
         self._peaks: dict[str, float] = {}
         self._bandwidths: dict[int, float] = {}
 
@@ -25,7 +24,7 @@ class Machine:
         """Multiply-adds from registers, in flop/s."""
         if real not in self._peaks:
             kernel, lanes = self._kernel("multiply_add_peak", real)
-            groups, rounds = (4096, 200) if self.device.name == "cpu" else (1 << 16, 200)
+            groups, rounds = 1 << 14, 200
             dtype = np.float64 if real == "double" else np.float32
             data = self.device.from_host(np.full(2 * lanes, 0.5, dtype))
             out = self.device.empty((groups, lanes), dtype)

@@ -38,7 +38,7 @@ def main(device: str = "cpu", quick: bool = False, json_file: str | None = None)
 
 def _measure(device, threads: int, quick: bool, result: dict, show) -> None:
     device.use_threads(threads)
-    machine = Machine(device, threads)
+    machine = Machine(device)
     bounds = {"threads": threads, "peak": {real: machine.peak(real) for real in ("double", "float")},
               "triad": {size: machine.bandwidth(size) for size in (1 << 18, 1 << 22, 1 << 28)}}
     result["bounds"].append(bounds)
@@ -63,6 +63,7 @@ def cases(device, extent, colors: int):
     """The cases of one lattice, one after the other (large lattices would not fit together)."""
     bench = Workbench(device, extent, colors)
     yield from bench.gauge_cases()
+    yield bench.quark_force_case()
     yield from (bench.hopping_case(real) for real in ("double", "float"))
     yield from (bench.solver_case(precision) for precision in ("double", "mixed"))
 

@@ -59,6 +59,8 @@ class HoppingLinks(Field):
         """Rebuild if U changed. Collective."""
         if self.version == U.version:
             return
+        if self.lattice.device.in_loop:
+            raise RuntimeError("hopping links would be rebuilt in the body of a loop: call prepare() before the loop")
         if self.layout.real == "double":
             U.update_halo()
             kernel = U.kernel("staggered.cc", "hopping_links")
@@ -78,13 +80,17 @@ class StaggeredDirac:
     def __init__(self, U: GaugeField, mass: float, boundary, real: str = "double"):
         self.U, self.mass, self.boundary, self.real = U, float(mass), tuple(boundary), real
 
+    def prepare(self) -> HoppingLinks:
+        """Hopping links brought up to date with U. A loop must call this before it begins, not in its body. Collective."""
+        return HoppingLinks.of(self.U, self.boundary, self.real)
+
     def hop(self, psi: FermionField, out: FermionField, parity: str, other: float = 1.0,
             same: float = 0.0, psi_same: FermionField | None = None, dot=None) -> None:
         """out <- same psi_same + other H psi on `parity`, psi read on the opposite one. Collective.
 
         dot: device array of one double for Re <psi_same, out>. Core groups are computed while the faces travel.
         """
-        links = HoppingLinks.of(self.U, self.boundary, self.real)
+        links = self.prepare()
         layout = links.layout
         opposite, n = OPPOSITE[parity], 2 * self.U.colors
         source = psi.parity_array(opposite)
@@ -155,6 +161,10 @@ class StaggeredNormal:
         if real == self.dirac.real:
             return self
         return StaggeredNormal(StaggeredDirac(self.U, self.dirac.mass, self.dirac.boundary, real), self.parity)
+
+    def prepare(self) -> None:
+        """What `apply` derives from the links, brought up to date. Collective."""
+        self.dirac.prepare()
 
     def apply(self, psi: FermionField, out: FermionField, dot=None) -> None:
         """out <- A psi; dot: device array for <psi, A psi>. Collective."""

@@ -201,9 +201,15 @@ class GaugeField(Field):
         return np.stack([row, np.stack([-row[..., 1].conj(), row[..., 0].conj()], -1)], -2)
 
     def from_sites(self, links: np.ndarray | None) -> None:
-        """Take links given on the root rank in the order of `to_sites`. Collective."""
+        """Take links given on the root rank in the order of `to_sites`; InputError if their shape is another. Collective."""
+        n, lattice, fault = self.colors, self.lattice, None
+        expected = (*reversed(lattice.extent), lattice.dimensions, n, n)
+        if lattice.is_root and np.shape(links) != expected:
+            fault = (f"links of shape {np.shape(links)} found, {expected} expected: [t, z, y, x, mu, row, column]; give links "
+                     "of this lattice and group, the last direction first")
+        if fault := lattice.communicator.bcast(fault):
+            raise InputError(fault)
         if links is not None:
-            n = self.colors
             rows = links[..., 0, :] if n == 2 else links
             values = np.ascontiguousarray(rows, np.complex128).view(np.float64)
             links = values.reshape(*reversed(self.lattice.extent), self.component_count)

@@ -1,5 +1,7 @@
 """`Lattice`: the one owner of geometry, ranks, lanes and global sums; `Layout`: its lane groups for one precision."""
 
+from math import prod
+
 import numpy as np
 
 from slhmc.backend import Device, HostDevice
@@ -31,8 +33,7 @@ class Lattice:
         check_rank_grid(self.extent, self.rank_grid, size)
         self.rank_coordinates = self._coordinates_of(self.communicator.rank)
         self.local = tuple(n // r for n, r in zip(self.extent, self.rank_grid, strict=True))
-        self.sites = int(np.prod(self.extent))
-        self.local_sites = int(np.prod(self.local))
+        self.sites, self.local_sites = prod(self.extent), prod(self.local)
         if self.sites >= 1 << 31:
             raise InputError(f"extent = {list(self.extent)}: {self.sites} sites; site numbers have 31 bits")
         self._lanes = lanes
@@ -136,6 +137,9 @@ class Layout:
 
     def empty(self, *components: int, parities: int = 2):
         """Zero-filled field array (parity, group, component..., lane)."""
+        if 2 * self.stride * prod(components) >= 1 << 31:
+            raise InputError(f"a field of {prod(components)} reals per site on {self.lattice.local_sites} sites of one rank is "
+                             "beyond the kernels' 32-bit counters; use more ranks or more lanes")
         return self.lattice.device.zeros((parities, self.stride, *components, self.lanes), self.dtype)
 
     def kernel(self, file: str, name: str, colors: int = 0):

@@ -15,7 +15,6 @@ class Purpose(IntEnum):
     ACCEPT = 3
     NOISE = 4
     HEAT_BATH = 5
-    OVER_RELAXATION = 6
     TEST = 255
 
 

@@ -1,7 +1,7 @@
 """Conjugate gradient with reliable updates: the recurrence in one precision, the true residual in double.
 
 The loop is recorded and replayed by the device, so an iteration costs its kernels and nothing else. An operator offers
-`field(real)`, `in_precision(real)` and `apply(psi, out, dot=None)`; see `slhmc.dirac.StaggeredNormal`.
+`field(real)` on one parity, `in_precision(real)`, `prepare()` and `apply(psi, out, dot=None)`; see `slhmc.dirac.StaggeredNormal`.
 """
 
 from enum import IntEnum
@@ -68,6 +68,8 @@ class ConjugateGradient:
         """x <- A^-1 b; with `guess`, x is the start vector, otherwise 0. Collective."""
         work = self._workspace(operator)
         exact, inner = work.operators["double"], work.operators[work.inner_real]
+        exact.prepare()
+        inner.prepare()
         self._begin(work, b, x, guess)
         self.lattice.device.repeat_while(self._address(State.OUTER), lambda: self._outer(work, exact, inner, b, x))
         self.lattice.device.after_run(self.check)
@@ -90,10 +92,14 @@ class ConjugateGradient:
         if not np.isfinite(reached):
             raise ComputationError("conjugate gradient met a number that is not finite; the links or the source are broken: "
                                    "use smaller molecular-dynamics steps or restart from an earlier configuration")
-        raise SolverNotConverged(
-            f"conjugate gradient ({self.precision}) stopped after {int(host[State.FAILED_ITERATIONS])} iterations at |r|/|b| = "
-            f"{reached:.1e}, wanted {self.tolerance:.1e}; raise [solver] max_iterations (now {self.max_iterations}), "
-            "the tolerance or the quark mass")
+        iterations = int(host[State.FAILED_ITERATIONS])
+        if iterations >= self.max_iterations:
+            advice = f"raise max_iterations (now {self.max_iterations}) or the quark mass"
+        else:
+            advice = "rounding keeps the residual from falling further: loosen the tolerance"
+            advice += ' or use precision = "double"' if self.precision == "mixed" else ""
+        raise SolverNotConverged(f"conjugate gradient ({self.precision}) stopped after {iterations} iterations at |r|/|b| = "
+                                 f"{reached:.1e}, wanted {self.tolerance:.1e}; {advice}")
 
     # ---- pieces
     def _workspace(self, operator) -> _Workspace:

@@ -57,7 +57,7 @@ class HMC:
         if self._tape is None:
             self._record()
         try:
-            self._tape.run()
+            self.replay()
         except ComputationError as error:
             raise type(error)(f"trajectory {trajectory}: {error}") from None
         self.work.changed()
@@ -69,7 +69,7 @@ class HMC:
         return Transition(accepted, delta_h, sum(s.take_iterations() for s in self.solvers.values()))
 
     def replay(self) -> None:
-        """Run the recorded trajectory once more, from where its fields stand; for timing. Collective."""
+        """Run the recorded trajectory: energies, molecular dynamics, energies. Collective."""
         self._tape.run()
 
     def integrate(self, U: GaugeField, P: AlgebraField, phi) -> None:
