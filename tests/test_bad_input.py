@@ -5,6 +5,7 @@ here the ways from the command to those checks are walked, and what only a whole
 """
 
 import os
+import pickle
 import re
 import resource
 import shutil
@@ -25,7 +26,10 @@ from running import (
 )
 
 from slhmc import simulation
-from slhmc.io import save_links
+from slhmc.errors import InputError
+from slhmc.io import save_checkpoint, save_links
+from slhmc.lattice.communicator import SerialCommunicator
+from slhmc.runcard import card_text
 
 
 @pytest.fixture
@@ -149,6 +153,63 @@ def test_a_lost_chain_and_a_damaged_card_are_named(capsys, another_run):
     assert f"{another_run / 'card.toml'}:1:" in refusal(capsys, "resume", another_run)
 
 
+@pytest.mark.parametrize(("overrides", "words"), [
+    (("gauge.beta=2.5",), "gauge.beta = 2.5 (was 2.0)"),
+    (("quarks.0.mass=0.4", "hmc.steps=7"), "quarks.0.mass = 0.4 (was 0.5), hmc.steps = 7 (was 6)"),
+    (("lattice.extent=[16,4]",), "lattice.extent = [16, 4] (was [8, 8])"),
+    (("run.thermalization=4", "run.seed=8"), "run.thermalization = 4 (was 3), run.seed = 8 (was 7)"),
+    (("gauge.action=custom", "gauge.c1=0.1"), "gauge.action = custom (was wilson), gauge.c1 = 0.1 (was nothing)"),
+])
+def test_a_card_edited_in_what_must_not_change_is_refused(capsys, another_run, overrides, words):
+    path = another_run / "card.toml"
+    path.write_text(card_text(card_of("run.save_every=6", *overrides)))
+    before = contents(another_run)
+    line = refusal(capsys, "resume", another_run, "--trajectories", 12)
+    assert f"{path}: not the card that made this chain: {words}; restore the card, or start a new run" in line
+    assert contents(another_run) == before
+
+
+def test_a_card_with_another_number_of_noise_vectors_is_refused(capsys, another_run):
+    (another_run / "card.toml").write_text(card_text(card_of("measure.chiral_condensate.noise=3")))
+    line = refusal(capsys, "resume", another_run)
+    assert "noise = 3 found, but chain.h5 holds measurements with 2; restore the card" in line
+
+
+@pytest.mark.parametrize(("extent", "colors", "words"), [
+    ((4, 16), 2, "links of a lattice 16x4 found, 8x8 expected"),
+    ((8, 8), 3, "links of SU(3) found, SU(2) expected"),
+])
+def test_the_checkpoint_of_another_lattice_is_refused(capsys, another_run, extent, colors, words):
+    links = np.broadcast_to(np.eye(colors, dtype=complex), (*extent, 2, colors, colors))
+    save_checkpoint(another_run / "checkpoint.h5", links, 12, {"trajectories": 9})
+    before = contents(another_run)
+    line = refusal(capsys, "resume", another_run)
+    assert f"{another_run / 'checkpoint.h5'}: {words}; put back the checkpoint of this run" in line
+    assert contents(another_run) == before
+
+
+@pytest.mark.parametrize("shape", [(16, 4, 2, 2, 2), (8, 8, 2, 3, 3), (8, 8, 4, 2, 2), (8, 8, 2, 2), ()], ids=str)
+def test_links_of_another_shape_are_refused(tmp_path, shape):
+    """Even with as many numbers as expected."""
+    new = simulation.create(card_of(), tmp_path)
+    expected = new.U.to_sites()
+    with pytest.raises(InputError, match=re.escape(f"links of shape {shape} found, (8, 8, 2, 2, 2) expected")):
+        new.U.from_sites(np.zeros(shape, complex))
+    np.testing.assert_array_equal(new.U.to_sites(), expected)
+    new.close()
+
+
+def test_fewer_trajectories_than_are_done(capsys, another_run):
+    """Asked for by the option, or by a card edited since."""
+    before = contents(another_run)
+    line = refusal(capsys, "resume", another_run, "--trajectories", 4)
+    assert f"{another_run}: 4 trajectories asked for, but 9 are done; ask for 9 or more by --trajectories" in line
+    assert contents(another_run) == before
+    (another_run / "card.toml").write_text(card_text(card_of("run.trajectories=5")))
+    assert "5 trajectories asked for, but 9 are done" in refusal(capsys, "resume", another_run)
+    assert slhmc_command("resume", another_run, "--trajectories", 9) == 0
+
+
 def test_a_directory_with_another_run_is_left_alone(capsys, card, another_run):
     before = contents(another_run)
     line = refusal(capsys, "run", card, "-o", another_run)
@@ -233,6 +294,58 @@ def test_lines_that_find_no_room_do_not_end_the_run(tmp_path, card):
     (line,) = own_lines(result)
     assert result.returncode == 2 and "no space left on device" in line.lower()
     assert simulation.resume(tmp_path / "run").trajectory == 12
+
+
+# ---- ranks
+class Unpicklable(Exception):
+    """Pickle would call it with one argument."""
+
+    def __init__(self, one, two):
+        super().__init__(one + two)
+
+
+class Rank:
+    """One of two ranks, as pickled messages: rank 0 leaves what the other gets."""
+
+    def __init__(self, rank, message=b""):
+        self.rank, self.message = rank, message
+
+    def bcast(self, value):
+        if self.rank == 0:
+            self.message = pickle.dumps(value)
+        return pickle.loads(self.message)
+
+
+@pytest.mark.parametrize("error", [InputError("no space"), MemoryError("words"), ZeroDivisionError("oops"),
+                                   UnicodeDecodeError("utf-8", b"?", 0, 1, "words"), Unpicklable("first", "second")])
+def test_any_error_of_rank_0_reaches_all_ranks(error):
+    def fail():
+        raise error
+
+    root = Rank(0)
+    with pytest.raises(type(error)) as caught:
+        simulation.simulation.on_root(root, fail)
+    assert caught.value is error
+    with pytest.raises(InputError if isinstance(error, InputError) else RuntimeError, match=re.escape(str(error))):
+        simulation.simulation.on_root(Rank(1, root.message), fail)
+
+
+def test_an_error_of_log_or_observer_reaches_all_ranks(tmp_path):
+    class Recorder(SerialCommunicator):
+        def bcast(self, value, root=0):
+            self.last = value
+            return value
+
+    communicator = Recorder()
+
+    def close_log(report):
+        begun.log.close()
+
+    for name, observer in (("observer", lambda report: 1 / 0), ("log", close_log)):
+        begun = simulation.create(card_of(), tmp_path / name, communicator=communicator)
+        with pytest.raises((ZeroDivisionError, ValueError)) as caught:
+            begun.run(observer)
+        assert str(caught.value) in str(communicator.last[1])
 
 
 # ---- the machine

@@ -5,6 +5,7 @@ import json
 import logging
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -49,9 +50,9 @@ def one_process(monkeypatch):
 def simulation(monkeypatch):
     """A simulation that does one trajectory and ends as its attribute `outcome` says."""
     module = ModuleType("slhmc.simulation")
-    module.outcome, module.calls = True, []
+    module.outcome, module.calls, module.StopRequest = True, [], nullcontext
 
-    def run(observer):
+    def run(observer, stop):
         if isinstance(module.outcome, BaseException):
             raise module.outcome
         observer(REPORT)

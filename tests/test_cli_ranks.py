@@ -16,17 +16,18 @@ pytest.importorskip("mpi4py", exc_type=ImportError)
 ROOT = Path(__file__).parents[1]
 CARD = ROOT / "run_cards" / "su2_staggered_hmc.toml"
 FAKE = """
-import sys, types
+import contextlib, sys, types
 from mpi4py import MPI
 import slhmc
 from slhmc.errors import SolverNotConverged
 from slhmc.cli import main
 
-def run(observer):
+def run(observer, stop):
     rank = MPI.COMM_WORLD.rank
     {body}
 
 fake = types.ModuleType("slhmc.simulation")
+fake.StopRequest = contextlib.nullcontext
 fake.create = lambda card, directory, device, communicator: types.SimpleNamespace(run=run)
 sys.modules["slhmc.simulation"] = slhmc.simulation = fake
 main(["run", {card!r}, "-o", {directory!r}])

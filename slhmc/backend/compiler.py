@@ -1,13 +1,19 @@
-"""Compile kernel files at first use into a cache that any number of processes can share."""
+"""Compile kernel files at first use into a cache that any number of processes can share.
+
+The cache also remembers, for each CPU, what its kernels were compiled with, so that a node without a compiler finds them.
+"""
 
 import fcntl
 import hashlib
+import json
 import os
 import shlex
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -17,6 +23,9 @@ from slhmc.errors import InputError, KernelError
 
 HOST_FLAGS = ("-O3", "-std=c++17", "-fPIC", "-shared", "-fopenmp", "-fno-math-errno", "-fno-trapping-math",
               "-fno-signed-zeros", "-ffp-contract=fast", "-Wno-psabi", "-Wno-ignored-attributes")
+# lines of /proc/cpuinfo (x86; ARM, POWER, RISC-V) that decide what -march=native means
+CPU_FACTS = ("vendor_id", "cpu family", "model", "model name", "flags",
+             "CPU implementer", "CPU architecture", "CPU variant", "CPU part", "Features", "cpu", "isa")
 
 
 @cache
@@ -50,7 +59,8 @@ def host_compiler() -> tuple[str, ...]:
         if shutil.which(name):
             return (name,)
     raise InputError("no C++ compiler found (looked for CXX, g++, clang++): the kernels are compiled at first use; "
-                     "install g++ (Debian: apt-get install g++) or run `slhmc build` where there is a compiler")
+                     "install g++ (Debian: apt-get install g++) or run `slhmc build` where there is a compiler and the "
+                     "same CPU, into the same SLHMC_CACHE_DIR")
 
 
 @cache
@@ -76,17 +86,67 @@ def host_identity() -> str:
     return version + macros.stdout
 
 
-@cache
-def native_vector_bytes() -> int:
-    """Width of the widest vector registers the compiler uses for this CPU: 64, 32 or 16 bytes."""
-    macros = host_identity()
-    return 64 if "__AVX512F__" in macros else 32 if "__AVX2__" in macros else 16
+@dataclass(frozen=True)
+class Toolchain:
+    """What host kernels are compiled with: `host_compiler`, `host_flags` and `host_identity` of a machine."""
+
+    compiler: tuple[str, ...]
+    flags: tuple[str, ...]
+    identity: str
+
+    @property
+    def vector_bytes(self) -> int:
+        """Width of the widest vector registers the compiler uses for this CPU: 64, 32 or 16 bytes."""
+        return 64 if "__AVX512F__" in self.identity else 32 if "__AVX2__" in self.identity else 16
 
 
 @cache
+def toolchain() -> Toolchain:
+    """The toolchain of this machine, which the cache then remembers; without a compiler what the cache remembers.
+
+    Raises InputError if neither is there, or if CXX names a compiler that is not.
+    """
+    try:
+        compiler = host_compiler()
+    except InputError:
+        remembered = None if os.environ.get("CXX") else _recall()
+        if remembered is None:
+            raise
+        return remembered
+    found = Toolchain(compiler, host_flags(), host_identity())
+    if found != _recall():
+        _remember(found)
+    return found
+
+
+def toolchain_file() -> Path:
+    """Where the cache remembers the toolchain for this CPU and these settings."""
+    lines = [line.partition(":") for line in reversed(Path("/proc/cpuinfo").read_text().splitlines())]
+    facts = {name.strip(): value.strip() for name, _, value in lines if name.strip() in CPU_FACTS}
+    settings = [sorted(facts.items()), HOST_FLAGS, os.environ.get("SLHMC_CXXFLAGS", "")]
+    return cache_directory() / f"toolchain-{hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:24]}.json"
+
+
+def _recall() -> Toolchain | None:
+    """The toolchain that the cache remembers, None without a readable file."""
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        entry = json.loads(toolchain_file().read_text())
+        return Toolchain(tuple(entry["compiler"]), tuple(entry["flags"]), entry["identity"])
+    return None
+
+
+def _remember(found: Toolchain) -> None:
+    with suppress(OSError):  # a cache that is complete may be read-only; else `compile_once` tells
+        target = toolchain_file()
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".build-") as scratch:
+            (Path(scratch) / target.name).write_text(json.dumps(asdict(found)))
+            os.replace(Path(scratch) / target.name, target)
+
+
 def default_lanes(real: str) -> int:
     """Lanes that fill one vector register of this CPU."""
-    return native_vector_bytes() // (8 if real == "double" else 4)
+    return toolchain().vector_bytes // (8 if real == "double" else 4)
 
 
 def source_key(*parts: str) -> str:
@@ -113,8 +173,15 @@ def compile_host(file: str, defines: dict[str, object]) -> Path:
     Raises InputError without a compiler or a writable cache, KernelError with the compiler's words if it fails.
     """
     macros = [f"-D{name}={value}" for name, value in sorted(defines.items())]
-    key = source_key(file, *macros, *host_compiler(), *host_flags(), host_identity())
-    return compile_once(f"{Path(file).stem}-{key}.so", lambda target: _compile(file, macros, target))
+    tools = toolchain()
+    name = f"{Path(file).stem}-{source_key(file, *macros, *tools.compiler, *tools.flags, tools.identity)}.so"
+    if not (cache_directory() / name).exists():
+        try:
+            host_compiler()
+        except InputError as error:
+            kernel = " ".join([file, *(f"{macro}={value}" for macro, value in sorted(defines.items()))])
+            raise InputError(f"kernel {kernel} is not in the cache {cache_directory()}: {error}") from None
+    return compile_once(name, lambda target: _compile(file, macros, target))
 
 
 def compile_once(name: str, build: Callable[[Path], None]) -> Path:

@@ -113,7 +113,7 @@ def status(directories: Annotated[list[Path], typer.Argument(metavar="DIR...", h
 def bench(
     file: JSONFile = None,
     as_json: JSON = False,
-    quick: Annotated[bool, typer.Option("--quick", help="Fewer lattices, shorter timings.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Small lattices only.")] = False,
     device: DeviceOption = Device.CPU,
 ) -> int | None:
     """Measure the kernels and the machine's bounds for them."""
@@ -123,11 +123,17 @@ def bench(
 
 
 @app.command()
-def build(cards: Annotated[list[Path], typer.Argument(metavar="CARD...", help="Run cards.")]) -> None:
+def build(
+    cards: Annotated[list[Path], typer.Argument(metavar="CARD...", help="Run cards.")],
+    processes: Annotated[
+        int | None,
+        typer.Option("-n", "--ranks", min=1, metavar="N", help="MPI ranks of the runs, where a card has no ranks."),
+    ] = None,
+) -> None:
     """Compile the kernels that run cards need, for machines without a compiler."""
     from slhmc.cli.chain import build_kernels
 
-    build_kernels(cards)
+    build_kernels(cards, processes)
 
 
 @app.command()

@@ -15,37 +15,39 @@ def start(path: Path, directory: Path, overrides: list[str], device: str) -> int
     """Run the card `path` into `directory`; returns the exit code. Collective."""
     card = load_card(path, overrides)  # before MPI and compilers: a faulty card costs nothing
     _log_warnings()
-    communicator = ranks.world()
     from slhmc import simulation
 
-    return _watch(simulation.create(card, directory, device=device, communicator=communicator), directory)
+    with simulation.StopRequest() as stop:  # heeds signals that come while MPI starts or kernels are compiled
+        communicator = ranks.world()
+        return _watch(simulation.create(card, directory, device=device, communicator=communicator), directory, stop)
 
 
 def resume_run(directory: Path, trajectories: int | None, device: str) -> int:
     """Continue the run in `directory`; returns the exit code. Collective."""
     _log_warnings()
-    communicator = ranks.world()
     from slhmc import simulation
 
-    resumed = simulation.resume(directory, device=device, communicator=communicator, trajectories=trajectories)
-    return _watch(resumed, directory)
+    with simulation.StopRequest() as stop:
+        communicator = ranks.world()
+        resumed = simulation.resume(directory, device=device, communicator=communicator, trajectories=trajectories)
+        return _watch(resumed, directory, stop)
 
 
-def build_kernels(paths: list[Path]) -> None:
-    """Compile what each card needs."""
+def build_kernels(paths: list[Path], processes: int | None) -> None:
+    """Compile what each card needs on so many ranks; None: on the card's own, or one."""
     cards = [load_card(path) for path in paths]
     from slhmc import simulation
 
     for path, card in zip(paths, cards, strict=True):
-        simulation.build(card)
+        simulation.build(card, processes)
         print(f"{path}: kernels are built")
 
 
-def _watch(simulation: Any, directory: Path) -> int:
+def _watch(simulation: Any, directory: Path, stop: Any) -> int:
     from slhmc.cli.progress import progress
 
     with progress() as observer:
-        done = simulation.run(observer)
+        done = simulation.run(observer, stop)
     if not done:
         if ranks.rank() == 0:
             print(f"slhmc: stopped early with a checkpoint; continue with: slhmc resume {directory}", file=sys.stderr)

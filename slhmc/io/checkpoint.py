@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from slhmc.io.links import links_to_write, read_links, write_links
+from slhmc.io.links import check_fit, links_to_write, read_links, write_links
 from slhmc.io.sealed import open_sealed, write_sealed
 
 if TYPE_CHECKING:
@@ -36,9 +36,14 @@ def save_checkpoint(path: str | os.PathLike, links: np.ndarray, trajectory: int,
     write_sealed(path, "checkpoint", fill)
 
 
-def load_checkpoint(path: str | os.PathLike) -> tuple[np.ndarray, int, dict[str, Any]]:
-    """(links, trajectory, state) as save_checkpoint got them; InputError if missing, damaged or not ours."""
+def load_checkpoint(path: str | os.PathLike, extent: tuple[int, ...] | None = None,
+                    colors: int | None = None) -> tuple[np.ndarray, int, dict[str, Any]]:
+    """(links, trajectory, state) as save_checkpoint got them.
+
+    Raises InputError if missing, damaged or not ours, or if the lattice or the group differs from `extent`, `colors`.
+    """
     with open_sealed(path, "checkpoint") as file:
+        check_fit(path, file.attrs, extent, colors, "put back the checkpoint of this run")
         state = _decode(json.loads(file["state"].asstr()[()]), file)
         return read_links(path, file), int(file.attrs["trajectory"]), state
 

@@ -1,6 +1,7 @@
 """Gauge configurations in files."""
 
 import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -43,7 +44,7 @@ def load_links(path: str | os.PathLike, extent: tuple[int, ...] | None = None,
     """
     with open_sealed(path, "links") as file:
         attributes = {name: _plain(value) for name, value in file.attrs.items()}
-        _check_fit(path, attributes, extent, colors)
+        check_fit(path, attributes, extent, colors)
         return read_links(path, file), attributes
 
 
@@ -104,15 +105,16 @@ def links_fault(links: np.ndarray) -> str | None:
     return None
 
 
-def _check_fit(path: str | os.PathLike, attributes: dict[str, Any], extent: tuple[int, ...] | None,
-               colors: int | None) -> None:
+def check_fit(path: str | os.PathLike, attributes: Mapping[str, Any], extent: tuple[int, ...] | None,
+              colors: int | None, advice: str | None = None) -> None:
+    """InputError if the attributes of a file of links are of another lattice or group; None fits all."""
     found = tuple(attributes["extent"])
     if extent is not None and found != tuple(extent):
         raise InputError(f"{path}: links of a lattice {_times(found)} found, {_times(extent)} expected; "
-                         f"change [lattice] extent or give another file")
+                         f"{advice or 'change [lattice] extent or give another file'}")
     if colors is not None and attributes["colors"] != colors:
         raise InputError(f"{path}: links of SU({attributes['colors']}) found, SU({colors}) expected; "
-                         f"change [lattice] colors or give another file")
+                         f"{advice or 'change [lattice] colors or give another file'}")
 
 
 def _times(extent: tuple[int, ...]) -> str:

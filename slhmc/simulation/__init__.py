@@ -2,5 +2,6 @@
 
 from slhmc.simulation.build import build
 from slhmc.simulation.simulation import Report, Simulation, create, resume
+from slhmc.simulation.stopping import StopRequest
 
-__all__ = ["Report", "Simulation", "build", "create", "resume"]
+__all__ = ["Report", "Simulation", "StopRequest", "build", "create", "resume"]

@@ -1,7 +1,11 @@
 """From the tables of a card to the objects of the engine."""
 
+import math
+from types import SimpleNamespace
+
 from slhmc.actions import RECTANGLE_COEFFICIENTS, CompositeAction, GaugeAction, StaggeredAction
 from slhmc.backend import Device, HostDevice
+from slhmc.backend.compiler import compile_host
 from slhmc.lattice import Lattice
 from slhmc.observables import ChiralCondensate, Observable, Plaquette, PolyakovLoop, Rectangle
 from slhmc.runcard import RunCard
@@ -79,8 +83,13 @@ def kernel_units(card: RunCard, lattice: Lattice) -> list[tuple]:
     return units
 
 
-def build(card: RunCard) -> None:
-    """Compile the CPU kernels that a card needs into the cache, for nodes without a compiler."""
+def build(card: RunCard, ranks: int | None = None) -> None:
+    """Compile the CPU kernels that a card needs on so many ranks into the cache, for nodes without a compiler.
+
+    ranks: None for the number of [lattice] ranks, one without it. Raises InputError if the lattice does not fit on them.
+    """
     device = HostDevice()
-    lattice = make_lattice(card, device)
-    device.prepare(kernel_units(card, lattice))
+    size = math.prod(card.lattice.ranks or (1,)) if ranks is None else ranks
+    first_rank = SimpleNamespace(rank=0, size=size)  # sends nothing: all ranks have the lane widths of the first
+    device.prepare(kernel_units(card, make_lattice(card, device, first_rank)))
+    compile_host("tape.cc", {})

@@ -1,13 +1,17 @@
 """`Simulation`: a Markov chain with its observables and its files."""
 
+import logging
 import time
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from functools import partial
+from math import isfinite
 from pathlib import Path
 
 from slhmc import __version__
 from slhmc.backend import open_device
-from slhmc.errors import InputError, SlhmcError
+from slhmc.errors import ComputationError, InputError, SlhmcError
 from slhmc.io import EnsembleFile, RunDirectory, load_checkpoint, load_links, save_checkpoint, save_links
 from slhmc.io.atomic import describe
 from slhmc.lattice import Draws, GaugeField
@@ -18,6 +22,12 @@ from slhmc.simulation.build import kernel_units, make_lattice, make_observables,
 from slhmc.simulation.stopping import StopRequest
 
 STATUS_SECONDS = 1.0  # status.json is not written more often than this
+
+# what may change in card.toml between two sessions of one chain: a key, or a table with all its keys
+CHANGEABLE = {"run.trajectories", "run.checkpoint_every", "run.save_every", "run.time_limit", "run.max_delta_h",
+              "lattice.ranks", "lattice.lanes", "measure", "reference"}
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -36,17 +46,41 @@ class Report:
 
 
 def on_root(communicator, function):
-    """function() on rank 0; its result, or its error, on all ranks. Collective."""
-    outcome = None
+    """function() on rank 0; its result, or its error, on all ranks. Collective.
+
+    An error that is not one of ours may not survive the way to other ranks: they raise a RuntimeError with its words.
+    """
+    result = error = told = None
     if communicator.rank == 0:
         try:
-            outcome = (function(), None)
-        except SlhmcError as error:
-            outcome = (None, error)
-    result, error = communicator.bcast(outcome)
-    if error is not None:
-        raise error
+            result = function()
+        except Exception as caught:  # noqa: BLE001 - whatever it is, no rank may be left waiting
+            error = told = caught
+            if not isinstance(caught, SlhmcError):
+                told = RuntimeError(f"on rank 0: {type(caught).__name__}: {caught}")
+    result, told = communicator.bcast((result, told))
+    if told is not None:
+        raise told if error is None else error
     return result
+
+
+def changed_keys(before: RunCard, now: RunCard) -> list[str]:
+    """Keys that differ though one chain has only one value of them, each with both values."""
+    old, new = (dict(_entries("", card.model_dump(exclude_none=True))) for card in (before, now))
+    keys = [key for key in old | new if not {key, key.partition(".")[0]} & CHANGEABLE]
+    return [f"{key} = {new.get(key, 'nothing')} (was {old.get(key, 'nothing')})"
+            for key in keys if old.get(key) != new.get(key)]
+
+
+def _entries(path: str, value) -> Iterator[tuple[str, object]]:
+    """(dotted key, value) of everything in the tables of a card; entries of a list of tables are counted from 0."""
+    if isinstance(value, tuple) and all(isinstance(entry, dict) for entry in value):
+        value = dict(enumerate(value))
+    if not isinstance(value, dict):
+        yield path, list(value) if isinstance(value, tuple) else value
+        return
+    for key, entry in value.items():
+        yield from _entries(f"{path}.{key}" if path else key, entry)
 
 
 def create(card: RunCard, directory, *, device: str = "cpu", communicator=None) -> "Simulation":
@@ -60,7 +94,11 @@ def create(card: RunCard, directory, *, device: str = "cpu", communicator=None) 
 
 
 def resume(directory, *, device: str = "cpu", communicator=None, trajectories: int | None = None) -> "Simulation":
-    """Go on with the run in `directory` after its last checkpoint; `trajectories` replaces the number of the card. Collective."""
+    """Go on with the run in `directory` after its last checkpoint; `trajectories` replaces the number of the card. Collective.
+
+    Raises InputError if card.toml is no longer the card of the chain in more than CHANGEABLE, if a file is damaged or not
+    of this run, or if more than `trajectories` are done.
+    """
     directory = Path(directory)
     communicator = communicator or SerialCommunicator()
     text = on_root(communicator, lambda: RunDirectory(directory).read_card())
@@ -69,11 +107,10 @@ def resume(directory, *, device: str = "cpu", communicator=None, trajectories: i
     with simulation.closed_on_error():
         position = simulation.on_root(lambda: simulation.open_files(simulation.files.open, text))
         if position is None:
+            simulation.trajectories = trajectories or card.run.trajectories
             simulation.start()
         else:
-            simulation.continue_from(*position)
-    if trajectories is not None:
-        simulation.trajectories = trajectories
+            simulation.continue_from(*position, trajectories)
     return simulation
 
 
@@ -81,6 +118,7 @@ class Simulation:
     """Use `create` or `resume`, then `run`. All methods are collective; files are touched by rank 0 alone."""
 
     def __init__(self, card: RunCard, directory: Path, device: str, communicator=None):
+        self._created = time.monotonic()
         self.card, self.communicator = card, communicator or SerialCommunicator()
         self.lattice = make_lattice(card, open_device(device), self.communicator)
         self.lattice.device.prepare(kernel_units(card, self.lattice))
@@ -94,7 +132,9 @@ class Simulation:
         self.log = None
         self._links = None
         self._last_report: Report | None = None
-        self._status_written = 0.0
+        self.plaquette = float("nan")  # of the last measurement
+        self._status_written, self._status_warns = 0.0, True
+        self._checkpoint_seconds = 0.0  # the longest yet
 
     @property
     def total(self) -> int:
@@ -113,10 +153,26 @@ class Simulation:
             self._forget_empty_chain()
             self.chain = EnsembleFile.create(self.files.chain, text or self.files.read_card(), __version__)
             return None
-        self._links, trajectory, state = load_checkpoint(self.files.checkpoint)
         self.chain = EnsembleFile.open(self.files.chain)
+        self._check_card()
+        self._links, trajectory, state = load_checkpoint(self.files.checkpoint, self.lattice.extent, self.U.colors)
         self.chain.truncate(trajectory)
+        self._check_noise()
         return trajectory, state
+
+    def _check_card(self) -> None:
+        """card.toml is there to be edited, but not to make a chain of two parts that do not belong together."""
+        made_by = parse_card(self.chain.card_text, f"card in {self.files.chain}")
+        if changed := changed_keys(made_by, self.card):
+            raise InputError(f"{self.files.card}: not the card that made this chain: {', '.join(changed)}; restore the card, "
+                             f"or start a new run in another directory from {self.files.checkpoint.name} or configs/")
+
+    def _check_noise(self) -> None:
+        """All measurements of a condensate have the same number of noise vectors, however often the card changes."""
+        table, kept = self.card.measure.chiral_condensate, self.chain.observables.get("chiral_condensate")
+        if table is not None and kept is not None and kept[1].shape[1:] != (table.noise,):
+            raise InputError(f"{self.files.card}: measure.chiral_condensate.noise = {table.noise} found, but "
+                             f"{self.files.chain.name} holds measurements with {kept[1].shape[1]}; restore the card")
 
     def _forget_empty_chain(self) -> None:
         """A run killed before its first checkpoint may have left a chain of nothing; any other chain has lost its checkpoint."""
@@ -145,56 +201,80 @@ class Simulation:
         self.U.from_sites(self._links)
         self._links = None
 
-    def continue_from(self, trajectory: int, state: dict) -> None:
-        """Links and counters of the checkpoint that rank 0 has read."""
+    def continue_from(self, trajectory: int, state: dict, trajectories: int | None) -> None:
+        """Links and counters of the checkpoint that rank 0 has read.
+
+        The length is `trajectories`, else that of a card edited since the checkpoint, else that of the last session.
+        """
         self._take_links()
-        self.trajectory, self.trajectories = trajectory, int(state["trajectories"])
+        self.trajectory, of_card = trajectory, self.card.run.trajectories
+        self.trajectories = trajectories or (
+            state["trajectories"] if state.get("card_trajectories", of_card) == of_card else of_card)
+        done = trajectory - self.card.run.thermalization
+        if done > self.trajectories:
+            raise InputError(f"{self.files.path}: {self.trajectories} trajectories asked for, but {done} are done; ask for "
+                             f"{done} or more by --trajectories, or see `slhmc summary {self.files.path}`")
 
     # ---- running
-    def run(self, observer=None) -> bool:
+    def run(self, observer=None, stop: StopRequest | None = None) -> bool:
         """Run to the end: True; or stop early with a checkpoint, on USR1, TERM or the card's time limit: False.
 
-        observer(Report) is called on rank 0 after each trajectory. An error leaves the last checkpoint, and the directory
-        free for `resume`.
+        observer(Report) is called on rank 0 after each trajectory. A `stop` that was entered earlier has the signals
+        since then, and the time limit counts from there; without one it counts from when this object was made. An error
+        leaves the last checkpoint, and the directory free for `resume`.
         """
+        started = self._created if stop is None else stop.entered
         try:
-            done = self._run(observer)
+            with StopRequest() if stop is None else nullcontext(stop) as stop:
+                done = self._run(observer, stop, started)
         except BaseException as error:
             if self.lattice.is_root:
+                self._status_warns = False
                 with suppress(SlhmcError):  # the first error is the one to tell
                     self._finish("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
             raise
         self.on_root(lambda: self._finish("done" if done else "stopped"))
         return done
 
-    def _run(self, observer) -> bool:
-        started, first, accepted, longest = time.monotonic(), self.trajectory, 0, 0.0
-        with StopRequest() as stop:
-            while self.trajectory < self.total:
-                begun = time.monotonic()
-                record = self._one_trajectory()
-                now = time.monotonic()
-                longest = max(longest, now - begun)
-                done = self.trajectory - first
-                accepted += record["accepted"]
-                self._tell(record, accepted / done, (now - started) / done, observer)
-                out_of_time = self.card.run.time_limit is not None and now - started + longest > self.card.run.time_limit
-                halt = self._agree(stop.requested or out_of_time)
-                if halt or self.trajectory == self.total or self.trajectory % self.card.run.checkpoint_every == 0:
-                    self.checkpoint()
-                if halt and self.trajectory < self.total:
-                    return False
-        return True
+    def _run(self, observer, stop: StopRequest, started: float) -> bool:
+        entered, first, accepted, longest = time.monotonic(), self.trajectory, 0, 0.0
+        halt = self.trajectory < self.total and self._agree(stop.requested)
+        if halt:
+            self.checkpoint()  # the number of trajectories may be new
+        while self.trajectory < self.total and not halt:
+            begun = time.monotonic()
+            record = self._one_trajectory()
+            done = self.trajectory - first
+            accepted += record["accepted"]
+            pace = (time.monotonic() - entered) / done
+            self.on_root(partial(self._tell, record, accepted / done, pace, observer))
+            longest = max(longest, time.monotonic() - begun)
+            halt = self._agree(stop.requested or self._out_of_time(started, longest))
+            if halt or self.trajectory == self.total or self.trajectory % self.card.run.checkpoint_every == 0:
+                self.checkpoint()
+        return self.trajectory == self.total
+
+    def _out_of_time(self, started: float, longest: float) -> bool:
+        """Whether a checkpoint that is due now, another trajectory and its checkpoint may end after the time limit."""
+        limit = self.card.run.time_limit
+        return limit is not None and time.monotonic() - started + longest + 2 * self._checkpoint_seconds > limit
 
     def _one_trajectory(self) -> dict:
         number, run = self.trajectory + 1, self.card.run
         begun = time.perf_counter()
         transition = self.update.step(self.U, run.seed, number)
         seconds = time.perf_counter() - begun
-        self.trajectory = number
         draws = Draws(run.seed, number)
-        values = {observable.name: observable.measure(self.U, draws)
-                  for observable, every in self.observables if number % every == 0}
+        try:
+            values = {observable.name: observable.measure(self.U, draws)
+                      for observable, every in self.observables if number % every == 0}
+        except ComputationError as error:
+            raise type(error)(f"trajectory {number}, measuring: {error}") from None
+        plaquette = float(values.get("plaquette", self.plaquette))
+        if "plaquette" in values and not isfinite(plaquette):
+            raise ComputationError(f"trajectory {number}: the plaquette is {plaquette}: the links are damaged; go on from the "
+                                   "last checkpoint by `slhmc resume`; if it happens again, check gauge.beta")
+        self.trajectory, self.plaquette = number, plaquette
         record = {"trajectory": number, "accepted": transition.accepted, "delta_h": transition.delta_h,
                   "iterations": transition.iterations, "seconds": seconds, "thermalization": number <= run.thermalization}
         if self.chain is not None:
@@ -203,7 +283,6 @@ class Simulation:
                 self.chain.append_observable(name, number, value)
         if run.save_every and number % run.save_every == 0 and number > run.thermalization:
             self._save_links(number)
-        self.plaquette = float(values.get("plaquette", float("nan")))
         return record
 
     def _save_links(self, number: int) -> None:
@@ -212,12 +291,15 @@ class Simulation:
 
     def checkpoint(self) -> None:
         """Write the chain, then the links: a kill in between leaves a chain that is longer, and `resume` cuts it."""
+        begun = time.monotonic()
         links = self.U.to_sites()
+        state = {"trajectories": self.trajectories, "card_trajectories": self.card.run.trajectories}
 
         def write():
             self.chain.flush()
-            save_checkpoint(self.files.checkpoint, links, self.trajectory, {"trajectories": self.trajectories})
+            save_checkpoint(self.files.checkpoint, links, self.trajectory, state)
         self.on_root(write)
+        self._checkpoint_seconds = max(self._checkpoint_seconds, time.monotonic() - begun)
 
     def _agree(self, wish: bool) -> bool:
         """Whether any rank wishes to stop; all must stop after the same trajectory."""
@@ -225,8 +307,6 @@ class Simulation:
 
     # ---- telling
     def _tell(self, record: dict, acceptance: float, pace: float, observer) -> None:
-        if not self.lattice.is_root:
-            return
         report = Report(record["trajectory"], self.total, record["thermalization"], record["delta_h"], record["accepted"],
                         acceptance, self.plaquette, record["seconds"], pace * (self.total - self.trajectory))
         self._log(f"{report.trajectory} dH {report.delta_h:+.6e} {'accepted' if report.accepted else 'rejected'} "
@@ -238,9 +318,15 @@ class Simulation:
             observer(report)
 
     def _write_status(self, state: str) -> None:
+        """status.json only tells how a run does: one warning if it cannot be written, and the run goes on."""
         self._status_written = time.monotonic()
         status = {"state": state, "trajectory": self.trajectory, "total": self.total}
-        self.files.write_status(status | (vars(self._last_report) if self._last_report else {}))
+        try:
+            self.files.write_status(status | (vars(self._last_report) if self._last_report else {}))
+        except InputError as error:
+            if self._status_warns:
+                logger.warning("%s; the run goes on without it", error)
+            self._status_warns = False
 
     def _finish(self, state: str) -> None:
         """Last words in status and log, then `close`; for rank 0."""
