@@ -24,9 +24,10 @@ typedef REAL real;
 
 #define REDUCTION_BLOCK 128      // threads of a block on CUDA
 #define REDUCTION_CHUNK 64       // lane groups of one partial sum on a host; fixed, so sums do not depend on threads
-// fewer lane groups than this are not worth waking other threads: of site kernels, of linear algebra
+// fewer lane groups than this are not worth waking other threads: of site kernels, of linear algebra (low: a vector that one
+// thread alone touches between two hops is then in the wrong core's cache)
 #define PARALLEL_GROUPS 96
-#define PARALLEL_VECTORS 4096
+#define PARALLEL_VECTORS 512
 
 // ---------------------------------------------------------------- value type
 #if !defined(CUDA_TARGET) && !defined(HOST_THREADS) && LANES > 1
