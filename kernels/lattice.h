@@ -32,8 +32,6 @@ SITE_FUNCTION const Link &view_link(const Geometry &g, const real *links, Site x
     load_reals<LINK_REALS>(g, p, x, reals(scratch));
     return scratch;
 }
-#define PREFETCH_DISTANCE 2  // lane groups; one is too short for memory, four are too many for the cache
-
 // Fetch ahead for a lane group to come: its links, and those of its neighbours in the two slowest directions (up; with
 // `both`, down too): they are what the cache has not seen for longest. Done in `parts` between the pieces of the work, as a
 // core waits once it has asked for more lines than it can keep track of.

@@ -31,13 +31,11 @@ SITE_FUNCTION void hopping_links_site(const hopping_links_arguments &a, Site x) 
 }
 SITE_KERNEL(hopping_links)
 
-#define HOP_DISTANCE 2  // lane groups
-
 // Fetch ahead for a lane group to come, direction by direction: its hopping links and the vector that they multiply.
 SITE_FUNCTION void prefetch_hop(const Geometry &g, const real *links, const real *psi, Site x, int direction) {
-    if (!g.prefetch || x.group + HOP_DISTANCE >= g.groups) return;
-    const Site next = Site{x.parity, x.group + HOP_DISTANCE, 0};
-    prefetch_reals(links + (HOP_DISTANCE * DIRECTIONS + direction) * (long)(HOPPING_REALS * LANES), HOPPING_REALS);
+    if (!g.prefetch || x.group + PREFETCH_DISTANCE >= g.groups) return;
+    const Site next = Site{x.parity, x.group + PREFETCH_DISTANCE, 0};
+    prefetch_reals(links + (PREFETCH_DISTANCE * DIRECTIONS + direction) * (long)(HOPPING_REALS * LANES), HOPPING_REALS);
     prefetch_reals(psi + (long)neighbour(g, next, direction).group * (2 * COLORS * LANES), 2 * COLORS);
 }
 

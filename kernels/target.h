@@ -1,4 +1,4 @@
-// The machine, and nothing else: this header holds the only #ifdefs.
+// The machine, and nothing else: this header holds the only #ifdefs that ask for it (others ask for colours, dimensions).
 //
 // A kernel file defines site functions on the value type V of one lane group and exports them with SITE_KERNEL,
 // REDUCTION_KERNEL or SCALAR_KERNEL. Three targets accept the same file:
@@ -54,6 +54,7 @@ SITE_FUNCTION double fused(double a, double b, double c) { return __builtin_fma(
 typedef unsigned int word;
 typedef unsigned long long word2;
 
+#define PREFETCH_DISTANCE 2  // lane groups ahead; one is too short for memory, four are too many for the cache
 SITE_FUNCTION void prefetch_reals(const real *p, int count) {
 #if !defined(CUDA_TARGET)
     for (int k = 0; k < count * LANES; k += 64 / (int)sizeof(real)) __builtin_prefetch(p + k);

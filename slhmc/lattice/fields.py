@@ -87,7 +87,7 @@ class Field:
 
     # ---- public order
     def _local_reals(self) -> np.ndarray:
-        """This rank's values in site order: shape (local_sites of the parities held, components); x fastest."""
+        """This rank's values in site order: shape (local_sites, components), x fastest; 0 on sites of a parity not held."""
         host = self.lattice.device.to_host(self.array)[:, :self.layout.groups]
         host = host.reshape(host.shape[0], self.layout.groups, self.component_count, self.layout.lanes)
         host = host.transpose(0, 1, 3, 2)
