@@ -1,43 +1,9 @@
 // Staggered hopping term. H psi(x) = sum_mu eta_mu(x) [U_mu(x) psi(x+mu) - U_mu(x-mu)^+ psi(x-mu)], D = m + H / 2.
-//
-// Hopping links: for each site and direction the matrix that multiplies that neighbour, in one contiguous stream per
-// lane group, with eta and the boundary phase in them: no halo of links and no address arithmetic in the solver.
-// N = 3 keeps two rows; the third is s conj(row 1 x row 2), where s is the sign of the whole entry (one code per group
-// and direction, as only the boundary distinguishes lanes): 12 reals instead of 18.
+// Hopping links: hopping.h; eta is in them, and two rows of SU(3) are enough.
 #include "signatures.h"
-#include "lattice.h"
+#include "hopping.h"
 
-#if COLORS == 2
-#define HOPPING_REALS 4
-#elif COLORS == 3
-#define HOPPING_REALS 12
-#endif
-
-SITE_FUNCTION V hopping_sign(const Geometry &g, const signed char *codes, const real *signs, Site x, int direction) {
-    const int code = codes[((long)x.parity * g.stride + x.group) * DIRECTIONS + direction];
-    return load(signs + code * LANES, x);
-}
-
-SITE_FUNCTION void hopping_links_site(const hopping_links_arguments &a, Site x) {
-    const Geometry &g = a.geometry;
-    for (int direction = 0; direction < DIRECTIONS; direction++) {
-        const bool ahead = direction < DIMENSIONS;
-        Link u = ahead ? load_link(g, a.links, x, direction)
-                       : adjoint(load_link(g, a.links, neighbour(g, x, direction), direction - DIMENSIONS));
-        const V sign = hopping_sign(g, a.codes, a.signs, x, direction);
-        real *to = a.hopping + element(g, x, DIRECTIONS * HOPPING_REALS) + (long)direction * HOPPING_REALS * LANES;
-        UNROLL for (int k = 0; k < HOPPING_REALS; k++) store(to + k * LANES, x, reals(u)[k] * sign);
-    }
-}
-SITE_KERNEL(hopping_links)
-
-// Fetch ahead for a lane group to come, direction by direction: its hopping links and the vector that they multiply.
-SITE_FUNCTION void prefetch_hop(const Geometry &g, const real *links, const real *psi, Site x, int direction) {
-    if (!g.prefetch || x.group + PREFETCH_DISTANCE >= g.groups) return;
-    const Site next = Site{x.parity, x.group + PREFETCH_DISTANCE, 0};
-    prefetch_reals(links + (PREFETCH_DISTANCE * DIRECTIONS + direction) * (long)(HOPPING_REALS * LANES), HOPPING_REALS);
-    prefetch_reals(psi + (long)neighbour(g, next, direction).group * (2 * COLORS * LANES), 2 * COLORS);
-}
+#define HOPPING_REALS TWO_ROW_REALS
 
 // sum over the directions of (hopping link) psi(neighbour)
 SITE_FUNCTION ColorVector hopping_sum(const Geometry &g, const real *hopping, const signed char *codes, const real *signs,
@@ -45,7 +11,7 @@ SITE_FUNCTION ColorVector hopping_sum(const Geometry &g, const real *hopping, co
     const real *links = hopping + element(g, x, DIRECTIONS * HOPPING_REALS);
     ColorVector sum = {};
     for (int direction = 0; direction < DIRECTIONS; direction++) {
-        prefetch_hop(g, links, psi, x, direction);
+        prefetch_hop(g, links, HOPPING_REALS, psi, 2 * COLORS, x, direction);
         const Site y = neighbour(g, x, direction);
         ColorVector v;
         load_reals<2 * COLORS>(g, psi + (long)y.group * (2 * COLORS * LANES), y, (V *)&v);

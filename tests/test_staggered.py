@@ -127,7 +127,7 @@ def test_operator_is_gauge_covariant(hot_links, gaussian_vector, rng, colors, ex
 
 def test_four_colours_are_refused(hot_links, gaussian_vector):
     U = hot_links(4, 4, 6, 8)
-    with pytest.raises(InputError, match="staggered quarks with 4 colours: the hopping kernels know 2 and 3"):
+    with pytest.raises(InputError, match="quarks with 4 colours: the hopping kernels know 2 and 3"):
         StaggeredDirac(U, 0.1, (1, 1, -1))(gaussian_vector(U))
 
 

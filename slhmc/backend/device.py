@@ -101,18 +101,19 @@ class Device(ABC):
     def replay(self, tape: Tape) -> None:
         """Run a tape."""
 
-    def unit(self, file: str, real: str, lanes: int, colors: int = 0, dimensions: int = 0) -> dict[str, Kernel]:
-        """Kernels of one file, specialised; loaded once."""
-        key = (file, real, lanes, colors, dimensions)
+    def unit(self, file: str, real: str, lanes: int, colors: int = 0, dimensions: int = 0, Ls: int = 0) -> dict[str, Kernel]:
+        """Kernels of one file, specialised; loaded once. 0: the file does not know this number."""
+        key = (file, real, lanes, colors, dimensions, Ls)
         if key not in self._units:
             defines = {"REAL": real, "LANES": lanes}
             defines |= {"COLORS": colors} if colors else {}
             defines |= {"DIMENSIONS": dimensions} if dimensions else {}
+            defines |= {"LS": Ls} if Ls else {}
             self._units[key] = self.load(file, defines, lanes)
         return self._units[key]
 
     def prepare(self, units) -> None:
-        """Load units (file, real, lanes, colours, dimensions) ahead of use, compiling side by side."""
+        """Load units (file, real, lanes, colours, dimensions, Ls) ahead of use, compiling side by side."""
         from concurrent.futures import ThreadPoolExecutor
 
         with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:

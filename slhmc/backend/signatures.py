@@ -24,6 +24,10 @@ KERNELS = {
         "heat_bath": ("site", _LATTICE + "real *links; int mu; real strength; Random random"),
         "over_relaxation": ("site", _LATTICE + "real *links; int mu"),
     },
+    "hopping.cc": {
+        "hopping_links": ("site", _LATTICE + "const real *links; real *hopping; const signed char *codes; const real *signs; "
+                                           "int link_reals"),
+    },
     "links.cc": {
         "link_update": ("site", _LATTICE + "real *links; const real *momenta; real step"),
         "reunitarize": ("site", _LATTICE + "real *links"),
@@ -37,11 +41,16 @@ KERNELS = {
         "philox_words": ("scalar", "const word *counter; word *words"),
     },
     "staggered.cc": {
-        "hopping_links": ("site", _LATTICE + "const real *links; real *hopping; const signed char *codes; const real *signs"),
         "staggered_hop": ("site", _LATTICE + _HOPPING),
         "staggered_hop_dot": (1, _LATTICE + "double *partials; " + _HOPPING),
         "staggered_force": ("site", _LATTICE + "const real *links; const real *field; real *force; "
                                                "const signed char *codes; const real *signs; real weight"),
+    },
+    "wilson.cc": {
+        "wilson_hop": ("site", _LATTICE + _HOPPING + "; int dagger; int rows"),
+        "wilson_hop_norm": (1, _LATTICE + "double *partials; " + _HOPPING + "; int dagger; int rows"),
+        "wilson_force": ("site", _LATTICE + "const real *links; const real *x; const real *y; real *force; "
+                                            "const signed char *codes; const real *signs; real weight"),
     },
     "bounds.cc": {
         "multiply_add_peak": ("site", "Range range; const real *data; real *out; int rounds"),

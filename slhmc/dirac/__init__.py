@@ -1,5 +1,7 @@
 """Dirac operators."""
 
+from slhmc.dirac.even_odd import EvenOddOperator, NormalOperator
 from slhmc.dirac.staggered import StaggeredDirac, StaggeredNormal
+from slhmc.dirac.wilson import WilsonDirac, WilsonEvenOdd
 
-__all__ = ["StaggeredDirac", "StaggeredNormal"]
+__all__ = ["EvenOddOperator", "NormalOperator", "StaggeredDirac", "StaggeredNormal", "WilsonDirac", "WilsonEvenOdd"]

@@ -1,73 +1,8 @@
 """Staggered Dirac operator, even-odd, on hopping links that hold phases and both directions (kernels/staggered.cc)."""
 
-import numpy as np
-
-from slhmc.errors import InputError
+from slhmc.dirac.hopping import OPPOSITE, HoppingLinks
 from slhmc.lattice import FermionField, GaugeField
-from slhmc.lattice.fields import PARITIES, Field, convert
-
-HOPPING_REALS = {2: 4, 3: 12}
-OPPOSITE = {"even": "odd", "odd": "even"}
-
-
-def _phase_codes(layout, boundary) -> tuple[np.ndarray, np.ndarray]:
-    """Signs of the hopping links as (codes (2, stride, 2D), table of lane vectors (2 + 4D, lanes)).
-
-    Code 0 is +1, code 1 is -1; 2 + 2d (3 + 2d) is +1 (-1) times the boundary phase in the lanes that cross it in direction d.
-    """
-    blocks, dimensions = layout.blocks, layout.blocks.dimensions
-    codes = np.empty((2, blocks.stride, 2 * dimensions), np.int8)
-    signs = np.ones((2 + 4 * dimensions, blocks.lanes))
-    signs[1] = -1
-    for mu in range(dimensions):
-        odd_eta = blocks.coordinates[:mu].sum(0) % 2  # eta_mu = (-1)^(x_0 + ... + x_{mu-1})
-        for ahead, direction in ((True, mu), (False, mu + dimensions)):
-            negative = odd_eta ^ (not ahead)
-            edge_site = blocks.block[mu] - 1 if ahead else 0
-            edge_lane = blocks.lane_grid[mu] - 1 if ahead else 0
-            edge_rank = blocks.rank_grid[mu] - 1 if ahead else 0
-            crossing = (blocks.coordinates[mu] == edge_site) & (blocks.rank_coordinates[mu] == edge_rank)
-            codes[:, :, direction] = np.where(crossing, 2 + 2 * direction, 0) + negative
-            lanes = np.where(blocks.lane_digits[mu] == edge_lane, float(boundary[mu]), 1.0)
-            signs[2 + 2 * direction], signs[3 + 2 * direction] = lanes, -lanes
-    return codes, signs.astype(layout.dtype)
-
-
-class HoppingLinks(Field):
-    """Links of a gauge field as the hopping term wants them; follow it by `update`."""
-
-    def __init__(self, U: GaugeField, boundary, real: str):
-        if U.colors not in HOPPING_REALS:
-            raise InputError(f"staggered quarks with {U.colors} colours: the hopping kernels know 2 and 3")
-        super().__init__(U.lattice.layout(real), (2 * U.lattice.dimensions, HOPPING_REALS[U.colors]))
-        codes, signs = _phase_codes(self.layout, boundary)
-        self.codes, self.signs = (self.lattice.device.from_host(table) for table in (codes, signs))
-        self.phase_pointers = [self.lattice.device.pointer(table) for table in (self.codes, self.signs)]
-        self.version = -1
-
-    @classmethod
-    def of(cls, U: GaugeField, boundary, real: str) -> "HoppingLinks":
-        """The hopping links of U, made once and shared by all operators on U, brought up to date."""
-        key = ("hopping", tuple(boundary), real)
-        if key not in U.derived:
-            U.derived[key] = cls(U, boundary, real)
-        links = U.derived[key]
-        links.update(U, boundary)
-        return links
-
-    def update(self, U: GaugeField, boundary) -> None:
-        """Rebuild if U changed. Collective."""
-        if self.version == U.version:
-            return
-        if self.lattice.device.in_loop:
-            raise RuntimeError("hopping links would be rebuilt in the body of a loop: call prepare() before the loop")
-        if self.layout.real == "double":
-            U.update_halo()
-            kernel = U.kernel("staggered.cc", "hopping_links")
-            self.layout.launch(kernel, self.layout.geometry, U.pointer, self.pointer, *self.phase_pointers, keep=(U, self))
-        else:
-            convert(HoppingLinks.of(U, boundary, "double"), self)
-        self.version = U.version
+from slhmc.lattice.fields import PARITIES
 
 
 class StaggeredDirac:
@@ -82,7 +17,7 @@ class StaggeredDirac:
 
     def prepare(self) -> HoppingLinks:
         """Hopping links brought up to date with U. A loop must call this before it begins, not in its body. Collective."""
-        return HoppingLinks.of(self.U, self.boundary, self.real)
+        return HoppingLinks.of(self.U, self.boundary, self.real, "staggered")
 
     def hop(self, psi: FermionField, out: FermionField, parity: str, other: float = 1.0,
             same: float = 0.0, psi_same: FermionField | None = None, dot=None) -> None:
@@ -99,25 +34,15 @@ class StaggeredDirac:
                      out.parity_pointer(parity), same, other)
         keep = (links, psi, psi_same, out)
         layout.halo.start_faces(source, PARITIES[opposite], n)
-        spans = [(0, layout.core_groups), (layout.core_groups, layout.groups)]
 
         def finish():
             layout.halo.finish_faces(source, PARITIES[opposite], n)
-        name = "staggered_hop" if dot is None else "staggered_hop_dot"
-        kernel = layout.kernel("staggered.cc", name, self.U.colors)
-        if dot is not None:
-            layout.reduce(kernel, dot, *arguments, leading=(layout.geometry,), spans=spans, between=finish,
-                          parity=PARITIES[parity], parities=1, keep=keep)
-            return
-        for number, (begin, end) in enumerate(spans):
-            layout.launch(kernel, layout.geometry, *arguments, begin=begin, end=end, parity=PARITIES[parity], parities=1,
-                          keep=keep)
-            if number == 0:
-                finish()
+        kernel = layout.kernel("staggered.cc", "staggered_hop" if dot is None else "staggered_hop_dot", self.U.colors)
+        layout.launch_around(kernel, finish, dot, *arguments, parity=PARITIES[parity], keep=keep)
 
     def add_outer_force(self, z: FermionField, force, weight: float) -> None:
         """force_a(x, mu) += weight s(x) eta_mu(x) c_a(U_mu(x) z(x+mu) z(x)^+), s = +1 (even), -1 (odd). Collective."""
-        links, U = HoppingLinks.of(self.U, self.boundary, "double"), self.U
+        links, U = HoppingLinks.of(self.U, self.boundary, "double", "staggered"), self.U
         z.update_halo()
         U.layout.launch(U.kernel("staggered.cc", "staggered_force"), U.layout.geometry, U.pointer, z.pointer, force.pointer,
                         *links.phase_pointers, weight, keep=(U, z, force, links))

@@ -233,14 +233,19 @@ class AlgebraField(Field):
 
 
 class FermionField(Field):
-    """Colour vectors psi(x) on "even", "odd" or "both" parities, in double or single precision."""
+    """Quark field psi(x) on "even", "odd" or "both" parities, in double or single precision.
 
-    def __init__(self, lattice: Lattice, colors: int, parity: str = "both", real: str = "double"):
-        super().__init__(lattice.layout(real), (2 * colors,), parity)
-        self.colors = colors
+    A site holds Ls * spins colour vectors: one for staggered quarks, 4 spins for Wilson quarks, Ls times that for domain-wall
+    quarks; order (s, spin, colour, re/im).
+    """
+
+    def __init__(self, lattice: Lattice, colors: int, parity: str = "both", real: str = "double", spins: int = 1, Ls: int = 1):
+        super().__init__(lattice.layout(real), (Ls * spins * 2 * colors,), parity)
+        self.colors, self.spins, self.Ls = colors, spins, Ls
 
     def like(self, parity: str | None = None, real: str | None = None) -> "FermionField":
-        return FermionField(self.lattice, self.colors, parity or self.parity, real or self.layout.real)
+        """A zero field of the same components."""
+        return FermionField(self.lattice, self.colors, parity or self.parity, real or self.layout.real, self.spins, self.Ls)
 
     def parity_pointer(self, parity: str) -> int:
         """Address of the part on one parity."""
@@ -265,15 +270,23 @@ class FermionField(Field):
             self.layout.halo.start_faces(self.parity_array(parity), PARITIES[parity], self.component_count)
             self.layout.halo.finish_faces(self.parity_array(parity), PARITIES[parity], self.component_count)
 
+    @property
+    def site_shape(self) -> tuple[int, ...]:
+        """Axes of a site in public order: (s, spin, colour), without those of length one but colour."""
+        return (*(n for n in (self.Ls, self.spins) if n > 1), self.colors)
+
     def to_sites(self) -> np.ndarray | None:
-        """Colour vectors on the root rank, complex [t, z, y, x, colour]. Collective."""
+        """The field on the root rank, complex [t, z, y, x, (s,) (spin,) colour]. Collective."""
         reals = self.gather_reals()
-        return None if reals is None else reals.astype(np.float64).view(np.complex128)
+        if reals is None:
+            return None
+        return reals.astype(np.float64).view(np.complex128).reshape(*reals.shape[:-1], *self.site_shape)
 
     def from_sites(self, psi: np.ndarray | None) -> None:
-        """Take colour vectors in the order of `to_sites`; sites of a parity not held are ignored. Collective."""
+        """Take values in the order of `to_sites`; sites of a parity not held are ignored. Collective."""
         if psi is not None:
             psi = np.ascontiguousarray(psi, np.complex128).view(np.float64)
+            psi = psi.reshape(*reversed(self.lattice.extent), self.component_count)
         self.scatter_reals(psi)
 
 

@@ -142,10 +142,10 @@ class Layout:
                              "beyond the kernels' 32-bit counters; use more ranks or more lanes")
         return self.lattice.device.zeros((parities, self.stride, *components, self.lanes), self.dtype)
 
-    def kernel(self, file: str, name: str, colors: int = 0):
-        """A kernel specialised for this layout; colors = 0 for kernels that do not know the gauge group."""
+    def kernel(self, file: str, name: str, colors: int = 0, Ls: int = 0):
+        """A kernel specialised for this layout; 0 for kernels that do not know the gauge group or the fifth dimension."""
         dimensions = self.lattice.dimensions if colors else 0
-        return self.lattice.device.unit(file, self.real, self.lanes, colors, dimensions)[name]
+        return self.lattice.device.unit(file, self.real, self.lanes, colors, dimensions, Ls)[name]
 
     def launch(self, kernel, *arguments, begin=0, end=None, parity=0, parities=2, keep=()):
         """Run a site kernel on groups begin..end of `parities` parities from `parity` on."""
@@ -173,6 +173,21 @@ class Layout:
                 between()
         self.sum_partials(partials, result, offset, kernel.kind)
         lattice.global_sum(result)
+
+    def launch_around(self, kernel, between, result, *arguments, parity=0, keep=()) -> None:
+        """A stencil on one parity: core groups, `between()` (other ranks' faces arrive), edge groups. Collective.
+
+        result: device array for the sum over all sites of a reduction kernel; None for site kernels.
+        """
+        spans = [(0, self.core_groups), (self.core_groups, self.groups)]
+        if result is not None:
+            self.reduce(kernel, result, *arguments, leading=(self.geometry,), spans=spans, between=between, parity=parity,
+                        parities=1, keep=keep)
+            return
+        for number, (begin, end) in enumerate(spans):
+            self.launch(kernel, self.geometry, *arguments, begin=begin, end=end, parity=parity, parities=1, keep=keep)
+            if number == 0:
+                between()
 
     def sum_partials(self, partials, result, count: int, components: int) -> None:
         """result[k] = sum over i of partials[i, k], in a fixed order."""

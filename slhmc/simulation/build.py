@@ -73,7 +73,8 @@ def make_observables(card: RunCard, lattice: Lattice) -> list[tuple[Observable, 
 def kernel_units(card: RunCard, lattice: Lattice) -> list[tuple]:
     """(file, real, lanes, colours, dimensions) of all kernels that the card needs on this lattice."""
     colors, dimensions = card.lattice.colors, lattice.dimensions
-    wide = ["gauge.cc", "links.cc"] + ["staggered.cc"] * bool(card.quarks) + ["heat_bath.cc"] * (card.heat_bath is not None)
+    wide = ["gauge.cc", "links.cc"] + ["heat_bath.cc"] * (card.heat_bath is not None)
+    wide += ["hopping.cc", "staggered.cc"] * bool(card.quarks)
     lanes = lattice.layout("double").lanes
     units = [(file, "double", lanes, colors, dimensions) for file in wide]
     units += [(file, "double", lanes, 0, 0) for file in ("linear_algebra.cc", "random.cc")]
