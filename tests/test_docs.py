@@ -199,8 +199,9 @@ def test_purposes_and_schemes_are_told():
 
 def test_flops_and_bytes_of_the_benchmarks_are_those_counted():
     bench = Workbench(HostDevice(), (4, 4, 4, 4), 3)
-    quarks = (bench.quark_force_case(), bench.hopping_case("double"), bench.solver_case("double"))
-    cases = {case.name: case for case in (*bench.gauge_cases(), *quarks)}
+    quarks = (bench.quark_force_case(), bench.hopping_links_case("double"), bench.hopping_case("double"),
+              *bench.linear_algebra_cases("double"), bench.solver_case("double"))
+    cases = {case.name: case for case in (*bench.gauge_cases(), *bench.update_cases(), *quarks)}
     rows = table("docs/benchmarks.md", "kernel | per")
     assert {row[0] for row in rows} == set(cases)
     for name, per, flops, moved, _ in rows:

@@ -157,12 +157,20 @@ class ConjugateGradient:
         self._true_residual(work, exact, b, x)
 
     def _inner(self, work, inner) -> None:
-        self._vector("cg_direction", work.x, work.p, work.r)
+        self.turn_direction(work.x, work.p, work.r)
         inner.apply(work.p, work.q, dot=self._cell(State.CURVATURE))
         self._scalar("cg_alpha")
-        layout = work.r.layout
-        kernel = layout.kernel("linear_algebra.cc", "cg_residual")
-        layout.reduce(kernel, self._cell(State.NEW_RESIDUAL), work.r.pointer, work.q.pointer,
-                      self.lattice.device.pointer(self.state), spans=[(0, layout.groups * work.r.component_count)],
-                      parities=1, keep=(work.r, work.q, self.state))
+        self.lower_residual(work.r, work.q)
         self._scalar("cg_beta", self.max_iterations)
+
+    # ---- the recurrences, with alpha and beta of the state
+    def turn_direction(self, x, p, r) -> None:
+        """x <- x + alpha p, p <- r + beta p."""
+        self._vector("cg_direction", x, p, r)
+
+    def lower_residual(self, r, q) -> None:
+        """r <- r - alpha q, and its square into the state. Collective."""
+        layout = r.layout
+        kernel = layout.kernel("linear_algebra.cc", "cg_residual")
+        layout.reduce(kernel, self._cell(State.NEW_RESIDUAL), r.pointer, q.pointer, self.lattice.device.pointer(self.state),
+                      spans=[(0, layout.groups * r.component_count)], parities=1, keep=(r, q, self.state))
