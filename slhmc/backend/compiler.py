@@ -30,11 +30,11 @@ CPU_FACTS = ("vendor_id", "cpu family", "model", "model name", "flags",
 
 @cache
 def kernel_sources() -> dict[str, str]:
-    """Texts of all files in `kernels/` by name: the installed package's, or those beside `slhmc/` in a checkout."""
-    try:
-        folder = resources.files("slhmc.kernels")
-    except ModuleNotFoundError:
-        folder = Path(__file__).parents[2] / "kernels"
+    """Texts of all files in `kernels/` by name: those beside `slhmc/` in a checkout, else the installed package's."""
+    folder = Path(__file__).parents[2] / "kernels"
+    if not (folder / "target.h").is_file():
+        with suppress(ModuleNotFoundError):
+            folder = resources.files("slhmc.kernels")
     if not folder.is_dir():
         raise InputError(f"no kernel sources: {folder} is not a directory; install slhmc again or use a whole checkout")
     return {f.name: f.read_text() for f in sorted(folder.iterdir(), key=lambda f: f.name)
