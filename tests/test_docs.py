@@ -15,6 +15,7 @@ from slhmc.bench.cases import Workbench
 from slhmc.cli.app import app
 from slhmc.lattice import Purpose
 from slhmc.runcard import card_text, load_card, parse_card, tables
+from slhmc.simulation.changes import CHANGEABLE
 from slhmc.updates import SCHEMES
 
 DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -178,6 +179,11 @@ def test_the_table_of_the_card_has_all_keys():
     assert {re.match(r"\w+", name.strip("[]"))[0] for name in rows} == set(tables.RunCard.model_fields)
     for name, model in known.items():
         assert set(rows[name]) == set(model.model_fields), name
+
+
+def test_what_resume_may_change_is_told():
+    told = TEXTS["README.md"].split("may change what leaves the chain one chain: ")[1].partition(". ")[0]
+    assert {name.strip("[]") for name in names(told)} == set(CHANGEABLE)
 
 
 def test_variables_of_the_environment_are_told():
