@@ -22,8 +22,7 @@ typedef REAL real;
 #define UNROLL _Pragma("GCC unroll 16")
 #endif
 
-#define REDUCTION_BLOCK 128      // threads of a block on CUDA
-#define REDUCTION_CHUNK 64       // lane groups of one partial sum on a host; fixed, so sums do not depend on threads
+// REDUCTION_BLOCK, REDUCTION_CHUNK: constants of signatures.h
 // fewer lane groups than this are not worth waking other threads: of site kernels, of linear algebra (low: a vector that one
 // thread alone touches between two hops is then in the wrong core's cache)
 #define PARALLEL_GROUPS 96

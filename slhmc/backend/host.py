@@ -10,14 +10,13 @@ import numpy as np
 
 from slhmc.backend.compiler import compile_host, default_lanes
 from slhmc.backend.device import Device, Kernel, kernel_table
+from slhmc.backend.signatures import REDUCTION_BLOCK, REDUCTION_CHUNK
 from slhmc.backend.tape import Tape
 from slhmc.errors import ComputationError
 
 ALIGNMENT = 64
 HUGE_PAGE = 1 << 21
 HUGE = 1 << 22       # arrays from this size on ask for transparent huge pages: fewer TLB misses (+10-15%)
-REDUCTION_CHUNK = 64    # as in kernels/target.h
-REDUCTION_BLOCK = 128
 
 # With the cores shared, libgomp's default (spin without end) costs milliseconds a barrier; a short spin keeps barriers
 # fast and lets go soon. Must be set before the first kernel library loads libgomp.

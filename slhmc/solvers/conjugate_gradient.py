@@ -4,39 +4,14 @@ The loop is recorded and replayed by the device, so an iteration costs its kerne
 `field(real)` on one parity, `in_precision(real)`, `prepare()` and `apply(psi, out, dot=None)`; see `slhmc.dirac.StaggeredNormal`.
 """
 
-from enum import IntEnum
-
 import numpy as np
 
+from slhmc.backend.signatures import SolverState as State
 from slhmc.errors import ComputationError, SolverNotConverged
 from slhmc.lattice.fields import convert
 
 # Relative fall of the residual after which the recurrence is corrected by the true residual (reliable update).
 REDUCTION = {"mixed": 1e-4, "double": 0.0}
-
-
-class State(IntEnum):
-    """Scalars of a solve on the device, as in kernels/linear_algebra.cc."""
-
-    RESIDUAL = 0
-    CURVATURE = 1
-    ALPHA = 2
-    BETA = 3
-    INNER = 4
-    OUTER = 5
-    ITERATIONS = 6
-    TARGET = 7
-    FLOOR = 8
-    SOURCE = 9
-    TRUE_RESIDUAL = 10
-    RESTARTS = 11
-    NEW_RESIDUAL = 12
-    TOTAL_ITERATIONS = 13
-    BEST = 14
-    FAILURES = 15
-    FAILED_RESIDUAL = 16
-    FAILED_ITERATIONS = 17
-    STALLS = 18
 
 
 class _Workspace:
