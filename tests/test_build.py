@@ -141,5 +141,5 @@ def test_an_edit_of_a_signature_compiles_its_file_again(monkeypatch):
 def test_an_include_of_nothing_is_named(monkeypatch):
     sources = compiler.kernel_sources()
     monkeypatch.setattr(compiler, "kernel_sources", lambda: sources | {"lattice.h": '#include "grup.h"'})
-    with pytest.raises(KernelError, match=r"gauge\.cc: grup\.h found"):
+    with pytest.raises(KernelError, match=r"gauge\.cc needs grup\.h, which is not in kernels/"):
         compiler.source_key("gauge.cc")

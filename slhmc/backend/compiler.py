@@ -160,7 +160,7 @@ def included_sources(file: str) -> dict[str, str]:
     while waiting:
         name = waiting.pop()
         if name != "signatures.h" and name not in kernel_sources():
-            raise KernelError(f"{file}: {name} found by its name or in an #include, a file of kernels/ expected; correct the name")
+            raise KernelError(f"{file} needs {name}, which is not in kernels/; correct the name or the #include")
         texts[name] = signatures.header(file) if name == "signatures.h" else kernel_sources()[name]
         found = re.findall(r'^[ \t]*#[ \t]*include[ \t]*"([^"]+)"', texts[name], re.MULTILINE)
         waiting += [header for header in found if header not in texts]
