@@ -167,6 +167,11 @@ SITE_FUNCTION long element(const Geometry &g, Site x, int components) {
 }
 
 // ---------------------------------------------------------------- launching
+// A kernel on a host does its share, that of `thread` among `threads`; it is worth sharing from `enough` lane groups on,
+// never if 0. kernels/tape.cc calls it.
+#define HOST_FUNCTION(name, enough)                                                                    \
+    extern "C" { long name##_enough = enough; }                                                        \
+    extern "C" void name(const name##_arguments *p, long thread, long threads)
 SITE_FUNCTION long range_length(const Range &r) { return (long)(r.end - r.begin) * r.parities; }
 SITE_FUNCTION Site site_of(const Range &r, long i, int lane) {
     // parities alternate: a group and its neighbours, which have the other parity, are used close together in time
@@ -220,7 +225,7 @@ SITE_FUNCTION Site site_of(const Range &r, long i, int lane) {
     }
 #elif defined(HOST_THREADS)
 #define SITE_KERNEL(name)                                                                              \
-    extern "C" void name(const name##_arguments *p) {                                                  \
+    HOST_FUNCTION(name, 0) {                                                                           \
         const name##_arguments a = *p;                                                                 \
         long blocks = (range_length(a.range) * LANES + REDUCTION_BLOCK - 1) / REDUCTION_BLOCK;         \
         for (long block = 0; block < blocks; block++)                                                  \
@@ -231,7 +236,7 @@ SITE_FUNCTION Site site_of(const Range &r, long i, int lane) {
             }                                                                                          \
     }
 #define REDUCTION_KERNEL(name, K)                                                                      \
-    extern "C" void name(const name##_arguments *p) {                                                  \
+    HOST_FUNCTION(name, 0) {                                                                           \
         const name##_arguments a = *p;                                                                 \
         static thread_local double shared[K][REDUCTION_BLOCK];                                         \
         long blocks = (range_length(a.range) * LANES + REDUCTION_BLOCK - 1) / REDUCTION_BLOCK;         \
@@ -251,57 +256,42 @@ SITE_FUNCTION Site site_of(const Range &r, long i, int lane) {
         }                                                                                              \
     }
 #define SCALAR_KERNEL(name)                                                                            \
-    extern "C" void name(const name##_arguments *p) { name##_scalar(*p); }
+    HOST_FUNCTION(name, 0) { name##_scalar(*p); }
 #else
-#define PRAGMA(text) _Pragma(#text)
-// one parity: consecutive groups; both: parities alternate (site_of)
-#define SITE_LOOPS(name, PARALLEL)                                                                     \
-    if (a.range.parities == 1) {                                                                       \
-        PARALLEL                                                                                       \
-        for (int group = a.range.begin; group < a.range.end; group++)                                  \
-            name##_site(a, Site{a.range.first_parity, group, 0});                                      \
-    } else {                                                                                           \
-        PARALLEL                                                                                       \
-        for (long i = 0; i < length; i++) name##_site(a, site_of(a.range, i, 0));                      \
-    }
 #define SITE_KERNEL(name) HOST_KERNEL(name, PARALLEL_GROUPS)
 #define LINEAR_KERNEL(name) HOST_KERNEL(name, PARALLEL_VECTORS)
 #define REDUCTION_KERNEL(name, K) HOST_REDUCTION(name, K, PARALLEL_GROUPS)
 #define LINEAR_REDUCTION(name, K) HOST_REDUCTION(name, K, PARALLEL_VECTORS)
+#define SHARE(length, thread) ((length) * (thread) / threads)  // where the share of a thread begins
+// one parity: consecutive groups; both: parities alternate (site_of)
 #define HOST_KERNEL(name, enough)                                                                      \
-    extern "C" void name(const name##_arguments *p) {                                                  \
+    HOST_FUNCTION(name, enough) {                                                                      \
         const name##_arguments a = *p;                                                                 \
-        const long length = range_length(a.range);                                                     \
-        if (length < enough) {                                                                         \
-            SITE_LOOPS(name, )                                                                         \
+        const long length = range_length(a.range), first = SHARE(length, thread), last = SHARE(length, thread + 1); \
+        if (a.range.parities == 1) {                                                                   \
+            for (int group = a.range.begin + (int)first; group < a.range.begin + (int)last; group++)   \
+                name##_site(a, Site{a.range.first_parity, group, 0});                                  \
         } else {                                                                                       \
-            SITE_LOOPS(name, PRAGMA(omp parallel for schedule(static)))                                \
+            for (long i = first; i < last; i++) name##_site(a, site_of(a.range, i, 0));                \
         }                                                                                              \
     }
-#define CHUNK_LOOP(name, K)                                                                            \
-    for (long chunk = 0; chunk < chunks; chunk++) {                                                    \
-        V sums[K] = {};                                                                                \
-        long last = (chunk + 1) * REDUCTION_CHUNK < length ? (chunk + 1) * REDUCTION_CHUNK : length;   \
-        for (long i = chunk * REDUCTION_CHUNK; i < last; i++) name##_site(a, site_of(a.range, i, 0), sums); \
-        for (int k = 0; k < K; k++) {                                                                  \
-            double total = 0;                                                                          \
-            for (int lane = 0; lane < VECTOR_LANES; lane++) total += lane_get(sums[k], lane);          \
-            a.partials[(a.range.partial_offset + chunk) * K + k] = total;                              \
-        }                                                                                              \
-    }
-#define HOST_REDUCTION(name, K, enough)                                                                    \
-    extern "C" void name(const name##_arguments *p) {                                                  \
+#define HOST_REDUCTION(name, K, enough)                                                                \
+    HOST_FUNCTION(name, enough) {                                                                      \
         const name##_arguments a = *p;                                                                 \
         const long length = range_length(a.range), chunks = (length + REDUCTION_CHUNK - 1) / REDUCTION_CHUNK; \
-        if (length < enough) {                                                                \
-            CHUNK_LOOP(name, K)                                                                        \
-        } else {                                                                                       \
-            PRAGMA(omp parallel for schedule(static))                                                  \
-            CHUNK_LOOP(name, K)                                                                        \
+        for (long chunk = SHARE(chunks, thread); chunk < SHARE(chunks, thread + 1); chunk++) {         \
+            V sums[K] = {};                                                                            \
+            long last = (chunk + 1) * REDUCTION_CHUNK < length ? (chunk + 1) * REDUCTION_CHUNK : length; \
+            for (long i = chunk * REDUCTION_CHUNK; i < last; i++) name##_site(a, site_of(a.range, i, 0), sums); \
+            for (int k = 0; k < K; k++) {                                                              \
+                double total = 0;                                                                      \
+                for (int lane = 0; lane < VECTOR_LANES; lane++) total += lane_get(sums[k], lane);      \
+                a.partials[(a.range.partial_offset + chunk) * K + k] = total;                          \
+            }                                                                                          \
         }                                                                                              \
     }
 #define SCALAR_KERNEL(name)                                                                            \
-    extern "C" void name(const name##_arguments *p) { name##_scalar(*p); }
+    HOST_FUNCTION(name, 0) { name##_scalar(*p); }
 #endif
 
 #if defined(CUDA_TARGET) || defined(HOST_THREADS)
@@ -310,11 +300,11 @@ SITE_FUNCTION Site site_of(const Range &r, long i, int lane) {
 #endif
 #if !defined(CUDA_TARGET)
 #define SUM_KERNEL(name)                                                                               \
-    extern "C" void name(const name##_arguments *a) {                                                  \
-        for (int k = 0; k < a->components; k++) {                                                      \
+    HOST_FUNCTION(name, 0) {                                                                           \
+        for (int k = 0; k < p->components; k++) {                                                      \
             double total = 0;                                                                          \
-            for (long i = 0; i < a->count; i++) total += a->partials[i * a->components + k];           \
-            a->result[k] = total;                                                                      \
+            for (long i = 0; i < p->count; i++) total += p->partials[i * p->components + k];           \
+            p->result[k] = total;                                                                      \
         }                                                                                              \
     }
 #endif
