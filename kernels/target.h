@@ -2,7 +2,7 @@
 //
 // A kernel file defines site functions on the value type V of one lane group and exports them with SITE_KERNEL,
 // REDUCTION_KERNEL or SCALAR_KERNEL. Three targets accept the same file:
-//   host lanes    V is a GCC/Clang vector of LANES reals, one lane group per loop iteration, OpenMP over groups;
+//   host lanes    V is a GCC/Clang vector of LANES reals, one lane group per loop iteration, shared among threads;
 //   CUDA          V is one real, one lane per thread (NVRTC);
 //   host threads  (-DHOST_THREADS) V is one real, blocks and threads as CUDA would launch them, as plain loops:
 //                 proves the launch geometry on a machine without a GPU.
@@ -24,9 +24,9 @@ typedef REAL real;
 
 #define REDUCTION_BLOCK 128      // threads of a block on CUDA
 #define REDUCTION_CHUNK 64       // lane groups of one partial sum on a host; fixed, so sums do not depend on threads
-// fewer lane groups than this are not worth waking other threads: of site kernels, of linear algebra (low: a vector that one
+// fewer lane groups than this are not worth sharing among threads: of site kernels, of linear algebra (low: a vector that one
 // thread alone touches between two hops is then in the wrong core's cache)
-#define PARALLEL_GROUPS 96
+#define PARALLEL_GROUPS 32
 #define PARALLEL_VECTORS 512
 
 // ---------------------------------------------------------------- value type
@@ -167,8 +167,8 @@ SITE_FUNCTION long element(const Geometry &g, Site x, int components) {
 }
 
 // ---------------------------------------------------------------- launching
-// A kernel on a host does its share, that of `thread` among `threads`; it is worth sharing from `enough` lane groups on,
-// never if 0. kernels/tape.cc calls it.
+// A kernel on a host does the share of `thread` among `threads`, which tape.cc brings together; worth sharing from
+// `enough` lane groups on, never if 0.
 #define HOST_FUNCTION(name, enough)                                                                    \
     extern "C" { long name##_enough = enough; }                                                        \
     extern "C" void name(const name##_arguments *p, long thread, long threads)
@@ -266,11 +266,11 @@ SITE_FUNCTION Site site_of(const Range &r, long i, int lane) {
 // one parity: consecutive groups; both: parities alternate (site_of)
 #define HOST_KERNEL(name, enough)                                                                      \
     HOST_FUNCTION(name, enough) {                                                                      \
-        const name##_arguments a = *p;                                                                 \
+        const name##_arguments &a = *p;                                                                \
         const long length = range_length(a.range), first = SHARE(length, thread), last = SHARE(length, thread + 1); \
         if (a.range.parities == 1) {                                                                   \
-            for (int group = a.range.begin + (int)first; group < a.range.begin + (int)last; group++)   \
-                name##_site(a, Site{a.range.first_parity, group, 0});                                  \
+            const int begin = a.range.begin + (int)first, end = a.range.begin + (int)last;             \
+            for (int group = begin; group < end; group++) name##_site(a, Site{a.range.first_parity, group, 0}); \
         } else {                                                                                       \
             for (long i = first; i < last; i++) name##_site(a, site_of(a.range, i, 0));                \
         }                                                                                              \

@@ -19,8 +19,8 @@ HUGE = 1 << 22       # arrays from this size on ask for transparent huge pages: 
 REDUCTION_CHUNK = 64    # as in kernels/target.h
 REDUCTION_BLOCK = 128
 
-# With the cores shared, libgomp's default (spin without end) costs milliseconds a barrier; a short spin keeps barriers
-# fast and lets go soon. Must be set before the first kernel library loads libgomp.
+# Between tapes the threads of kernels/tape.cc wait in libgomp, by default without end; half a millisecond of spinning
+# outlasts Python between two tapes and lets go soon. Must be set before the first kernel library loads libgomp.
 os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 # Ranks of one node share its cores.
 LOCAL_RANKS = ("OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS", "SLURM_NTASKS_PER_NODE")
@@ -100,7 +100,8 @@ class HostDevice(Device):
             return -(-groups * lanes // REDUCTION_BLOCK)
         return -(-groups // REDUCTION_CHUNK)
 
-    def shares(self, kernel, arguments):
+    def shares(self, kernel: Kernel, arguments) -> bool:
+        """Whether a kernel is worth the meeting of all threads."""
         enough = kernel.function.enough
         return enough > 0 and (arguments.range.end - arguments.range.begin) * arguments.range.parities >= enough
 
