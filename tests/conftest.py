@@ -65,6 +65,14 @@ def gaussian_vector():
     return make
 
 
+@pytest.fixture(scope="session")
+def uninterrupted(tmp_path_factory):
+    """The small card of `running.py` run in one go: its directory."""
+    from running import run_card  # here, because tests of devices also run without the command line's packages
+
+    return run_card(tmp_path_factory.mktemp("uninterrupted") / "run")
+
+
 @pytest.fixture
 def rng():
     return np.random.default_rng(20240229)

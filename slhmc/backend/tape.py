@@ -18,7 +18,7 @@ _CALLBACK_TYPE = ctypes.CFUNCTYPE(ctypes.c_long, ctypes.c_void_p)
 
 class _Step(ctypes.Structure):
     _fields_ = [("kind", ctypes.c_long), ("function", ctypes.c_void_p), ("arguments", ctypes.c_void_p),
-                ("target", ctypes.c_long)]
+                ("target", ctypes.c_long), ("shared", ctypes.c_long)]
 
 
 @dataclass
@@ -79,6 +79,7 @@ class Tape:
         if self._compiled is None:
             array = (_Step * max(1, len(self.steps)))()
             for i, (kind, function, arguments, target) in enumerate(self.steps):
+                shared = kind == CALL and self.device.shares(function, arguments)
                 if kind == CALLBACK:
                     function = _CALLBACK_TYPE(self._guarded(function))
                     self.kept.append(function)
@@ -86,7 +87,7 @@ class Tape:
                     function = function.function
                 function = None if function is None else ctypes.cast(function, ctypes.c_void_p).value
                 address = ctypes.addressof(arguments) if isinstance(arguments, ctypes.Structure) else arguments
-                array[i] = _Step(kind, function, address, target)
+                array[i] = _Step(kind, function, address, target, shared)
             self._compiled = array
         return self._compiled
 

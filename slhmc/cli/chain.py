@@ -22,14 +22,16 @@ def start(path: Path, directory: Path, overrides: list[str], device: str) -> int
         return _watch(simulation.create(card, directory, device=device, communicator=communicator), directory, stop)
 
 
-def resume_run(directory: Path, trajectories: int | None, device: str) -> int:
+def resume_run(directory: Path, trajectories: int | None, overrides: list[str], device: str) -> int:
     """Continue the run in `directory`; returns the exit code. Collective."""
+    if trajectories is not None:
+        overrides = [*overrides, f"run.trajectories={trajectories}"]
     _log_warnings()
     from slhmc import simulation
 
     with simulation.StopRequest() as stop:
         communicator = ranks.world()
-        resumed = simulation.resume(directory, device=device, communicator=communicator, trajectories=trajectories)
+        resumed = simulation.resume(directory, device=device, communicator=communicator, overrides=overrides)
         return _watch(resumed, directory, stop)
 
 
