@@ -54,9 +54,9 @@ typedef unsigned int word;
 typedef unsigned long long word2;
 
 #define PREFETCH_DISTANCE 2  // lane groups ahead; one is too short for memory, four are too many for the cache
-SITE_FUNCTION void prefetch_reals(const real *p, int count) {
+template <bool near = true> SITE_FUNCTION void prefetch_reals(const real *p, int count) {  // far: second-level cache only
 #if !defined(CUDA_TARGET)
-    for (int k = 0; k < count * LANES; k += 64 / (int)sizeof(real)) __builtin_prefetch(p + k);
+    for (int k = 0; k < count * LANES; k += 64 / (int)sizeof(real)) __builtin_prefetch(p + k, 0, near ? 3 : 2);
 #endif
 }
 
