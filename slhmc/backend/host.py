@@ -10,6 +10,7 @@ import numpy as np
 
 from slhmc.backend.compiler import compile_host, default_lanes
 from slhmc.backend.device import Device, Kernel, kernel_table
+from slhmc.backend.messages import CompiledExchange, CompiledSums
 from slhmc.backend.tape import Tape
 from slhmc.errors import ComputationError
 
@@ -79,6 +80,12 @@ class HostDevice(Device):
     def pointer(self, array):
         return array.ctypes.data
 
+    def exchange(self, communicator, send, receive, outgoing, incoming):
+        return CompiledExchange(self, communicator, send, receive, outgoing, incoming)
+
+    def rank_sums(self, communicator):
+        return CompiledSums(self, communicator)
+
     def default_lanes(self, real):
         return default_lanes(real)
 
@@ -110,6 +117,6 @@ class HostDevice(Device):
             self._executor = ctypes.CDLL(str(compile_host("tape.cc", {}))).replay
             self._executor.restype = ctypes.c_long
             self._executor.argtypes = (ctypes.c_void_p, ctypes.c_long)
-        tape.failure = None
-        if self._executor(tape.compiled(), len(tape.steps)):
-            raise tape.failure
+        stopped = self._executor(tape.compiled(), len(tape.steps))
+        if stopped:
+            raise tape.error_at(stopped - 1)

@@ -145,7 +145,7 @@ class GaugeField(Field):
         super().__init__(lattice.layout("double"), (lattice.dimensions, link_reals(colors)))
         self.colors = colors
         self.version = 0
-        self._halo_version = -1
+        self._halo_version = self._staples_version = -1
         self.derived: dict = {}
         unit = np.zeros((lattice.local_sites, lattice.dimensions, link_reals(colors)))
         unit[:, :, [0] if colors == 2 else [2 * (i * colors + i) for i in range(colors)]] = 1
@@ -166,7 +166,21 @@ class GaugeField(Field):
         """Bring other ranks' links up to date, if any changed. Collective."""
         if self._halo_version != self.version:
             self.layout.halo.all_links(self.array, self.component_count)
-            self._halo_version = self.version
+            self._halo_version = self._staples_version = self.version
+
+    def update_staple_halo(self) -> None:
+        """As `update_halo`, but only what plaquettes and their staples read: depth 1. Collective."""
+        if self._staples_version != self.version:
+            self.layout.halo.staple_links(self.array, link_reals(self.colors))
+            self._staples_version = self.version
+
+    def part_changed(self, mu: int, parity: int) -> None:
+        """The links in direction mu on one parity were written: if other ranks have the rest, only these travel. Collective."""
+        fresh = self._staples_version == self.version
+        self.changed()
+        if fresh:
+            self.layout.halo.staple_links(self.array, link_reals(self.colors), (mu,), parity)
+            self._staples_version = self.version
 
     def copy(self) -> "GaugeField":
         result = GaugeField(self.lattice, self.colors)
@@ -260,10 +274,8 @@ class FermionField(Field):
                            end=self._span[0], parities=1, keep=(self, other))
 
     def update_halo(self) -> None:
-        """Fetch the faces of both parities from other ranks. Collective."""
-        for parity in ("even", "odd"):
-            self.layout.halo.start_faces(self.parity_array(parity), PARITIES[parity], self.component_count)
-            self.layout.halo.finish_faces(self.parity_array(parity), PARITIES[parity], self.component_count)
+        """Fetch the faces of a field on both parities from other ranks. Collective."""
+        self.layout.halo.all_faces(self.array, self.component_count)
 
     def to_sites(self) -> np.ndarray | None:
         """Colour vectors on the root rank, complex [t, z, y, x, colour]. Collective."""

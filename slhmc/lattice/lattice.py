@@ -38,7 +38,7 @@ class Lattice:
             raise InputError(f"extent = {list(self.extent)}: {self.sites} sites; site numbers have 31 bits")
         self._lanes = lanes
         self._layouts: dict[str, Layout] = {}
-        self._partials = None
+        self._partials = self._sums = None
 
     @property
     def dimensions(self) -> int:
@@ -86,21 +86,11 @@ class Lattice:
         return self._partials
 
     def global_sum(self, array) -> None:
-        """Add up a small device array over all ranks, in the order of ranks, so every rank has the same bits. Collective."""
-        communicator = self.communicator
-        if communicator.size == 1:
-            return
-        device = self.device
-
-        def add():
-            local = device.to_host(array)
-            everything = np.empty((communicator.size, *local.shape), local.dtype)
-            communicator.Allgather(local, everything)
-            total = everything[0].copy()
-            for part in everything[1:]:
-                total += part
-            device.assign(array, total)
-        device.call(add)
+        """Add up a small device array of doubles over all ranks, in the order of ranks, so every rank has the same bits. Collective."""
+        if self.communicator.size > 1:
+            if self._sums is None:
+                self._sums = self.device.rank_sums(self.communicator)
+            self.device.call(self._sums.of(array))
 
     def uniform(self, random: Random) -> float:
         """One uniform deviate in (0, 1), the same on all ranks: site and component 0 of a draw."""
