@@ -6,6 +6,7 @@ directions at once, in two halves so that the interior can be computed in betwee
 """
 
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 
@@ -23,18 +24,27 @@ class _Message:
     tag: int
 
 
+def _spans(messages: list[_Message]) -> list[tuple[int, int, _Message]]:
+    """(begin, end, first message) of what travels as one: two ranks in a direction are each other's neighbour both ways."""
+    spans, end = [], 0
+    for _, same in groupby(messages, lambda m: (m.to, m.source)):
+        same = list(same)
+        begin, end = end, end + sum(len(m.outgoing) for m in same)
+        spans.append((begin, end, same[0]))
+    return spans
+
+
 class _Plan:
     """One exchange, for any field of one shape: records of `reals` components are packed, sent, received, unpacked."""
 
     def __init__(self, layout, reals: int, messages: list[_Message]):
         device = layout.lattice.device
         self.layout, self.reals = layout, reals
-        ends = np.cumsum([0, *(len(m.outgoing) for m in messages)]).tolist()
-        self.count = ends[-1]
+        self.count = sum(len(m.outgoing) for m in messages)
         self.outgoing, self.incoming = (device.from_host(np.concatenate(lists).astype(np.int32)) for lists in (
             [m.outgoing for m in messages], [m.incoming for m in messages]))
         self.send, self.receive = (device.empty((self.count, reals, layout.lanes), layout.dtype) for _ in range(2))
-        spans = list(zip(ends[:-1], ends[1:], messages, strict=True))
+        spans = _spans(messages)
         self.exchange = device.exchange(layout.lattice.communicator, self.send, self.receive,
                                         [(begin, end, m.to, m.tag) for begin, end, m in spans],
                                         [(begin, end, m.source, m.tag) for begin, end, m in spans])
