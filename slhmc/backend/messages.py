@@ -18,20 +18,29 @@ from slhmc.backend.tape import CompiledCall
 from slhmc.errors import ComputationError
 
 
-def message_error(function: str, words: str) -> ComputationError:
-    """What to raise when MPI reports an error."""
+def message_error(function: str, code: int, statuses=()) -> ComputationError:
+    """What to raise when MPI reports an error. If it says that the error is in a status, the first that has one is told."""
+    from mpi4py import MPI
+
+    try:
+        if MPI.Get_error_class(code) == MPI.ERR_IN_STATUS:
+            found = [status.Get_error() for status in statuses]
+            code = next((error for error in found if error not in (MPI.SUCCESS, MPI.ERR_PENDING)), code)
+        words = MPI.Get_error_string(code)
+    except MPI.Exception:
+        words = f"error code {code}"
     return ComputationError(f"messages between ranks: {function} failed ({words}); a node or the network may be down: see the "
                             "job's output, then go on from the last checkpoint by `slhmc resume`")
 
 
 @contextmanager
-def _explained(function: str):
+def _explained(function: str, statuses=()):
     from mpi4py import MPI
 
     try:
         yield
     except MPI.Exception as error:
-        raise message_error(function, error.Get_error_string()) from None
+        raise message_error(function, error.Get_error_code(), statuses) from None
 
 
 # ---- requests and the end of MPI
@@ -84,8 +93,9 @@ class Exchange:
         """Wait until all has come into `receive`. Collective."""
         from mpi4py import MPI
 
-        with _explained("MPI_Waitall"):
-            MPI.Prequest.Waitall(self.requests)
+        statuses = [MPI.Status() for _ in self.requests]
+        with _explained("MPI_Waitall", statuses):
+            MPI.Prequest.Waitall(self.requests, statuses)
         self.device.stage_in(self.receive_host, self.receive)
 
 
@@ -155,21 +165,15 @@ def _word(handle) -> int:
     return handle_word(MPI._handleof(handle), MPI._sizeof(handle))
 
 
-def _error_of(code: int, statuses=b"") -> str:
-    """MPI's words for an error code; for "the error is in a status" those of the first status that has one."""
+def _statuses(raw: bytes) -> list:
+    """MPI's statuses that lie one after the other."""
     from mpi4py import MPI
 
-    size = MPI._sizeof(MPI.Status)
-    try:
-        if MPI.Get_error_class(code) == MPI.ERR_IN_STATUS:
-            for begin in range(0, len(statuses), size):
-                status = MPI.Status()
-                ctypes.memmove(MPI._addressof(status), statuses[begin:begin + size], size)
-                if status.Get_error() not in (MPI.SUCCESS, MPI.ERR_PENDING):
-                    return MPI.Get_error_string(status.Get_error())
-        return MPI.Get_error_string(code)
-    except MPI.Exception:
-        return f"error code {code}"
+    size, statuses = MPI._sizeof(MPI.Status), []
+    for begin in range(0, len(raw), size):
+        statuses.append(MPI.Status())
+        ctypes.memmove(MPI._addressof(statuses[-1]), raw[begin:begin + size], size)
+    return statuses
 
 
 class CompiledExchange(Exchange):
@@ -196,10 +200,10 @@ class CompiledExchange(Exchange):
         return CompiledCall(_functions().finish_messages, self.arguments, self._finish_error)
 
     def _start_error(self):
-        return message_error("MPI_Startall", _error_of(self.arguments.error))
+        return message_error("MPI_Startall", self.arguments.error)
 
     def _finish_error(self):
-        return message_error("MPI_Waitall", _error_of(self.arguments.error, self.statuses.raw))
+        return message_error("MPI_Waitall", self.arguments.error, _statuses(self.statuses.raw))
 
 
 class CompiledSums(RankSums):
@@ -220,5 +224,5 @@ class CompiledSums(RankSums):
                          self.device.pointer(parts), count, ranks, 0)
 
         def failure():
-            return message_error("MPI_Allgather", _error_of(arguments.error))
+            return message_error("MPI_Allgather", arguments.error)
         return CompiledCall(_functions().sum_over_ranks, arguments, failure, keep=(array, parts))

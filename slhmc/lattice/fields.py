@@ -3,6 +3,7 @@
 import numpy as np
 
 from slhmc.errors import InputError
+from slhmc.lattice.communicator import receive_array, send_array
 from slhmc.lattice.lattice import Lattice, Layout
 from slhmc.lattice.scalar import Scalar
 
@@ -108,21 +109,29 @@ class Field:
     def gather_reals(self) -> np.ndarray | None:
         """All sites on the root rank, shape [t, z, y, x, components]; None elsewhere. Collective."""
         lattice = self.lattice
-        parts = lattice.communicator.gather((lattice.rank_coordinates, self._local_reals()))
-        if parts is None:
+        communicator, mine = lattice.communicator, self._local_reals()
+        if not lattice.is_root:
+            send_array(communicator, mine, 0)
             return None
         result = np.empty((*reversed(lattice.extent), self.component_count), self.layout.dtype)
-        for coordinates, values in parts:
+        for rank in range(communicator.size):
+            values = receive_array(communicator, np.empty_like(mine), rank) if rank else mine
             block = values.reshape(*reversed(lattice.local), self.component_count)
-            result[_rank_slices(lattice, coordinates)] = block
+            result[_rank_slices(lattice, lattice.coordinates_of(rank))] = block
         return result
 
     def scatter_reals(self, values: np.ndarray | None) -> None:
         """Inverse of `gather_reals`: `values` on the root rank reach all ranks. Collective."""
         lattice = self.lattice
-        values = lattice.communicator.bcast(values)
-        block = values[_rank_slices(lattice, lattice.rank_coordinates)]
-        self._assign_local_reals(block.reshape(lattice.local_sites, self.component_count))
+        mine = np.empty((lattice.local_sites, self.component_count), self.layout.dtype)
+        if lattice.is_root:
+            for rank in reversed(range(lattice.communicator.size)):  # its own part last
+                mine[:] = values[_rank_slices(lattice, lattice.coordinates_of(rank))].reshape(mine.shape)
+                if rank:
+                    send_array(lattice.communicator, mine, rank)
+        else:
+            receive_array(lattice.communicator, mine, 0)
+        self._assign_local_reals(mine)
 
 
 def _parity_numbers(parity: str) -> tuple[int, ...]:
