@@ -9,7 +9,19 @@ from mpi4py import MPI
 
 from slhmc.backend import Device, HostDevice, messages
 from slhmc.errors import ComputationError
-from slhmc.lattice import AlgebraField, FermionField, Lattice, communicator
+from slhmc.lattice import (
+    AlgebraField,
+    Draws,
+    FermionField,
+    GaugeField,
+    Lattice,
+    communicator,
+    halo,
+    line_trace,
+    plaquette_sum,
+    rectangle_sum,
+)
+from slhmc.updates import HeatBath
 
 WORLD = MPI.COMM_WORLD
 RANK, SIZE = WORLD.rank, WORLD.size
@@ -136,6 +148,32 @@ def check_arrays_go_in_chunks():
     # algebra 32 sites x 24 doubles = 6 x 1000 + 144 bytes, colour vectors 32 x 4 floats = 512 bytes
     once = [1000] * 6 + [144, 512]
     assert sorted(world.sizes) == sorted(once * (2 if RANK == 0 else 1))  # rank 0 sends each rank its own part, no more
+
+
+def check_links_travel_once_and_no_deeper_than_they_are_read():
+    """The bytes that leave a rank with 4 x 4 x 4 sites, 16 on each face in t."""
+    lattice, plan_start, sent = Lattice((4, 4, 12), HostDevice(), WORLD, (1, 1, 3)), halo._Plan.start, []
+
+    def counted(plan, array):
+        sent.append(plan.send.nbytes)
+        plan_start(plan, array)
+    halo._Plan.start = counted
+    U, link = GaugeField(lattice, 2), 4 * 8
+    all_links = 16 * 3 + 16 * 2  # up all; down those across, which staples at t + 1 hold
+    HeatBath(2.0, 0).heat_bath_sweep(U, Draws(1, 1))
+    assert sum(sent) == 2 * all_links * link  # all before the first visit; then those of each visit
+    sent.clear()
+    plaquette_sum(U)
+    assert not sent
+    U.changed()
+    rectangle_sum(U)
+    assert sum(sent) == 2 * 2 * 16 * 3 * link  # all, both ways, two sites deep
+    sent.clear()
+    plaquette_sum(U)
+    for mu in range(3):
+        line_trace(U, mu)
+    assert sent == 11 * [16 * link]  # 12 steps in t
+    halo._Plan.start = plan_start
 
 
 def check_requests_are_freed():

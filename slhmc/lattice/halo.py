@@ -1,8 +1,8 @@
 """Halo exchange: groups at a rank's boundary are copied into the halo groups of its neighbours.
 
-`links` fills the halo of link fields, corners too, one direction after the other: all of it, or as far as plaquette staples
-reach. `ahead` fills what a forward neighbour reads. `start_faces` and `finish_faces` send depth 1 of one parity, all
-directions at once, in two halves so that the interior can be computed in between.
+`all_links` fills the whole halo, corners too, one direction after the other; `staple_links` as far as plaquette staples reach;
+`ahead` what forward neighbours read; `all_faces` depth 1 without corners. `start_faces` and `finish_faces` send depth 1 of
+one parity, all directions at once, in two halves so that the interior can be computed in between.
 """
 
 from dataclasses import dataclass
@@ -11,6 +11,8 @@ from itertools import groupby
 import numpy as np
 
 from slhmc.backend.signatures import Range
+
+EAGER_BYTES = 4000  # Open MPI sends up to 4096, header included, without a handshake in shared memory: a third of the time
 
 
 @dataclass
@@ -24,13 +26,22 @@ class _Message:
     tag: int
 
 
-def _spans(messages: list[_Message]) -> list[tuple[int, int, _Message]]:
-    """(begin, end, first message) of what travels as one: two ranks in a direction are each other's neighbour both ways."""
+def _spans(messages: list[_Message], record_bytes: int) -> list[tuple[int, int, _Message]]:
+    """(begin, end, first message) of what travels as one: two ranks in a direction are each other's neighbour both ways.
+
+    Not if messages without a handshake would become one that needs it.
+    """
     spans, end = [], 0
     for _, same in groupby(messages, lambda m: (m.to, m.source)):
         same = list(same)
-        begin, end = end, end + sum(len(m.outgoing) for m in same)
-        spans.append((begin, end, same[0]))
+        counts = [len(m.outgoing) for m in same]
+        if max(counts) * record_bytes <= EAGER_BYTES < sum(counts) * record_bytes:
+            parts = list(zip(counts, same, strict=True))
+        else:
+            parts = [(sum(counts), same[0])]
+        for count, message in parts:
+            spans.append((end, end + count, message))
+            end += count
     return spans
 
 
@@ -44,7 +55,7 @@ class _Plan:
         self.outgoing, self.incoming = (device.from_host(np.concatenate(lists).astype(np.int32)) for lists in (
             [m.outgoing for m in messages], [m.incoming for m in messages]))
         self.send, self.receive = (device.empty((self.count, reals, layout.lanes), layout.dtype) for _ in range(2))
-        spans = _spans(messages)
+        spans = _spans(messages, reals * layout.lanes * layout.dtype.itemsize)
         self.exchange = device.exchange(layout.lattice.communicator, self.send, self.receive,
                                         [(begin, end, m.to, m.tag) for begin, end, m in spans],
                                         [(begin, end, m.source, m.tag) for begin, end, m in spans])
