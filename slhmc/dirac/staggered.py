@@ -62,7 +62,7 @@ class HoppingLinks(Field):
         if self.lattice.device.in_loop:
             raise RuntimeError("hopping links would be rebuilt in the body of a loop: call prepare() before the loop")
         if self.layout.real == "double":
-            U.update_halo()
+            U.update_staple_halo()
             kernel = U.kernel("staggered.cc", "hopping_links")
             self.layout.launch(kernel, self.layout.geometry, U.pointer, self.pointer, *self.phase_pointers, keep=(U, self))
         else:

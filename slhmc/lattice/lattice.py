@@ -31,14 +31,14 @@ class Lattice:
         size = self.communicator.size
         self.rank_grid = tuple(ranks) if ranks is not None else choose_rank_grid(self.extent, size)
         check_rank_grid(self.extent, self.rank_grid, size)
-        self.rank_coordinates = self._coordinates_of(self.communicator.rank)
+        self.rank_coordinates = self.coordinates_of(self.communicator.rank)
         self.local = tuple(n // r for n, r in zip(self.extent, self.rank_grid, strict=True))
         self.sites, self.local_sites = prod(self.extent), prod(self.local)
         if self.sites >= 1 << 31:
             raise InputError(f"extent = {list(self.extent)}: {self.sites} sites; site numbers have 31 bits")
         self._lanes = lanes
         self._layouts: dict[str, Layout] = {}
-        self._partials = None
+        self._partials = self._sums = None
 
     @property
     def dimensions(self) -> int:
@@ -54,7 +54,8 @@ class Lattice:
         """Whether this rank writes files and logs."""
         return self.communicator.rank == 0
 
-    def _coordinates_of(self, rank: int) -> tuple[int, ...]:
+    def coordinates_of(self, rank: int) -> tuple[int, ...]:
+        """Position of a rank in the rank grid, x fastest."""
         coordinates = []
         for r in self.rank_grid:
             coordinates.append(rank % r)
@@ -86,21 +87,11 @@ class Lattice:
         return self._partials
 
     def global_sum(self, array) -> None:
-        """Add up a small device array over all ranks, in the order of ranks, so every rank has the same bits. Collective."""
-        communicator = self.communicator
-        if communicator.size == 1:
-            return
-        device = self.device
-
-        def add():
-            local = device.to_host(array)
-            everything = np.empty((communicator.size, *local.shape), local.dtype)
-            communicator.Allgather(local, everything)
-            total = everything[0].copy()
-            for part in everything[1:]:
-                total += part
-            device.assign(array, total)
-        device.call(add)
+        """Add up a small array of doubles over all ranks, in the order of ranks, so that all have the same bits. Collective."""
+        if self.communicator.size > 1:
+            if self._sums is None:
+                self._sums = self.device.rank_sums(self.communicator)
+            self.device.call(self._sums.of(array))
 
     def uniform(self, random: Random) -> float:
         """One uniform deviate in (0, 1), the same on all ranks: site and component 0 of a draw."""
