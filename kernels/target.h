@@ -54,9 +54,11 @@ typedef unsigned int word;
 typedef unsigned long long word2;
 
 #define PREFETCH_DISTANCE 2  // lane groups ahead; one is too short for memory, four are too many for the cache
-template <bool near = true> SITE_FUNCTION void prefetch_reals(const real *p, int count) {  // far: second-level cache only
+// into: 3 the first-level cache, 2 the second-level one, 0 the first level without a place in the second: for a stream that
+// would drive out there what is used again
+template <int into = 3> SITE_FUNCTION void prefetch_reals(const real *p, int count) {
 #if !defined(CUDA_TARGET)
-    for (int k = 0; k < count * LANES; k += 64 / (int)sizeof(real)) __builtin_prefetch(p + k, 0, near ? 3 : 2);
+    for (int k = 0; k < count * LANES; k += 64 / (int)sizeof(real)) __builtin_prefetch(p + k, 0, into);
 #endif
 }
 
@@ -104,7 +106,7 @@ struct Geometry {
     const int *permutations32;
     const int *site_numbers;
     int groups, stride, shift_low, shift_high;
-    int prefetch;  // lattice too large for the cache: fetch ahead what the next lane group needs
+    int prefetch;  // fetch ahead what lane groups to come need: 0 no, the cache holds it, 1 from the last-level cache, 2 from memory
 };
 
 // Key and counter words of a draw (philox.h).

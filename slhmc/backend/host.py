@@ -10,6 +10,7 @@ import numpy as np
 
 from slhmc.backend.compiler import compile_host, default_lanes
 from slhmc.backend.device import Device, Kernel, kernel_table
+from slhmc.backend.messages import CompiledExchange, CompiledSums
 from slhmc.backend.signatures import REDUCTION_BLOCK, REDUCTION_CHUNK
 from slhmc.backend.tape import Tape
 from slhmc.errors import ComputationError
@@ -78,6 +79,12 @@ class HostDevice(Device):
     def pointer(self, array):
         return array.ctypes.data
 
+    def exchange(self, communicator, send, receive, outgoing, incoming):
+        return CompiledExchange(self, communicator, send, receive, outgoing, incoming)
+
+    def rank_sums(self, communicator):
+        return CompiledSums(self, communicator)
+
     def default_lanes(self, real):
         return default_lanes(real)
 
@@ -114,9 +121,9 @@ class HostDevice(Device):
         """Host kernels are done when they return."""
 
     def replay(self, tape: Tape):
-        tape.failure = None
-        if self._team().replay(tape.compiled(), len(tape.steps)):
-            raise tape.failure
+        stopped = self._team().replay(tape.compiled(), len(tape.steps))
+        if stopped:
+            raise tape.error_at(stopped - 1)
 
     def _team(self):
         """The threads that run tapes and kernels (kernels/tape.cc)."""

@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 
 from slhmc.actions import GaugeAction
-from slhmc.dirac import StaggeredDirac, StaggeredNormal
-from slhmc.dirac.staggered import HOPPING_REALS
+from slhmc.dirac import StaggeredDirac, StaggeredNormal, hopping
 from slhmc.lattice import AlgebraField, Draws, FermionField, GaugeField, Lattice, Purpose, Scalar, plaquette_sum, rectangle_sum
 from slhmc.lattice.fields import algebra_dimension, link_reals
 from slhmc.solvers import ConjugateGradient
@@ -40,7 +39,7 @@ def hopping_flops(n: int, dimensions: int) -> int:
 
 def hopping_bytes(n: int, dimensions: int, size: int) -> int:
     """Per site: 2 D hopping links as stored (SU(2) 4 reals, SU(3) 12), one vector read, one written."""
-    return size * (2 * dimensions * HOPPING_REALS[n] + 4 * n)
+    return size * (2 * dimensions * hopping.link_reals(n) + 4 * n)
 
 
 def sweep_flops(n: int, dimensions: int) -> int:
@@ -122,12 +121,12 @@ class Workbench:
         """What follows a change of the links: hopping links in double, or their conversion to single."""
         n, d, sites = self.colors, self.lattice.dimensions, self.lattice.sites
         links = StaggeredDirac(self.U, 0.1, self.boundary, real).prepare()
-        reals = 2 * d * HOPPING_REALS[n]
+        reals = 2 * d * links.link_reals
         flops, moved = (reals, 8 * (d * link_reals(n) + reals)) if real == "double" else (0, (8 + 4) * reals)
 
         def rebuild():
             links.version = -1
-            links.update(self.U, self.boundary)
+            links.update(self.U)
         return Case("hopping links", real, rebuild, sites * flops, sites * moved, sites * moved)
 
     def linear_algebra_cases(self, real: str) -> list[Case]:
