@@ -37,9 +37,6 @@ SITE_FUNCTION void prefetch_part(const Geometry &g, const real *field, Site y, i
     const int from = part * count / parts, to = (part + 1) * count / parts;
     prefetch_reals(field + element(g, y, count) + (long)from * LANES, to - from);
 }
-#ifndef NEAR
-#define NEAR 2
-#endif
 // Fetch ahead for a lane group to come: its links, and those of its neighbours in the two slowest directions (up; with
 // `both`, down too): they are what the cache has not seen for longest. Done in `parts` between the pieces of the work, as a
 // core waits once it has asked for more lines than it can keep track of.
@@ -48,7 +45,7 @@ SITE_FUNCTION void prefetch_links(const Geometry &g, const real *links, Site x, 
     const Site next = Site{x.parity, x.group + PREFETCH_DISTANCE, 0};
     const int count = DIMENSIONS * LINK_REALS;
     prefetch_part(g, links, next, count, part, parts);
-    for (int mu = DIMENSIONS - NEAR; mu < DIMENSIONS; mu++) {
+    for (int mu = DIMENSIONS - 2; mu < DIMENSIONS; mu++) {
         prefetch_part(g, links, forward(g, next, mu), count, part, parts);
         if (both) prefetch_part(g, links, backward(g, next, mu), count, part, parts);
     }

@@ -54,10 +54,7 @@ SITE_FUNCTION double fused(double a, double b, double c) { return __builtin_fma(
 typedef unsigned int word;
 typedef unsigned long long word2;
 
-#ifndef PREFETCH_DISTANCE
-#define PREFETCH_DISTANCE 2
-#endif
-  // lane groups ahead; one is too short for memory, four are too many for the cache
+#define PREFETCH_DISTANCE 2  // lane groups ahead; one is too short for memory, four are too many for the cache
 SITE_FUNCTION void prefetch_reals(const real *p, int count) {
 #if !defined(CUDA_TARGET)
     for (int k = 0; k < count * LANES; k += 64 / (int)sizeof(real)) __builtin_prefetch(p + k);
