@@ -71,7 +71,7 @@ SITE_FUNCTION void add_rectangle_staples(const Geometry &g, const real *links, S
     }
 }
 
-// force_mu(x), force_nu(x) += weight * c_a of the plaquette that begins with U_mu(x) and of its adjoint, which begins with U_nu(x)
+// force_mu(x) += plaquette * c_a(P), force_nu(x) -= the same: P_{mu nu}(x) begins with U_mu(x), its adjoint with U_nu(x)
 SITE_FUNCTION void add_plaquette_force(const gauge_force_arguments &a, Site x, Site x_mu, int mu, int nu, real *force) {
     const Geometry &g = a.geometry;
     Link p, q;
@@ -91,7 +91,7 @@ SITE_FUNCTION void prefetch_force(const gauge_force_arguments &a, Site x, int pa
     const Geometry &g = a.geometry;
     prefetch_links(g, a.links, x, true, part, DIMENSIONS * DIMENSIONS);
     if (!g.prefetch || x.group + PREFETCH_DISTANCE >= g.groups) return;
-    const Site next = Site{x.parity, x.group + PREFETCH_DISTANCE, x.shift};
+    const Site next = Site{x.parity, x.group + PREFETCH_DISTANCE, 0};
     prefetch_part(g, a.force, next, DIMENSIONS * ALGEBRA, part, DIMENSIONS * DIMENSIONS);
 }
 
