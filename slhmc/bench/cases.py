@@ -72,8 +72,8 @@ class Workbench:
         links, algebra = 8 * d * link_reals(n), 8 * d * algebra_dimension(n)
         planes, sites = lattice.planes, lattice.sites
         trace = 8 if n == 2 else 4 * n * n
-        # force: per link 2 (D - 1) staples of two products, their sum, one product more
-        force = d * (2 * (d - 1) * (2 * _matrix(n) + link_reals(n)) + _matrix(n))
+        # force: per plane a plaquette (three products), per link D - 1 lower staples of two products, their sum, one product more
+        force = planes * 3 * _matrix(n) + d * ((d - 1) * (2 * _matrix(n) + link_reals(n)) + _matrix(n))
         update = d * {2: 110 + 28, 3: 2 * 198 + 400}.get(n, 20 * _matrix(n))
         action, improved, moving = GaugeAction(6.0), GaugeAction(6.0, -1 / 12), self.U.copy()
         random = Draws(1, 5).next(Purpose.MOMENTA)
