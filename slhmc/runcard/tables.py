@@ -90,9 +90,9 @@ class GaugeTable(Table):
 class RationalTable(Table):
     """[quarks.rational]: r(x) = a_0 + sum_k a_k / (x + s_k) close to x^-p on the spectrum of the normal operator (RHMC)."""
 
-    lowest: Positive | None = Field(None, description="lower end of the spectrum; if left out, the bound mass^2 of staggered quarks")
+    lowest: Positive | None = Field(None, description="lower end of the spectrum; mass^2, a bound, if left out")
     highest: Positive | None = Field(
-        None, description="upper end of the spectrum; if left out, the bound mass^2 + D^2 of staggered quarks in D dimensions"
+        None, description="upper end of the spectrum; mass^2 + D^2 in D dimensions, a bound, if left out"
     )
     accuracy: Accuracy = Field(1e-12, description="relative error in the Metropolis energies and the pseudofermion draw")
     force_accuracy: Accuracy = Field(1e-6, description="relative error during molecular dynamics")
