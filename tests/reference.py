@@ -266,7 +266,7 @@ def relative_error(r, x):
 def zolotarev(lowest, highest, n):
     """Poles and error of the best approximation of x^-1/2 with n poles: lowest sc^2(jK / (2n + 1)), zeros at even j.
 
-    Elliptic functions of k^2 = 1 - lowest / highest; the error is the swing of sqrt(x) r(x) between the end and the next extremum.
+    Elliptic functions of k^2 = 1 - lowest / highest; the error is the swing of sqrt(x) r(x) between an end and the next extremum.
     """
     m = 1 - lowest / highest
     sn, cn, dn, _ = ellipj(np.arange(1, 2 * n + 1) * ellipkm1(1 - m) / (2 * n + 1), m)

@@ -1,9 +1,9 @@
-"""RHMC: the action of a root of the determinant, its draw and force; what must agree with plain HMC; ranges that are too narrow."""
+"""RHMC: the action of a root of the determinant, its draw and force; what must agree with plain HMC; narrow ranges."""
 
 import numpy as np
 import pytest
 import reference
-from monte_carlo import boundary_of, plaquette, sample, staggered_target, time_scales
+from monte_carlo import boundary_of, sample, staggered_target, time_scales
 from running import assert_same_chain, card_of, sets, slhmc_command
 from test_forces import assert_force_is_minus_derivative, public
 
@@ -233,7 +233,8 @@ def test_eigenvalues_outside_the_range_end_the_chain(hot_links, limits, holds):
     U = hot_links(3, 4, 4, 4, 4)
     hmc, before = rhmc(U.lattice, (2,), 4, beta=5.5, check_every=3, **limits), U.to_sites()
     words = (r"trajectory 4: eigenvalues of the quark operator from 0\.09\d+ to 6\.\d+ found, but its rational approximation "
-             rf"holds {holds}: the chain would be biased; begin it anew with rational.lowest = 4.5e-02 and rational.highest = 8.4e\+00")
+             rf"holds {holds}: the chain would be biased; begin it anew with rational.lowest = 4.5e-02 and rational.highest = "
+             r"8.4e\+00, or a wider range")
     with pytest.raises(ComputationError, match=words):
         hmc.step(U, 3, 4)
     np.testing.assert_array_equal(U.to_sites(), before)
