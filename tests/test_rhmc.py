@@ -182,9 +182,9 @@ def test_two_and_two_flavours_are_four(hot_links):
         U = hot_links(2, 4, 4)
         if flavors == (4,):
             target = staggered_target(U.lattice, 1.0, mass=0.1)
-            hmc = HMC(target, time_scales(target, ("omelyan2", 6)), 1.0)
+            hmc = HMC(target, time_scales(target, ("omelyan2", 4)), 1.0)
         else:
-            hmc = rhmc(U.lattice, flavors, 6, beta=1.0, mass=0.1, tolerance=1e-8, accuracy=1e-10)
+            hmc = rhmc(U.lattice, flavors, 4, beta=1.0, mass=0.1, tolerance=1e-8, accuracy=1e-10)
         values, _ = sample(hmc, U, 1000, 100, seed=len(found))
         found[flavors] = gamma_method(values)
     both, four, two = found.values()
