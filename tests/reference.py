@@ -3,11 +3,12 @@
 Slow and short on purpose, for any dimension and any number of colours; conventions as in docs/conventions.md.
 """
 
+from decimal import Decimal, localcontext
 from itertools import permutations
 
 import numpy as np
 from scipy.linalg import expm
-from scipy.special import iv
+from scipy.special import ellipj, ellipkm1, iv
 
 MASK = 0xFFFFFFFF
 
@@ -240,6 +241,41 @@ def free_function_of_normal(psi, function, mass, boundary):
     phase = np.exp(1j * twist)[..., None] if np.ndim(twist) else 1
     spectrum = function(mass**2 + momenta_sine_squared(extent, boundary))[..., None]
     return phase * np.fft.ifftn(spectrum * np.fft.fftn(psi / phase, axes=axes), axes=axes)
+
+
+def function_of_normal(links, psi, function, mass, boundary):
+    """function((D^+ D)_ee) psi for psi on even sites, by diagonalisation."""
+    even = np.repeat(even_sites(links.shape[:dimensions(links)][::-1]).ravel(), links.shape[-1])
+    D = staggered_matrix(links, mass, boundary)
+    values, vectors = np.linalg.eigh((dagger(D) @ D)[np.ix_(even, even)])
+    result = np.zeros(psi.size, complex)
+    result[even] = vectors @ (function(values) * (dagger(vectors) @ psi.ravel()[even]))
+    return result.reshape(psi.shape)
+
+
+# ---- rational approximations
+def relative_error(r, x):
+    """r(x) x^power - 1 for the coefficients as they are, in 60 decimals; x a float."""
+    with localcontext() as context:
+        context.prec = 60
+        x = Decimal(x)
+        total = sum((Decimal(a) / (x + Decimal(s)) for a, s in zip(r.residues, r.shifts, strict=True)), Decimal(r.constant))
+        return float(total * (Decimal(r.power) * x.ln()).exp() - 1)
+
+
+def zolotarev(lowest, highest, n):
+    """Poles and error of the best approximation of x^-1/2 with n poles: lowest sc^2(jK / (2n + 1)), zeros at even j.
+
+    Elliptic functions of k^2 = 1 - lowest / highest; the error is the swing of sqrt(x) r(x) between an end and the next extremum.
+    """
+    m = 1 - lowest / highest
+    sn, cn, dn, _ = ellipj(np.arange(1, 2 * n + 1) * ellipkm1(1 - m) / (2 * n + 1), m)
+    points = lowest * (sn / cn)**2
+
+    def r(x):
+        return np.prod((x + points[1::2]) / (x + points[::2]))
+    ends = np.sqrt(highest) * r(highest), np.sqrt(highest * dn[0]**2) * r(highest * dn[0]**2)
+    return points[::2], abs(ends[0] - ends[1]) / sum(ends)
 
 
 # ---- exact results

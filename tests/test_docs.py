@@ -171,6 +171,7 @@ def test_the_table_of_commands_is_the_command_line():
 # ---- tables
 def test_the_table_of_the_card_has_all_keys():
     known = {"[lattice]": tables.LatticeTable, "[gauge]": tables.GaugeTable, "[[quarks]]": tables.QuarkTable,
+             "[quarks.rational]": tables.RationalTable,
              "[solver]": tables.SolverTable, "[hmc]": tables.HMCTable, "[[hmc.inner]]": tables.InnerTable,
              "[heat_bath]": tables.HeatBathTable, "[run]": tables.RunTable, "[measure.NAME]": tables.MeasureTable,
              "[measure.chiral_condensate]": tables.CondensateTable, "[reference.NAME]": tables.ReferenceValue}

@@ -3,6 +3,8 @@
 from slhmc.actions.action import Action, CompositeAction
 from slhmc.actions.gauge import RECTANGLE_COEFFICIENTS, GaugeAction
 from slhmc.actions.pseudofermion import PseudofermionAction
+from slhmc.actions.rational import RationalAction, RationalSettings
 from slhmc.actions.staggered import StaggeredAction
 
-__all__ = ["RECTANGLE_COEFFICIENTS", "Action", "CompositeAction", "GaugeAction", "PseudofermionAction", "StaggeredAction"]
+__all__ = ["RECTANGLE_COEFFICIENTS", "Action", "CompositeAction", "GaugeAction", "PseudofermionAction", "RationalAction",
+           "RationalSettings", "StaggeredAction"]

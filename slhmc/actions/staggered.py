@@ -8,7 +8,6 @@ d_a S = s(x) eta_mu(x) Re tr[T_a U_mu(x) Z(x+mu) Z(x)^+], boundary phase in eta.
 from slhmc.actions.action import Action
 from slhmc.dirac import StaggeredDirac, StaggeredNormal
 from slhmc.lattice import FermionField
-from slhmc.lattice.random import Purpose
 from slhmc.solvers import ConjugateGradient
 
 
@@ -43,9 +42,7 @@ class StaggeredAction(Action):
     def refresh(self, U, draws, phi=None):
         """phi = (D^+ eta)_e = m eta_e - D_eo eta_o with <eta eta^+> = 1: covariance A."""
         phi = phi or FermionField(U.lattice, U.colors, "even")
-        eta = self._field("eta", U, "both")
-        eta.draw_gaussian(draws.next(Purpose.PSEUDOFERMION), 0.5**0.5)
-        self._operator(U).dirac.hop(eta, phi, "even", other=-0.5, same=self.mass, psi_same=eta)
+        self._operator(U).draw(phi, draws)
         return phi
 
     def action(self, U, phi):
@@ -71,12 +68,7 @@ class StaggeredAction(Action):
         return x
 
     def add_force(self, U, phi, force, weight):
-        dirac = self._operator(U).dirac
-        x = self._solve(U, phi)
-        z = self._field("Z", U, "both")
-        z.assign_parity(x)
-        dirac.hop(x, z, "odd", other=0.5)
-        dirac.add_outer_force(z, force, 0.5 * weight)
+        self._operator(U).add_force(self._solve(U, phi), force, -weight)
 
     def solvers(self):
         return [self.force_solver, self.action_solver]

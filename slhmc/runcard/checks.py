@@ -72,8 +72,17 @@ def _quarks(card: Any) -> Iterator[Fault]:
     colors = card.lattice.colors if card.lattice is not None else None
     if card.quarks and colors is not None and colors not in (2, 3):
         yield ("lattice", "colors"), f"quarks need 2 or 3 colors, found {colors}"
+    for index, quark in enumerate(card.quarks or ()):
+        yield from _rational_range(("quarks", index, "rational"), quark.rational)
     if card.quarks == () and card.measure is not None and card.measure.chiral_condensate is not None:
         yield ("measure", "chiral_condensate"), "needs at least one [[quarks]], whose condensate it is"
+
+
+def _rational_range(path: tuple, rational: Any) -> Iterator[Fault]:
+    if rational is None or rational.lowest is None or rational.highest is None:
+        return
+    if rational.lowest >= rational.highest:
+        yield (*path, "lowest"), f"must be less than highest = {rational.highest:g}, found {rational.lowest:g}"
 
 
 def _update(card: Any) -> Iterator[Fault]:

@@ -36,6 +36,8 @@ Mass = Annotated[
     float, Field(allow_inf_nan=False, json_schema_extra={"exclusiveMinimum": 0}), AfterValidator(_positive_mass)
 ]
 Extent = Annotated[int, Field(ge=2, multiple_of=2)]
+Accuracy = Annotated[float, Field(ge=1e-15, lt=1)]
+Flavors = Annotated[int, Field(ge=1, le=4)]
 Lanes = Annotated[Literal[1, 2, 4, 8, 16, 32], BeforeValidator(_not_bool)]
 Scheme = Literal["leapfrog", "omelyan2", "omf4"]
 Boundary = Literal["periodic", "antiperiodic"]
@@ -85,11 +87,26 @@ class GaugeTable(Table):
     level: NaturalNumber = Field(0, description="time scale it is integrated on: 0 is [hmc], k the k-th [[hmc.inner]]")
 
 
+class RationalTable(Table):
+    """[quarks.rational]: r(x) = a_0 + sum_k a_k / (x + s_k) close to x^-p on the spectrum of the normal operator (RHMC)."""
+
+    lowest: Positive | None = Field(None, description="lower end of the spectrum; mass^2, a bound, if left out")
+    highest: Positive | None = Field(
+        None, description="upper end of the spectrum; mass^2 + D^2 in D dimensions, a bound, if left out"
+    )
+    accuracy: Accuracy = Field(1e-12, description="relative error in the Metropolis energies and the pseudofermion draw")
+    force_accuracy: Accuracy = Field(1e-6, description="relative error during molecular dynamics")
+    order: Count | None = Field(None, description="poles in the Metropolis energies; as few as accuracy takes if left out")
+    check_every: Count = Field(10, description="trajectories between comparisons of the spectrum with lowest and highest")
+
+
 class QuarkTable(Table):
     """[[quarks]]: one pseudofermion field. An operator with other keys becomes a second type, told by `operator`."""
 
-    operator: Literal["staggered"] = Field(description="lattice Dirac operator; staggered means four flavours")
+    operator: Literal["staggered"] = Field(description="lattice Dirac operator")
     mass: Mass = Field(description="bare quark mass in lattice units, > 0")
+    flavors: Flavors = Field(4, description="flavours of this mass: 4, or 1 to 3 by a rational approximation of the root")
+    rational: RationalTable | None = Field(None, description="rational approximation; its defaults hold if it is left out")
     level: NaturalNumber = Field(0, description="time scale it is integrated on: 0 is [hmc], k the k-th [[hmc.inner]]")
 
 

@@ -3,15 +3,25 @@
 import math
 from types import SimpleNamespace
 
-from slhmc.actions import RECTANGLE_COEFFICIENTS, CompositeAction, GaugeAction, StaggeredAction
+from slhmc.actions import (
+    RECTANGLE_COEFFICIENTS,
+    Action,
+    CompositeAction,
+    GaugeAction,
+    RationalAction,
+    RationalSettings,
+    StaggeredAction,
+)
 from slhmc.backend import Device, HostDevice
 from slhmc.backend.compiler import compile_host
+from slhmc.dirac import StaggeredDirac, StaggeredNormal
 from slhmc.lattice import Lattice
 from slhmc.observables import ChiralCondensate, Observable, Plaquette, PolyakovLoop, Rectangle
 from slhmc.runcard import RunCard
-from slhmc.solvers import ConjugateGradient
+from slhmc.solvers import ConjugateGradient, MultiShiftConjugateGradient
 from slhmc.updates import HMC, HeatBath, TimeScale
 
+STAGGERED_FLAVORS = 4  # of one field
 PHASES = {"periodic": 1, "antiperiodic": -1}
 
 
@@ -47,11 +57,30 @@ def make_gauge_action(card: RunCard) -> GaugeAction:
     return GaugeAction(card.gauge.beta, c1)
 
 
-def make_quark_action(card: RunCard, quark, lattice: Lattice) -> StaggeredAction:
-    """The action of one entry of [[quarks]]."""
-    force, action = (ConjugateGradient(lattice, tolerance, card.solver.max_iterations, card.solver.precision)
-                     for tolerance in (card.solver.force_tolerance, card.solver.action_tolerance))
-    return StaggeredAction(quark.mass, boundary_phases(card), force, action, card.solver.start)
+def make_quark_action(card: RunCard, quark, lattice: Lattice) -> Action:
+    """The action of one entry of [[quarks]]: rational where the card asks for it, or for fewer than the field's four flavours."""
+    boundary = boundary_phases(card)
+    if quark.rational is not None or quark.flavors < STAGGERED_FLAVORS:
+        low, high = quark.mass**2, quark.mass**2 + lattice.dimensions**2
+        settings = rational_settings(quark, low, high)
+
+        def operator(U):
+            return StaggeredNormal(StaggeredDirac(U, quark.mass, boundary))
+        return RationalAction(operator, quark.flavors / STAGGERED_FLAVORS, settings,
+                              *_solvers(card, lattice, MultiShiftConjugateGradient))
+    return StaggeredAction(quark.mass, boundary, *_solvers(card, lattice, ConjugateGradient), card.solver.start)
+
+
+def rational_settings(quark, lowest: float, highest: float) -> RationalSettings:
+    """[quarks.rational] with bounds of the spectrum where the card has none."""
+    given = {} if quark.rational is None else quark.rational.model_dump(exclude_none=True)
+    return RationalSettings(**{"lowest": lowest, "highest": highest} | given)
+
+
+def _solvers(card: RunCard, lattice: Lattice, kind):
+    """Solvers of forces and of energies."""
+    return [kind(lattice, tolerance, card.solver.max_iterations, card.solver.precision)
+            for tolerance in (card.solver.force_tolerance, card.solver.action_tolerance)]
 
 
 def make_observables(card: RunCard, lattice: Lattice) -> list[tuple[Observable, int]]:
