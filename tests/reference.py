@@ -283,6 +283,34 @@ def wilson_matrix(links, mass, boundary):
     return dense(lambda psi: wilson(links, psi, mass, boundary), (*links.shape[:4], 4, links.shape[-1]))
 
 
+def field_strength(links, mu, nu):
+    """F = (Q - Q^+) / 8 of the four leaves of the clover, [t, z, y, x, row, column]."""
+    turn = [(mu, 1), (nu, 1), (mu, -1), (nu, -1)]
+    leaves = sum(path_product(links, turn[k:] + turn[:k]) for k in range(4))
+    return (leaves - dagger(leaves)) / 8
+
+
+def clover_term(links, c_sw):
+    """c_sw (i/4) sum_{mu nu} sigma_{mu nu} F_{mu nu}, sigma = (i/2) [gamma_mu, gamma_nu]: [t, z, y, x, spin, colour, ...]."""
+    total = 0
+    for mu, nu in permutations(range(4), 2):
+        sigma = 0.5j * (GAMMA[mu] @ GAMMA[nu] - GAMMA[nu] @ GAMMA[mu])
+        total = total + np.einsum("st,...ij->...sitj", 0.25j * c_sw * sigma, field_strength(links, mu, nu))
+    return total
+
+
+def clover(links, psi, mass, c_sw, boundary):
+    """Wilson operator and clover term on psi."""
+    vectors = psi if psi.ndim == 7 else psi[..., None]
+    term = np.einsum("...sitj,...tjk->...sik", clover_term(links, c_sw), vectors)
+    return wilson(links, psi, mass, boundary) + term.reshape(psi.shape)
+
+
+def clover_matrix(links, mass, c_sw, boundary):
+    """D as a dense matrix; rows and columns in the order of psi.ravel()."""
+    return dense(lambda psi: clover(links, psi, mass, c_sw, boundary), (*links.shape[:4], 4, links.shape[-1]))
+
+
 def free_wilson_propagator(psi, mass, boundary):
     """D^-1 psi for unit links: D(p) = m + sum_mu (1 - cos p_mu) + i sum_mu gamma_mu sin p_mu."""
     extent = psi.shape[3::-1]

@@ -2,7 +2,9 @@
 
 from slhmc.actions.action import Action, CompositeAction
 from slhmc.actions.gauge import RECTANGLE_COEFFICIENTS, GaugeAction
+from slhmc.actions.log_determinant import LogDeterminantAction
 from slhmc.actions.pseudofermion import PseudofermionAction
 from slhmc.actions.staggered import StaggeredAction
 
-__all__ = ["RECTANGLE_COEFFICIENTS", "Action", "CompositeAction", "GaugeAction", "PseudofermionAction", "StaggeredAction"]
+__all__ = ["RECTANGLE_COEFFICIENTS", "Action", "CompositeAction", "GaugeAction", "LogDeterminantAction", "PseudofermionAction",
+           "StaggeredAction"]
