@@ -9,8 +9,8 @@ import sys
 import numpy as np
 from monte_carlo import boundary_of, staggered_target, time_scales
 
-from slhmc.actions import CompositeAction, GaugeAction, PseudofermionAction, StaggeredAction
-from slhmc.dirac import StaggeredDirac, StaggeredNormal, WilsonDirac
+from slhmc.actions import CompositeAction, GaugeAction, LogDeterminantAction, PseudofermionAction, StaggeredAction
+from slhmc.dirac import CloverDirac, StaggeredDirac, StaggeredNormal, WilsonDirac
 from slhmc.lattice import (
     AlgebraField,
     Draws,
@@ -109,6 +109,27 @@ def wilson(lattice, colors):
     return even_odd_quarks(lattice, colors, lambda U, real: WilsonDirac(U, 0.3, boundary_of(4), real))
 
 
+def clover_operator(U, real="double"):
+    return CloverDirac(U, 0.3, 1.3, boundary_of(4), real)
+
+
+def clover(lattice, colors):
+    """Clover quarks; the force of the clover term reaches around the corners of a rank's block."""
+    U, determinant = hot_start(lattice, colors), LogDeterminantAction(lambda U: clover_operator(U).even_odd())
+    return even_odd_quarks(lattice, colors, clover_operator) | {
+        "log det": float(determinant.action(U, None)) / lattice.sites,
+        "determinant force": determinant.force(U, None).gather_reals()}
+
+
+def clover_chain(lattice, colors):
+    """Trajectories whose tape rebuilds the clover term and its inverse after each change of the links."""
+    solver = ConjugateGradient(lattice, EXACT, precision="double")
+    target = CompositeAction({"gauge": GaugeAction(2.0 * colors),
+                              "quarks": PseudofermionAction(lambda U: clover_operator(U).even_odd().normal, solver, solver),
+                              "determinant": LogDeterminantAction(lambda U: clover_operator(U).even_odd())})
+    return trajectory_results(HMC(target, time_scales(target, ("omelyan2", 4)), 0.3), GaugeField(lattice, colors), 3)
+
+
 def trajectory_results(hmc, U, trajectories):
     """Links after each trajectory, and the energy changes."""
     result, delta_h = {}, []
@@ -145,7 +166,8 @@ def nested_chain(lattice, colors):
     return trajectory_results(HMC(CompositeAction(parts), guide, 0.3), GaugeField(lattice, colors), 3)
 
 
-KINDS = {function.__name__: function for function in (random_fields, gauge, quarks, wilson, chain, gauge_chain, nested_chain)}
+KINDS = {function.__name__: function for function in (
+    random_fields, gauge, quarks, wilson, clover, chain, gauge_chain, nested_chain, clover_chain)}
 
 
 def results_of(case, communicator=None):
