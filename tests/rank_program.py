@@ -127,7 +127,7 @@ def clover_chain(lattice, colors):
     target = CompositeAction({"gauge": GaugeAction(2.0 * colors),
                               "quarks": PseudofermionAction(lambda U: clover_operator(U).even_odd().normal, solver, solver),
                               "determinant": LogDeterminantAction(lambda U: clover_operator(U).even_odd())})
-    return trajectory_results(HMC(target, time_scales(target, ("omelyan2", 4)), 0.3), GaugeField(lattice, colors), 3)
+    return trajectory_results(HMC(target, time_scales(target, ("omelyan2", 8)), 0.2), GaugeField(lattice, colors), 3)
 
 
 def trajectory_results(hmc, U, trajectories):
