@@ -73,6 +73,7 @@ SITE_FUNCTION void clover_blocks_site(const clover_blocks_arguments &a, Site x) 
     const Geometry &g = a.geometry;
     real *p = a.blocks + element(g, x, BLOCKS_REALS);
     for (int k = 0; k < 3; k++) {
+        prefetch_links(g, a.links, x, true, k, 3);
         const Hermitian b = field_strength(clover_leaves(g, a.links, x, (k + 1) % 3, (k + 2) % 3));
         const Hermitian e = field_strength(clover_leaves(g, a.links, x, k, 3));
         Hermitian plus, minus;
