@@ -5,8 +5,10 @@ What solvers and actions ask of a normal operator A (Hermitian, positive, on one
 `add_force(X, force, weight)`: force += weight (-d_a)(X^+ A X). If it has them for any links: `bounds` of its spectrum.
 """
 
+from slhmc.dirac.clover import CloverDirac, CloverEvenOdd
 from slhmc.dirac.even_odd import EvenOddOperator, NormalOperator
 from slhmc.dirac.staggered import StaggeredDirac, StaggeredNormal
 from slhmc.dirac.wilson import WilsonDirac, WilsonEvenOdd
 
-__all__ = ["EvenOddOperator", "NormalOperator", "StaggeredDirac", "StaggeredNormal", "WilsonDirac", "WilsonEvenOdd"]
+__all__ = ["CloverDirac", "CloverEvenOdd", "EvenOddOperator", "NormalOperator", "StaggeredDirac", "StaggeredNormal",
+           "WilsonDirac", "WilsonEvenOdd"]
