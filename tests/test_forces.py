@@ -131,8 +131,8 @@ def pseudofermions(lattice, make_dirac):
     return PseudofermionAction(lambda U: make_dirac(U).even_odd().normal, *solvers)
 
 
-# SU(2) knows no number of rows
-WILSON_CASES = [(2, (4, 2, 8, 4), None), (3, (4, 4, 2, 6), 2), (3, (4, 4, 2, 6), 3)]
+# of SU(2) matrices one row is stored, whatever `rows` says
+WILSON_CASES = [(2, (4, 2, 8, 4), 3), (3, (4, 4, 2, 6), 2), (3, (4, 4, 2, 6), 3)]
 
 
 @pytest.mark.parametrize(("mass", "boundary"), [(0.1, (1, 1, 1, -1)), (1.0, (-1, 1, -1, -1)), (0.3, (1, 1, 1, 1))])
