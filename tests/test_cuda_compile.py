@@ -22,6 +22,7 @@ REALS = ("double", "float")
 PLAIN = {"bounds.cc", "linear_algebra.cc", "random.cc"}  # know no gauge group
 GAUGE = {"gauge.cc", "heat_bath.cc", "links.cc"}         # know any gauge group
 LANES = 16                                               # as CudaDevice.default_lanes
+SLICES = {"domain_wall.cc": (8, 16)}                     # Ls of kernels that know a fifth dimension
 
 # (kernel, colors, real): most bytes of spill stores and loads a thread, and why they are tolerated
 _SU4 = "an SU(4) matrix in double is 64 of 255 registers; a product of two added to a sum holds four"
@@ -30,14 +31,14 @@ ALLOWED_SPILLS = {(kernel, 4, "double"): (900, _SU4)
 
 
 def cases():
-    """(file, real, architecture, colors, dimensions); colors 0 for kernels that know no gauge group."""
+    """(file, real, architecture, colors, dimensions, Ls); colors and Ls 0 for kernels that know none."""
     for file in signatures.KERNELS:
         for real in REALS:
             for architecture in ARCHITECTURES:
                 groups = [(0, 0)] if file in PLAIN else [(2, 4), (3, 4)]
                 if file in GAUGE and architecture == "sm_90":
                     groups += [(3, 2), (4, 4)]
-                yield from ((file, real, architecture, *group) for group in groups)
+                yield from ((file, real, architecture, *group, Ls) for group in groups for Ls in SLICES.get(file, (0,)))
 
 
 CASES = list(cases())
@@ -45,8 +46,9 @@ CASES = list(cases())
 
 def compile_case(case) -> str:
     """The log of one compilation."""
-    file, real, architecture, colors, dimensions = case
+    file, real, architecture, colors, dimensions, Ls = case
     defines = {"REAL": real, "LANES": LANES} | ({"COLORS": colors, "DIMENSIONS": dimensions} if colors else {})
+    defines |= {"LS": Ls} if Ls else {}
     return compile_cuda(file, defines, architecture)[1]
 
 
@@ -69,7 +71,7 @@ def logs(request):
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: "-".join(map(str, case)))
 def test_kernels_compile_and_do_not_spill(case, logs):
-    file, real, _, colors, _ = case
+    file, real, _, colors, _, _ = case
     if isinstance(logs[case], KernelError):
         raise logs[case]
     usage = kernel_usage(logs[case])

@@ -65,6 +65,8 @@ def cases(device, extent, colors: int):
     yield from bench.gauge_cases()
     yield bench.quark_force_case()
     yield from (bench.hopping_case(real) for real in ("double", "float"))
+    if len(extent) == 4 and max(extent) <= 16:
+        yield from (bench.domain_wall_case(real, Ls) for Ls in (8, 16) for real in ("double", "float"))
     yield from (bench.solver_case(precision) for precision in ("double", "mixed"))
 
 
