@@ -18,7 +18,7 @@ from slhmc.actions import (
     RationalSettings,
     StaggeredAction,
 )
-from slhmc.dirac import CloverDirac, StaggeredDirac, StaggeredNormal, WilsonDirac
+from slhmc.dirac import CloverDirac, DomainWall, DomainWallDirac, StaggeredDirac, StaggeredNormal, WilsonDirac
 from slhmc.lattice import (
     AlgebraField,
     Draws,
@@ -44,9 +44,9 @@ def hot_start(lattice, colors):
     return U
 
 
-def gaussian_vector(lattice, colors, parity="both", real="double", spins=1):
-    """The colour vector or spinor that all grids share."""
-    psi = FermionField(lattice, colors, parity, real, spins)
+def gaussian_vector(lattice, colors, parity="both", real="double", spins=1, Ls=1):
+    """The colour vector, spinor or slices of spinors that all grids share."""
+    psi = FermionField(lattice, colors, parity, real, spins, Ls)
     psi.draw_gaussian(Draws(3, 0).next(Purpose.NOISE))
     return psi
 
@@ -117,13 +117,13 @@ def roots(lattice, colors):
     return result | trajectory_results(hmc, GaugeField(lattice, colors), 3)
 
 
-def even_odd_quarks(lattice, colors, make_dirac):
+def even_odd_quarks(lattice, colors, make_dirac, Ls=1):
     """Operator and adjoint in both precisions, even-odd operator with its norm, force of the pseudofermions."""
     U, result = hot_start(lattice, colors), {}
     for real, name in (("double", "D psi"), ("float", "hop in single precision")):
-        D, psi = make_dirac(U, real), gaussian_vector(lattice, colors, real=real, spins=4)
+        D, psi = make_dirac(U, real), gaussian_vector(lattice, colors, real=real, spins=4, Ls=Ls)
         result |= {name: D(psi).to_sites(), f"{name}, adjoint": D.adjoint(psi).to_sites()}
-    A, b = make_dirac(U, "double").even_odd().normal, gaussian_vector(lattice, colors, "even", spins=4)
+    A, b = make_dirac(U, "double").even_odd().normal, gaussian_vector(lattice, colors, "even", spins=4, Ls=Ls)
     out, norm = b.like(), lattice.device.zeros((1,), np.float64)
     A.apply(b, out, norm)
     result |= {"A psi": out.to_sites(), "|M psi|^2": lattice.device.to_host(norm) / lattice.sites}
@@ -158,6 +158,15 @@ def clover_chain(lattice, colors):
                               "quarks": PseudofermionAction(lambda U: clover_operator(U).even_odd().normal, solver, solver),
                               "determinant": LogDeterminantAction(lambda U: clover_operator(U).even_odd())})
     return trajectory_results(HMC(target, time_scales(target, ("omelyan2", 8)), 0.2), GaugeField(lattice, colors), 3)
+
+
+def domain_wall(lattice, colors):
+    """Moebius quarks, the quark propagator of four dimensions and the one half-way."""
+    parameters, boundary = DomainWall(0.2, 4, b5=1.5, c5=0.5), boundary_of(4)
+    result = even_odd_quarks(lattice, colors, lambda U, real: DomainWallDirac(U, parameters, boundary, real), Ls=4)
+    D, solver = DomainWallDirac(hot_start(lattice, colors), parameters, boundary), ConjugateGradient(lattice, EXACT)
+    psi = D.even_odd().solve(solver, D.source(gaussian_vector(lattice, colors, spins=4)))
+    return result | {"quark": D.quark(psi).to_sites(), "midpoint": D.midpoint(psi).to_sites()}
 
 
 def trajectory_results(hmc, U, trajectories):
@@ -197,7 +206,7 @@ def nested_chain(lattice, colors):
 
 
 KINDS = {function.__name__: function for function in (
-    random_fields, gauge, quarks, roots, wilson, clover, chain, gauge_chain, nested_chain, clover_chain)}
+    random_fields, gauge, quarks, roots, wilson, clover, domain_wall, chain, gauge_chain, nested_chain, clover_chain)}
 
 
 def results_of(case, communicator=None):

@@ -21,7 +21,9 @@ ARCHITECTURES = ("sm_80", "sm_90")
 REALS = ("double", "float")
 PLAIN = {"bounds.cc", "linear_algebra.cc", "random.cc"}  # know no gauge group
 GAUGE = {"gauge.cc", "heat_bath.cc", "links.cc"}         # know any gauge group
+QUARKS = {"wilson.cc", "clover.cc", "clover_term.cc", "domain_wall.cc"}  # know four dimensions
 LANES = 16                                               # as CudaDevice.default_lanes
+SLICES = {"domain_wall.cc": (8, 16)}                     # Ls of kernels that know a fifth dimension
 
 # Beyond SU(2) and SU(3) in four dimensions: one architecture is enough to see that they compile and what they spill.
 OTHER_GROUPS = ((2, 3), (3, 3), (3, 2))
@@ -43,14 +45,14 @@ ALLOWED_SPILLS = {
 
 
 def cases():
-    """(file, real, architecture, colors, dimensions); colors 0 for kernels that know no gauge group."""
+    """(file, real, architecture, colors, dimensions, Ls); colors and Ls 0 for kernels that know none."""
     for file in signatures.KERNELS:
         for real in REALS:
             for architecture in ARCHITECTURES:
                 groups = [(0, 0)] if file in PLAIN else [(2, 4), (3, 4)]
-                if file not in PLAIN and architecture == "sm_90":
+                if file not in PLAIN | QUARKS and architecture == "sm_90":
                     groups += OTHER_GROUPS + LARGE_GROUPS * (file in GAUGE)
-                yield from ((file, real, architecture, *group) for group in groups)
+                yield from ((file, real, architecture, *group, Ls) for group in groups for Ls in SLICES.get(file, (0,)))
 
 
 CASES = list(cases())
@@ -58,8 +60,9 @@ CASES = list(cases())
 
 def compile_case(case) -> str:
     """The log of one compilation."""
-    file, real, architecture, colors, dimensions = case
+    file, real, architecture, colors, dimensions, Ls = case
     defines = {"REAL": real, "LANES": LANES} | ({"COLORS": colors, "DIMENSIONS": dimensions} if colors else {})
+    defines |= {"LS": Ls} if Ls else {}
     return compile_cuda(file, defines, architecture)[1]
 
 
@@ -82,7 +85,7 @@ def logs(request):
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: "-".join(map(str, case)))
 def test_kernels_compile_and_do_not_spill(case, logs):
-    file, real, _, colors, _ = case
+    file, real, _, colors, _, _ = case
     if isinstance(logs[case], KernelError):
         raise logs[case]
     usage = kernel_usage(logs[case])

@@ -29,7 +29,8 @@ CASES = {
     + [("gauge", 2, [8, 8], [2, 1]), ("chain", 2, [8, 8], [1, 2]), ("gauge_chain", 2, [8, 8], [2, 1]),
        ("quarks", 3, [4, 8, 4], [1, 2, 1]), ("roots", 3, [4, 8, 4], [1, 2, 1])]
     + [(kind, 3, WIDE, [1, 1, 1, 2]) for kind in ("wilson", "clover", "clover_chain")]
-    + [(kind, 2, WIDE, grid) for grid in ([2, 1, 1, 1], [1, 2, 1, 1], [1, 1, 2, 1]) for kind in ("wilson", "clover")],
+    + [(kind, 2, WIDE, grid) for grid in ([2, 1, 1, 1], [1, 2, 1, 1], [1, 1, 2, 1]) for kind in ("wilson", "clover")]
+    + [("domain_wall", 3, WIDE, [1, 1, 1, 2]), ("domain_wall", 2, WIDE, [2, 1, 1, 1])],
     4: [(kind, 3, WIDE, [1, 1, 1, 4]) for kind in ("gauge", "quarks", "chain")]  # blocks no deeper than the halo
     + [(kind, 2, WIDE, grid) for grid in ([4, 1, 1, 1], [2, 1, 1, 2], [1, 2, 2, 1])
        for kind in ("random_fields", "gauge", "quarks", "chain")]
@@ -37,7 +38,8 @@ CASES = {
     + [("chain", 3, HOT, [2, 2, 1, 1])]
     + [(kind, 3, WIDE, [1, 1, 1, 4]) for kind in ("wilson", "clover")]
     + [(kind, 2, WIDE, [2, 1, 1, 2]) for kind in ("wilson", "clover")]
-    + [(kind, 2, SMALL, [1, 2, 2, 1]) for kind in ("wilson", "clover", "clover_chain")],
+    + [(kind, 2, SMALL, [1, 2, 2, 1]) for kind in ("wilson", "clover", "clover_chain")]
+    + [("domain_wall", 2, WIDE, [2, 1, 1, 2]), ("domain_wall", 2, SMALL, [1, 2, 2, 1])],
 }
 BITWISE = {"hot links", "momenta", "colour vector", "uniform deviate"}
 TOLERANCE = {"hop in single precision": 1e-5, "hop in single precision, adjoint": 1e-5}

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from slhmc.actions import GaugeAction
-from slhmc.dirac import StaggeredDirac, StaggeredNormal, hopping
+from slhmc.dirac import DomainWall, DomainWallDirac, StaggeredDirac, StaggeredNormal, hopping
 from slhmc.lattice import AlgebraField, Draws, FermionField, GaugeField, Lattice, Purpose, Scalar, plaquette_sum, rectangle_sum
 from slhmc.lattice.fields import algebra_dimension, link_reals
 from slhmc.solvers import ConjugateGradient
@@ -156,6 +156,22 @@ class Workbench:
         size = 8 if real == "double" else 4
         moved = half * hopping_bytes(n, d, size)
         return Case("staggered hop", real, lambda: dirac.hop(psi, out, "even"), half * hopping_flops(n, d), moved, moved)
+
+    def domain_wall_case(self, real: str, Ls: int) -> Case:
+        """One application of M^+ M, Moebius: four half hops on Ls slices and what they do at a site in the fifth dimension.
+
+        Flops are those of the hops, the field's count (1320 for SU(3)); bytes: links, which both parities have, a field read and
+        one written a hop, and psi and M psi read once more.
+        """
+        n, half, size = self.colors, self.lattice.sites // 2, 8 if real == "double" else 4
+        operator = DomainWallDirac(self.U, DomainWall(0.1, Ls, b5=1.5, c5=0.5), self.boundary, real).even_odd()
+        psi, out = (operator.field(real) for _ in range(2))
+        psi.draw_gaussian(Draws(1, 2).next(Purpose.NOISE))
+        operator.normal.apply(psi, out)  # build the hopping links outside the timing
+        spinors, links = 8 * n * Ls * size, 8 * link_reals(n) * size
+        flops = 4 * half * Ls * (8 * (2 * _matrix_vector(n) + 2 * n * (2 + 4)) - 8 * n)
+        return Case(f"domain wall Ls {Ls}", real, lambda: operator.normal.apply(psi, out), flops,
+                    half * (4 * links + 11 * spinors), half * (2 * links + 4 * spinors))
 
     def solver_case(self, precision: str, iterations: int = 200) -> Case:
         """One iteration of even-odd conjugate gradient."""

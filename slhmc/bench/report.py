@@ -70,6 +70,8 @@ def cases(device, extent, colors: int):
     yield from (bench.hopping_links_case(real) for real in REALS)
     yield from (bench.hopping_case(real) for real in REALS)
     yield from (case for real in REALS for case in bench.linear_algebra_cases(real))
+    if len(extent) == 4 and max(extent) <= 16:
+        yield from (bench.domain_wall_case(real, Ls) for Ls in (8, 16) for real in REALS)
     yield from (bench.solver_case(precision) for precision in ("double", "mixed"))
 
 

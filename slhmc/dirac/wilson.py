@@ -132,3 +132,16 @@ class WilsonEvenOdd(EvenOddOperator):
 
     def add_full_force(self, Y, X, force, weight):
         self.hopping.add_outer_force(Y, X, force, weight)
+
+    def prepare_source(self, b):
+        """b_e + H_eo b_o / (2 (4 + m))."""
+        source = self.field(self.real)
+        self.hopping.hop(b, source, "even", other=0.5 / self.diagonal, same=1.0)
+        return source
+
+    def reconstruct(self, x, b):
+        """psi_o = (b_o + H x / 2) / (4 + m)."""
+        psi = b.like()
+        psi.assign_parity(x)
+        self.hopping.hop(x, psi, "odd", other=0.5 / self.diagonal, same=1 / self.diagonal, psi_same=b)
+        return psi
