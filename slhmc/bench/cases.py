@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from slhmc.actions import GaugeAction
-from slhmc.dirac import DomainWall, DomainWallDirac, StaggeredDirac, StaggeredNormal, hopping
+from slhmc.dirac import StaggeredDirac, StaggeredNormal, hopping
 from slhmc.lattice import AlgebraField, Draws, FermionField, GaugeField, Lattice, Purpose, Scalar, plaquette_sum, rectangle_sum
 from slhmc.lattice.fields import algebra_dimension, link_reals
 from slhmc.solvers import ConjugateGradient
@@ -28,13 +28,14 @@ def _matrix(n: int) -> int:
     return 28 if n == 2 else 8 * n**3 - 2 * n**2
 
 
-def _matrix_vector(n: int) -> int:
+def matrix_vector_flops(n: int) -> int:
+    """Flops of a matrix times a colour vector."""
     return 8 * n * n - 2 * n
 
 
 def hopping_flops(n: int, dimensions: int) -> int:
     """Per site: 2 D matrix-vector products and the sum, the field's count (570 for SU(3), D = 4)."""
-    return 2 * dimensions * (_matrix_vector(n) + 2 * n) - 2 * n
+    return 2 * dimensions * (matrix_vector_flops(n) + 2 * n) - 2 * n
 
 
 def hopping_bytes(n: int, dimensions: int, size: int) -> int:
@@ -112,7 +113,7 @@ class Workbench:
         dirac.prepare()
         z, force = FermionField(self.lattice, n), AlgebraField(self.lattice, n)
         z.draw_gaussian(Draws(1, 4).next(Purpose.NOISE))
-        flops = sites * d * (_matrix_vector(n) + 6 * n * n + 4 * algebra_dimension(n))
+        flops = sites * d * (matrix_vector_flops(n) + 6 * n * n + 4 * algebra_dimension(n))
         links, algebra = 8 * d * link_reals(n), 8 * d * algebra_dimension(n)
         moved = sites * (links + 2 * algebra + 16 * n)
         return Case("staggered force", "double", lambda: dirac.add_outer_force(z, force, 1e-9), flops, moved, moved)
@@ -157,22 +158,6 @@ class Workbench:
         moved = half * hopping_bytes(n, d, size)
         return Case("staggered hop", real, lambda: dirac.hop(psi, out, "even"), half * hopping_flops(n, d), moved, moved)
 
-    def domain_wall_case(self, real: str, Ls: int) -> Case:
-        """One application of M^+ M, Moebius: four half hops on Ls slices and what they do at a site in the fifth dimension.
-
-        Flops are those of the hops, the field's count (1320 for SU(3)); bytes: links, which both parities have, a field read and
-        one written a hop, and psi and M psi read once more.
-        """
-        n, half, size = self.colors, self.lattice.sites // 2, 8 if real == "double" else 4
-        operator = DomainWallDirac(self.U, DomainWall(0.1, Ls, b5=1.5, c5=0.5), self.boundary, real).even_odd()
-        psi, out = (operator.field(real) for _ in range(2))
-        psi.draw_gaussian(Draws(1, 2).next(Purpose.NOISE))
-        operator.normal.apply(psi, out)  # build the hopping links outside the timing
-        spinors, links = 8 * n * Ls * size, 8 * link_reals(n) * size
-        flops = 4 * half * Ls * (8 * (2 * _matrix_vector(n) + 2 * n * (2 + 4)) - 8 * n)
-        return Case(f"domain wall Ls {Ls}", real, lambda: operator.normal.apply(psi, out), flops,
-                    half * (4 * links + 11 * spinors), half * (2 * links + 4 * spinors))
-
     def solver_case(self, precision: str, iterations: int = 200) -> Case:
         """One iteration of even-odd conjugate gradient."""
         n, d, half = self.colors, self.lattice.dimensions, self.lattice.sites // 2
@@ -180,7 +165,7 @@ class Workbench:
         source, solution = (operator.field("double") for _ in range(2))
         source.draw_gaussian(Draws(1, 3).next(Purpose.NOISE))
         real = "float" if precision == "mixed" else "double"
-        solver = _FixedIterations(self.lattice, iterations, precision)
+        solver = FixedIterations(self.lattice, iterations, precision)
         size = 8 if real == "double" else 4
         flops = half * (2 * hopping_flops(n, d) + 4 * n * 7)
         # two hops, q read again by the residual update; x, p, r, q as fused: 4 reads and 3 writes beyond the hops
@@ -190,7 +175,7 @@ class Workbench:
                     inner=iterations)
 
 
-class _FixedIterations(ConjugateGradient):
+class FixedIterations(ConjugateGradient):
     """The recurrence alone, a fixed number of times."""
 
     def __init__(self, lattice, iterations: int, precision: str):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from slhmc import __version__
 from slhmc.backend import open_device
-from slhmc.bench import trajectories
+from slhmc.bench import spinors, trajectories
 from slhmc.bench.cases import Workbench
 from slhmc.bench.machine import Machine
 from slhmc.bench.timing import seconds_per_call
@@ -70,9 +70,8 @@ def cases(device, extent, colors: int):
     yield from (bench.hopping_links_case(real) for real in REALS)
     yield from (bench.hopping_case(real) for real in REALS)
     yield from (case for real in REALS for case in bench.linear_algebra_cases(real))
-    if len(extent) == 4 and max(extent) <= 16:
-        yield from (bench.domain_wall_case(real, Ls) for Ls in (8, 16) for real in REALS)
     yield from (bench.solver_case(precision) for precision in ("double", "mixed"))
+    yield from spinors.cases(bench)
 
 
 def _row(device, machine: Machine, case, extent, colors: int, threads: int) -> dict:
