@@ -7,9 +7,9 @@ import json
 import sys
 
 import numpy as np
-from monte_carlo import boundary_of, staggered_target, time_scales
+from monte_carlo import boundary_of, staggered_action, staggered_target, time_scales
 
-from slhmc.actions import CompositeAction, GaugeAction, StaggeredAction
+from slhmc.actions import CompositeAction, GaugeAction
 from slhmc.dirac import StaggeredDirac, StaggeredNormal
 from slhmc.lattice import (
     AlgebraField,
@@ -80,7 +80,7 @@ def quarks(lattice, colors):
         ConjugateGradient(lattice, EXACT, precision=precision).solve(operator, b, x)
         result[f"{precision} solution"] = x.to_sites()
     solver = ConjugateGradient(lattice, EXACT, precision="double")
-    action = StaggeredAction(0.5, boundary, solver, solver)
+    action = staggered_action(0.5, boundary, solver, solver)
     phi = action.refresh(U, Draws(4, 1))
     result |= {"phi": phi.to_sites(), "quark action": float(action.action(U, phi)) / lattice.sites,
                "quark force": action.force(U, phi).gather_reals()}

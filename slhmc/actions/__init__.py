@@ -2,7 +2,8 @@
 
 from slhmc.actions.action import Action, CompositeAction
 from slhmc.actions.gauge import RECTANGLE_COEFFICIENTS, GaugeAction
-from slhmc.actions.pseudofermion import PseudofermionAction
-from slhmc.actions.staggered import StaggeredAction
+from slhmc.actions.pseudofermion import PseudofermionAction, QuarkAction
+from slhmc.actions.ratio import RatioAction, StaggeredRatioAction
 
-__all__ = ["RECTANGLE_COEFFICIENTS", "Action", "CompositeAction", "GaugeAction", "PseudofermionAction", "StaggeredAction"]
+__all__ = ["RECTANGLE_COEFFICIENTS", "Action", "CompositeAction", "GaugeAction", "PseudofermionAction", "QuarkAction",
+           "RatioAction", "StaggeredRatioAction"]

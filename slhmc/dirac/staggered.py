@@ -3,6 +3,7 @@
 from slhmc.dirac.hopping import OPPOSITE, HoppingLinks
 from slhmc.lattice import FermionField, GaugeField
 from slhmc.lattice.fields import PARITIES
+from slhmc.lattice.random import Purpose
 
 
 class StaggeredDirac:
@@ -72,6 +73,7 @@ class StaggeredNormal:
     def __init__(self, dirac: StaggeredDirac, parity: str = "even"):
         self.dirac, self.parity = dirac, parity
         self._between: FermionField | None = None
+        self._full: FermionField | None = None
 
     @property
     def U(self) -> GaugeField:  # noqa: N802 - the field's letter
@@ -97,3 +99,31 @@ class StaggeredNormal:
             self._between = psi.like(parity=OPPOSITE[self.parity])
         self.dirac.hop(psi, self._between, OPPOSITE[self.parity])
         self.dirac.hop(self._between, out, self.parity, other=-0.25, same=self.dirac.mass**2, psi_same=psi, dot=dot)
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """m^2 and m^2 + D^2 enclose the spectrum for any links: H/2 is half a sum of 2 D unitary hops."""
+        return self.dirac.mass**2, self.dirac.mass**2 + self.U.lattice.dimensions**2
+
+    def _both(self) -> FermionField:
+        """Scratch on both parities."""
+        if self._full is None:
+            self._full = FermionField(self.U.lattice, self.U.colors)
+        return self._full
+
+    def draw(self, phi: FermionField, draws) -> None:
+        """phi <- (D^+ eta) on this parity = m eta - H eta / 2, eta Gaussian on all sites, <eta eta^+> = 1: covariance A. Collective."""
+        eta = self._both()
+        eta.draw_gaussian(draws.next(Purpose.PSEUDOFERMION), 0.5**0.5)
+        self.dirac.hop(eta, phi, self.parity, other=-0.5, same=self.dirac.mass, psi_same=eta)
+
+    def add_force(self, X: FermionField, force, weight: float) -> None:
+        """force_a += weight (-d_a)(X^+ A X), X on this parity and held fixed. Collective.
+
+        With Z = X and H X / 2 on the other parity, d_a (X^+ A X) = -s(x) eta_mu(x) Re tr T_a U_mu(x) Z(x+mu) Z(x)^+, s = +1 on this
+        parity and -1 on the other.
+        """
+        z, sign = self._both(), 1.0 if self.parity == "even" else -1.0
+        z.assign_parity(X)
+        self.dirac.hop(X, z, OPPOSITE[self.parity], other=0.5)
+        self.dirac.add_outer_force(z, force, -0.5 * sign * weight)
