@@ -2,51 +2,25 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from slhmc.runcard.base import (
+    Boundary,
+    Count,
+    Extent,
+    Finite,
+    Lanes,
+    NaturalNumber,
+    PerDirection,
+    Positive,
+    Scheme,
+    Table,
+    Tolerance,
+    without_default,
+)
 from slhmc.runcard.checks import cross_faults
-
-
-def _not_bool(value: Any) -> Any:
-    """`True == 1`, so a choice between integers would take it."""
-    if isinstance(value, bool):
-        raise PydanticCustomError("int_type", "expected an integer")
-    return value
-
-
-def _positive_mass(mass: float) -> float:
-    if mass <= 0:
-        raise PydanticCustomError(
-            "massless", "must be greater than 0: a massless staggered operator has near-zero modes, no solver converges"
-        )
-    return mass
-
-
-def _without_default(schema: dict) -> None:
-    schema.pop("default", None)
-
-
-Count = Annotated[int, Field(ge=1)]
-NaturalNumber = Annotated[int, Field(ge=0)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-Tolerance = Annotated[float, Field(gt=0, lt=1)]
-Mass = Annotated[
-    float, Field(allow_inf_nan=False, json_schema_extra={"exclusiveMinimum": 0}), AfterValidator(_positive_mass)
-]
-Extent = Annotated[int, Field(ge=2, multiple_of=2)]
-Lanes = Annotated[Literal[1, 2, 4, 8, 16, 32], BeforeValidator(_not_bool)]
-Scheme = Literal["leapfrog", "omelyan2", "omf4"]
-Boundary = Literal["periodic", "antiperiodic"]
-# TOML has lists; a frozen card holds tuples
-PerDirection = Field(strict=False, min_length=2, max_length=4)
-
-
-class Table(BaseModel):
-    """One TOML table: immutable, unknown keys refused, types strict (an integer is a number, a bool never is)."""
-
-    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
+from slhmc.runcard.quarks import QuarkTable
 
 
 class LatticeTable(Table):
@@ -59,7 +33,7 @@ class LatticeTable(Table):
     fermion_boundary: Annotated[tuple[Boundary, ...], Field(strict=False)] = Field(
         (),
         description="boundary condition of quarks per direction; if left out, antiperiodic in the last, else periodic",
-        json_schema_extra=_without_default,
+        json_schema_extra=without_default,
     )
     ranks: Annotated[tuple[Count, ...], PerDirection] | None = Field(
         None, description="MPI ranks per direction; chosen by the program if left out"
@@ -82,14 +56,6 @@ class GaugeTable(Table):
     action: Literal["wilson", "symanzik", "iwasaki", "dbw2", "custom"] = Field(description="gauge action; it fixes c1")
     beta: Positive = Field(description="inverse coupling beta")
     c1: Finite | None = Field(None, description='rectangle coefficient, only with action = "custom"')
-    level: NaturalNumber = Field(0, description="time scale it is integrated on: 0 is [hmc], k the k-th [[hmc.inner]]")
-
-
-class QuarkTable(Table):
-    """[[quarks]]: one pseudofermion field. An operator with other keys becomes a second type, told by `operator`."""
-
-    operator: Literal["staggered"] = Field(description="lattice Dirac operator; staggered means four flavours")
-    mass: Mass = Field(description="bare quark mass in lattice units, > 0")
     level: NaturalNumber = Field(0, description="time scale it is integrated on: 0 is [hmc], k the k-th [[hmc.inner]]")
 
 

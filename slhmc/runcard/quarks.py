@@ -1,0 +1,51 @@
+"""[[quarks]]: the table of one quark, and which of its keys belong to which operator."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from slhmc.runcard.base import Count, Finite, Levels, Positive, Table
+
+# keys that an operator must have (mass, or in its place kappa where that is known), beside those of every operator
+OPERATOR_KEYS = {
+    "staggered": ("mass",),
+    "wilson": ("mass", "kappa"),
+    "clover": ("mass", "kappa", "c_sw"),
+    "domain_wall": ("mass", "Ls", "M5"),
+    "moebius": ("mass", "Ls", "M5", "b5", "c5"),
+}
+COMMON_KEYS = ("operator", "hasenbusch", "level")
+
+
+class QuarkTable(Table):
+    """[[quarks]]: a quark, its operator and its pseudofermion fields: one, and one more for each Hasenbusch mass."""
+
+    operator: Literal["staggered", "wilson", "clover", "domain_wall", "moebius"] = Field(
+        description="lattice Dirac operator; staggered means four flavours, the others two"
+    )
+    mass: Finite | None = Field(None, description="bare quark mass in lattice units")
+    kappa: Positive | None = Field(None, description="hopping parameter 1 / (2 (4 + mass)) in place of mass; wilson, clover")
+    c_sw: Finite | None = Field(None, description="Sheikholeslami-Wohlert coefficient; clover")
+    Ls: Count | None = Field(None, description="extent of the fifth dimension; domain_wall, moebius")
+    M5: Annotated[float, Field(gt=0, lt=2)] | None = Field(None, description="domain-wall height; domain_wall, moebius")
+    b5: Positive | None = Field(None, description="Moebius coefficient b, 1 for domain_wall; moebius")
+    c5: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = Field(
+        None, description="Moebius coefficient c, 0 for domain_wall; moebius"
+    )
+    hasenbusch: Annotated[tuple[Finite, ...], Field(strict=False)] = Field(
+        (), description="masses that split the determinant into ratios, heavier and heavier"
+    )
+    level: Levels = Field(
+        0, description="time scale: 0 is [hmc], k the k-th [[hmc.inner]]; or a list, one for each factor, lightest first"
+    )
+
+    @property
+    def bare_mass(self) -> float:
+        """The mass, also where kappa is given: mass = 1 / (2 kappa) - 4."""
+        return self.mass if self.kappa is None else 0.5 / self.kappa - 4
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """The time scale of each factor of the determinant, lightest first."""
+        factors = len(self.hasenbusch) + 1
+        return (self.level,) * factors if isinstance(self.level, int) else self.level
