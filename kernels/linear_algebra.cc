@@ -90,7 +90,7 @@ SCALAR_KERNEL(combine_scalars)
 // The scalars of a solve, in slhmc/solvers/conjugate_gradient.py by the same names.
 #define MOST_STALLS 1  // fresh starts in a row that did not lower the true residual
 enum { RESIDUAL, CURVATURE, ALPHA, BETA, INNER, OUTER, ITERATIONS, TARGET, FLOOR, SOURCE, TRUE_RESIDUAL, RESTARTS, NEW_RESIDUAL, TOTAL_ITERATIONS, BEST, FAILURES, FAILED_RESIDUAL,
-       FAILED_ITERATIONS, STALLS };
+       FAILED_ITERATIONS, STALLS, ACTIVE, OWING };
 
 // x += alpha p; p = r + beta p
 SITE_FUNCTION void cg_direction_site(const cg_direction_arguments &a, Site x) {
@@ -166,3 +166,122 @@ SITE_FUNCTION void cg_beta_scalar(const cg_beta_arguments &a) {
     s[INNER] = s[RESIDUAL] > s[FLOOR] && s[ITERATIONS] < a.max_iterations;
 }
 SCALAR_KERNEL(cg_beta)
+
+// |r|/|b| after each iteration, for those who ask
+SITE_FUNCTION void cg_history_scalar(const cg_history_arguments &a) {
+    const double *s = a.state;
+    const int i = (int)s[ITERATIONS];
+    if (i < a.length) a.history[i] = s[SOURCE] > 0 ? square_root(s[RESIDUAL] / s[SOURCE]) : 0;
+}
+SCALAR_KERNEL(cg_history)
+
+// ------------------------------------------------------------------------------------------------ multi-shift conjugate gradient
+// (A + s_k) x_k = b for all k from the Krylov space of A (Jegerlehner, hep-lat/9612014). The residual of shift k is zeta_k r. Shifts
+// rise, so the last ones converge first: ACTIVE are left, OWING were when the last directions were made. A table has five rows
+// of `count` numbers.
+enum { SHIFT, SHIFT_ALPHA, SHIFT_BETA, ZETA, RATIO };
+
+SITE_FUNCTION void multi_shift_start_scalar(const multi_shift_start_arguments &a) {
+    double *s = a.state, *t = a.table;
+    s[TARGET] = a.tolerance * a.tolerance * s[SOURCE];
+    s[RESIDUAL] = s[SOURCE];
+    s[ITERATIONS] = s[BETA] = s[ALPHA] = 0;
+    s[ACTIVE] = s[OWING] = a.count;
+    s[INNER] = s[RESIDUAL] > s[TARGET];
+    for (int k = 0; k < a.count; k++) {
+        t[SHIFT_ALPHA * a.count + k] = t[SHIFT_BETA * a.count + k] = 0;
+        t[ZETA * a.count + k] = t[RATIO * a.count + k] = 1;
+    }
+}
+SCALAR_KERNEL(multi_shift_start)
+
+// p = r + beta p; x_k += alpha_k p_k; p_k = zeta_k r + beta_k p_k; before the first iteration x_k and all p are taken as 0
+SITE_FUNCTION void multi_shift_direction_site(const multi_shift_direction_arguments &a, Site x) {
+    const long i = vector_of(x, 0);
+    const double *alpha = a.table + SHIFT_ALPHA * a.count, *beta = a.table + SHIFT_BETA * a.count, *zeta = a.table + ZETA * a.count;
+    const int active = (int)a.state[ACTIVE], owing = (int)a.state[OWING];
+    const V r = load(a.r + i, x);
+    if (a.state[ITERATIONS] == 0) {
+        store(a.p + i, x, r);
+        for (int k = 0; k < a.count; k++) {
+            store(a.solutions[k] + i, x, V{});
+            store(a.directions[k] + i, x, r);
+        }
+        return;
+    }
+    store(a.p + i, x, r + (real)a.state[BETA] * load(a.p + i, x));
+    for (int k = 0; k < owing; k++) {
+        const V p = load(a.directions[k] + i, x);
+        store(a.solutions[k] + i, x, load(a.solutions[k] + i, x) + (real)alpha[k] * p);
+        if (k < active) store(a.directions[k] + i, x, (real)zeta[k] * r + (real)beta[k] * p);
+    }
+}
+LINEAR_KERNEL(multi_shift_direction)
+
+// what the last directions still owe the solutions; 0 where there was no iteration
+SITE_FUNCTION void multi_shift_finish_site(const multi_shift_finish_arguments &a, Site x) {
+    const long i = vector_of(x, 0);
+    const double *alpha = a.table + SHIFT_ALPHA * a.count;
+    const bool none = a.state[ITERATIONS] == 0;
+    const int owing = (int)a.state[OWING];
+    for (int k = 0; k < owing; k++) {
+        const V before = none ? V{} : load(a.solutions[k] + i, x) + (real)alpha[k] * load(a.directions[k] + i, x);
+        store(a.solutions[k] + i, x, before);
+    }
+}
+LINEAR_KERNEL(multi_shift_finish)
+
+// ratio_k = zeta_k / (zeta_k one iteration before)
+SITE_FUNCTION void multi_shift_alpha_scalar(const multi_shift_alpha_arguments &a) {
+    double *s = a.state, *t = a.table;
+    const double alpha = s[RESIDUAL] / s[CURVATURE], carried = s[ITERATIONS] > 0 ? alpha * s[BETA] / s[ALPHA] : 0;
+    for (int k = 0; k < (int)s[ACTIVE]; k++) {
+        double &ratio = t[RATIO * a.count + k];
+        ratio = 1 / (1 + t[SHIFT * a.count + k] * alpha + carried * (1 - ratio));
+        t[ZETA * a.count + k] *= ratio;
+        t[SHIFT_ALPHA * a.count + k] = alpha * ratio;
+    }
+    s[ALPHA] = alpha;
+}
+SCALAR_KERNEL(multi_shift_alpha)
+
+SITE_FUNCTION void multi_shift_beta_scalar(const multi_shift_beta_arguments &a) {
+    double *s = a.state, *t = a.table;
+    s[BETA] = s[NEW_RESIDUAL] / s[RESIDUAL];
+    s[RESIDUAL] = s[NEW_RESIDUAL];
+    s[ITERATIONS] += 1;
+    s[OWING] = s[ACTIVE];
+    int active = (int)s[ACTIVE];
+    for (int k = 0; k < active; k++) t[SHIFT_BETA * a.count + k] = s[BETA] * t[RATIO * a.count + k] * t[RATIO * a.count + k];
+    while (active > 0 && t[ZETA * a.count + active - 1] * t[ZETA * a.count + active - 1] * s[RESIDUAL] <= s[TARGET]) active--;
+    s[ACTIVE] = active;
+    s[INNER] = active > 0 && s[ITERATIONS] < a.max_iterations && s[RESIDUAL] - s[RESIDUAL] == 0;
+    if (s[INNER] == 0) s[TOTAL_ITERATIONS] += s[ITERATIONS];
+}
+SCALAR_KERNEL(multi_shift_beta)
+
+// |r_k|/|b| of all shifts after each iteration; a shift that is done keeps its last zeta
+SITE_FUNCTION void multi_shift_history_scalar(const multi_shift_history_arguments &a) {
+    const double *s = a.state, size = s[SOURCE] > 0 ? square_root(s[RESIDUAL] / s[SOURCE]) : 0;
+    const int i = (int)s[ITERATIONS];
+    for (int k = 0; i < a.length && k < a.count; k++) a.history[(long)i * a.count + k] = size * a.table[ZETA * a.count + k];
+}
+SCALAR_KERNEL(multi_shift_history)
+
+// out = constant x + sum_k weights_k fields_k
+SITE_FUNCTION void weighted_sum_site(const weighted_sum_arguments &a, Site x) {
+    const long i = vector_of(x, 0);
+    V r = a.constant * load(a.x + i, x);
+    for (int k = 0; k < a.count; k++) r += (real)a.weights[k] * load(a.fields[k] + i, x);
+    store(a.out + i, x, r);
+}
+LINEAR_KERNEL(weighted_sum)
+
+// out += shift x, and <x, out>
+SITE_FUNCTION void add_shift_site(const add_shift_arguments &k, Site x, V *sums) {
+    const long i = vector_of(x, 0);
+    const V v = load(k.x + i, x), r = load(k.out + i, x) + k.shift * v;
+    store(k.out + i, x, r);
+    sums[0] += v * r;
+}
+LINEAR_REDUCTION(add_shift, 1)

@@ -4,6 +4,7 @@ from slhmc.actions.action import Action, CompositeAction
 from slhmc.actions.gauge import RECTANGLE_COEFFICIENTS, GaugeAction
 from slhmc.actions.pseudofermion import PseudofermionAction, QuarkAction
 from slhmc.actions.ratio import RatioAction, StaggeredRatioAction
+from slhmc.actions.rational import RationalAction, RationalSettings
 
 __all__ = ["RECTANGLE_COEFFICIENTS", "Action", "CompositeAction", "GaugeAction", "PseudofermionAction", "QuarkAction",
-           "RatioAction", "StaggeredRatioAction"]
+           "RatioAction", "RationalAction", "RationalSettings", "StaggeredRatioAction"]

@@ -32,6 +32,9 @@ class Action(ABC):
     def begin_trajectory(self) -> None:
         """Forget what was remembered from earlier forces (start vectors of solvers)."""
 
+    def inspect(self, U: GaugeField, draws: Draws) -> None:
+        """Look, between trajectories and off the tape, whether what the action takes for granted holds; ComputationError if not."""
+
     def solvers(self) -> list:
         """Solvers whose iterations a trajectory should report."""
         return []
@@ -61,6 +64,10 @@ class CompositeAction(Action):
     def begin_trajectory(self):
         for part in self.parts.values():
             part.begin_trajectory()
+
+    def inspect(self, U, draws):
+        for part in self.parts.values():
+            part.inspect(U, draws)
 
     def solvers(self):
         return [solver for part in self.parts.values() for solver in part.solvers()]

@@ -11,6 +11,7 @@ from functools import cache
 _LATTICE = "Range range; Geometry geometry; "
 _FLAT = "Range range; int parity_stride; "
 _STATE = "double *state; "
+_SHIFTS = _STATE + "double *table; int count; "
 _HOPPING = ("const real *hopping; const signed char *codes; const real *signs; const real *psi_same; "
             "const real *psi_other; real *out; real same; real other")
 
@@ -73,6 +74,16 @@ KERNELS = {
         "cg_outer": ("scalar", _STATE + "double reduction; double max_iterations"),
         "cg_alpha": ("scalar", _STATE.rstrip("; ")),
         "cg_beta": ("scalar", _STATE + "double max_iterations"),
+        "cg_history": ("scalar", _STATE + "double *history; int length"),
+        "multi_shift_start": ("scalar", _SHIFTS + "double tolerance"),
+        "multi_shift_direction": ("site", "Range range; " + _SHIFTS + "real **solutions; real **directions; real *p; const real *r"),
+        "multi_shift_finish": ("site", "Range range; " + _SHIFTS + "real **solutions; real **directions"),
+        "multi_shift_alpha": ("scalar", _SHIFTS.rstrip("; ")),
+        "multi_shift_beta": ("scalar", _SHIFTS + "double max_iterations"),
+        "multi_shift_history": ("scalar", _SHIFTS + "double *history; int length"),
+        "weighted_sum": ("site", "Range range; const real *x; real **fields; const double *weights; real *out; real constant; "
+                                 "int count"),
+        "add_shift": (1, "Range range; double *partials; const real *x; real *out; real shift"),
     },
 }
 

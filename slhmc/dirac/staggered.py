@@ -112,7 +112,7 @@ class StaggeredNormal:
         return self._full
 
     def draw(self, phi: FermionField, draws) -> None:
-        """phi <- (D^+ eta) on this parity = m eta - H eta / 2, eta Gaussian on all sites, <eta eta^+> = 1: covariance A. Collective."""
+        """phi <- (D^+ eta) on this parity = m eta - H eta / 2, eta Gaussian on all sites: covariance A. Collective."""
         eta = self._both()
         eta.draw_gaussian(draws.next(Purpose.PSEUDOFERMION), 0.5**0.5)
         self.dirac.hop(eta, phi, self.parity, other=-0.5, same=self.dirac.mass, psi_same=eta)
@@ -120,8 +120,8 @@ class StaggeredNormal:
     def add_force(self, X: FermionField, force, weight: float) -> None:
         """force_a += weight (-d_a)(X^+ A X), X on this parity and held fixed. Collective.
 
-        With Z = X and H X / 2 on the other parity, d_a (X^+ A X) = -s(x) eta_mu(x) Re tr T_a U_mu(x) Z(x+mu) Z(x)^+, s = +1 on this
-        parity and -1 on the other.
+        With Z = X and H X / 2 on the other parity, d_a (X^+ A X) = -s(x) eta_mu(x) Re tr T_a U_mu(x) Z(x+mu) Z(x)^+, s = +1 on
+        this parity and -1 on the other.
         """
         z, sign = self._both(), 1.0 if self.parity == "even" else -1.0
         z.assign_parity(X)

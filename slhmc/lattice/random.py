@@ -15,6 +15,7 @@ class Purpose(IntEnum):
     ACCEPT = 3
     NOISE = 4
     HEAT_BATH = 5
+    SPECTRUM = 6
     TEST = 255
 
 

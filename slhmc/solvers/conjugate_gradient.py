@@ -8,7 +8,7 @@ from enum import IntEnum
 
 import numpy as np
 
-from slhmc.errors import ComputationError, SolverNotConverged
+from slhmc.errors import ComputationError, InputError, SolverNotConverged
 from slhmc.lattice.fields import convert
 
 # Relative fall of the residual after which the recurrence is corrected by the true residual (reliable update).
@@ -37,6 +37,8 @@ class State(IntEnum):
     FAILED_RESIDUAL = 16
     FAILED_ITERATIONS = 17
     STALLS = 18
+    ACTIVE = 19
+    OWING = 20
 
 
 class _Workspace:
@@ -54,12 +56,14 @@ class _Workspace:
 class ConjugateGradient:
     """Solves A x = b for Hermitian positive A to |b - A x| <= tolerance |b|, the residual recomputed in double at the end.
 
-    precision: "mixed" (recurrence in single) or "double". Raises SolverNotConverged after max_iterations or when the
-    true residual stops falling, ComputationError when it is not a number; inside a tape, after the tape has run.
+    precision: "mixed" (recurrence in single) or "double". history: keep |r|/|b| of each iteration for `history`. Raises
+    SolverNotConverged after max_iterations or when the true residual stops falling, ComputationError when it is not a number;
+    inside a tape, after the tape has run.
     """
 
-    def __init__(self, lattice, tolerance: float, max_iterations: int = 20000, precision: str = "mixed"):
+    def __init__(self, lattice, tolerance: float, max_iterations: int = 20000, precision: str = "mixed", history: bool = False):
         self.lattice, self.tolerance, self.max_iterations, self.precision = lattice, tolerance, max_iterations, precision
+        self._history = lattice.device.zeros((max_iterations + 1,), np.float64) if history else None
         self.layout = lattice.layout("double")
         self.state = lattice.device.zeros((len(State),), np.float64)
         self._workspaces: dict[int, tuple] = {}
@@ -80,6 +84,17 @@ class ConjugateGradient:
         total, host[State.TOTAL_ITERATIONS] = int(host[State.TOTAL_ITERATIONS]), 0
         self.lattice.device.assign(self.state, host)
         return total
+
+    def history(self) -> np.ndarray:
+        """|r|/|b| at the start of the last solve and after each iteration: of the recurrence, and true where that was computed.
+
+        Raises InputError if it was not asked for.
+        """
+        if self._history is None:
+            raise InputError("this solver keeps no history; make it with history=True")
+        device = self.lattice.device
+        device.synchronize()
+        return device.to_host(self._history)[:int(device.to_host(self.state)[State.ITERATIONS]) + 1]
 
     def check(self) -> None:
         """Raise if a solve since the last check did not reach its tolerance."""
@@ -146,6 +161,7 @@ class ConjugateGradient:
     def _after_residual(self, work) -> None:
         work.residual.inner_into(work.residual, self._cell(State.TRUE_RESIDUAL))
         self._scalar("cg_outer", REDUCTION[self.precision], self.max_iterations)
+        self._keep_history()
         if work.r is not work.residual:
             convert(work.residual, work.r)
 
@@ -166,3 +182,8 @@ class ConjugateGradient:
                       self.lattice.device.pointer(self.state), spans=[(0, layout.groups * work.r.component_count)],
                       parities=1, keep=(work.r, work.q, self.state))
         self._scalar("cg_beta", self.max_iterations)
+        self._keep_history()
+
+    def _keep_history(self) -> None:
+        if self._history is not None:
+            self._scalar("cg_history", self.lattice.device.pointer(self._history), self.max_iterations + 1)

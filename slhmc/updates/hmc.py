@@ -52,11 +52,12 @@ class HMC:
         if self._tape is None or self._recorded_for is not U:
             self._prepare(U)
         self.work.assign(U)
-        self.momenta.draw_gaussian(draws.next(Purpose.MOMENTA))
-        self.phi = self.target.refresh(self.work, draws, self.phi)
-        if self._tape is None:
-            self._record()
         try:
+            self.target.inspect(self.work, draws)
+            self.momenta.draw_gaussian(draws.next(Purpose.MOMENTA))
+            self.phi = self.target.refresh(self.work, draws, self.phi)
+            if self._tape is None:
+                self._record()
             self.replay()
         except ComputationError as error:
             raise type(error)(f"trajectory {trajectory}: {error}") from None
