@@ -53,6 +53,21 @@ KERNELS = {
         "wilson_force": ("site", _LATTICE + "const real *links; const real *x; const real *y; real *force; "
                                             "const signed char *codes; const real *signs; real weight"),
     },
+    "bicgstab.cc": {
+        "bicgstab_restart": ("site", "Range range; real *shadow; const real *r; const double *state"),
+        "bicgstab_direction": ("site", "Range range; real *p; const real *r; const real *v; const double *state"),
+        "bicgstab_product": (2, "Range range; double *partials; const real *x; const real *y; const double *state"),
+        "bicgstab_half": ("site", "Range range; real *r; const real *v; const double *state"),
+        "bicgstab_overlap": (3, "Range range; double *partials; const real *t; const real *r; const double *state"),
+        "bicgstab_update": (3, "Range range; double *partials; real *x; real *r; const real *p; const real *t; "
+                               "const real *shadow; const double *state"),
+        "bicgstab_start": ("scalar", _STATE + "double tolerance"),
+        "bicgstab_outer": ("scalar", _STATE + "double reduction; double max_iterations"),
+        "bicgstab_beta": ("scalar", _STATE.rstrip("; ")),
+        "bicgstab_alpha": ("scalar", _STATE.rstrip("; ")),
+        "bicgstab_omega": ("scalar", _STATE.rstrip("; ")),
+        "bicgstab_next": ("scalar", _STATE + "double max_iterations"),
+    },
     "bounds.cc": {
         "multiply_add_peak": ("site", "Range range; const real *data; real *out; int rounds"),
         "triad": ("site", "Range range; const real *x; const real *y; real *out; real s"),

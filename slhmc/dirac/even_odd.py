@@ -4,6 +4,7 @@ D = A - H / 2 with a local A; M = A_ee - H_eo A_oo^-1 H_oe / 4 on even sites, de
 """
 
 from abc import ABC, abstractmethod
+from functools import cached_property
 
 from slhmc.lattice import Draws, FermionField
 from slhmc.lattice.random import Purpose
@@ -40,10 +41,25 @@ class EvenOddOperator(ABC):
         """full <- x on even sites and A_oo^-1 H_oe x / 2 on odd ones (adjoint: of A^+ and H^+)."""
 
     @abstractmethod
+    def prepare_source(self, b: FermionField) -> FermionField:
+        """The right-hand side of M x = ... on even sites for D psi = b on both parities. Collective."""
+
+    @abstractmethod
+    def reconstruct(self, x: FermionField, b: FermionField) -> FermionField:
+        """psi on both parities with D psi = b, from the solution x on even sites of M x = prepare_source(b). Collective."""
+
+    def solve(self, solver, b: FermionField) -> FermionField:
+        """psi with D psi = b on both parities, by conjugate gradient on M^+ M x = M^+ prepare_source(b). Collective."""
+        right, x = self.kept("right-hand side"), self.kept("solution")
+        self.apply(self.prepare_source(b), right, adjoint=True)
+        solver.solve(self.normal, right, x)
+        return self.reconstruct(x, b)
+
+    @abstractmethod
     def add_full_force(self, Y: FermionField, X: FermionField, force, weight: float) -> None:
         """force += weight (-d_a) 2 Re Y^+ D X, for X and Y on both parities."""
 
-    @property
+    @cached_property
     def normal(self) -> "NormalOperator":
         """M^+ M."""
         return NormalOperator(self)

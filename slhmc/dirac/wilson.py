@@ -93,6 +93,19 @@ class WilsonDirac:
         """D^+ D psi. Collective."""
         return self.adjoint(self(psi))
 
+    # ---- quarks of four dimensions; trivial here, not for domain walls
+    def quark_field(self, parity: str = "both") -> FermionField:
+        """A zero field of one spinor a site."""
+        return self.field(parity)
+
+    def quark(self, psi: FermionField) -> FermionField:
+        """The quark of a solution psi of D psi = source(eta)."""
+        return psi
+
+    def source(self, eta: FermionField) -> FermionField:
+        """The source of D psi = source(eta) for a source eta of the quark."""
+        return eta
+
     def even_odd(self) -> "WilsonEvenOdd":
         """M = (4 + m) - H_eo H_oe / (4 (4 + m))."""
         return WilsonEvenOdd(self)
@@ -129,3 +142,16 @@ class WilsonEvenOdd(EvenOddOperator):
 
     def add_full_force(self, Y, X, force, weight):
         self.hopping.add_outer_force(Y, X, force, weight)
+
+    def prepare_source(self, b):
+        """b_e + H_eo b_o / (2 (4 + m))."""
+        source = self.field(self.real)
+        self.hopping.hop(b, source, "even", other=0.5 / self.diagonal, same=1.0)
+        return source
+
+    def reconstruct(self, x, b):
+        """psi_o = (b_o + H x / 2) / (4 + m)."""
+        psi = b.like()
+        psi.assign_parity(x)
+        self.hopping.hop(x, psi, "odd", other=0.5 / self.diagonal, same=1 / self.diagonal, psi_same=b)
+        return psi
