@@ -1,66 +1,7 @@
 // Wilson hopping term. H psi(x) = sum_mu [(1 - gamma_mu) U_mu(x) psi(x+mu) + (1 + gamma_mu) U_mu(x-mu)^+ psi(x-mu)];
-// D = 4 + m - H / 2; H^+ = gamma_5 H gamma_5 is H with the signs of gamma_mu turned. Fields hold LS spinors a site (domain
-// wall quarks; 1 otherwise), which share the links that are loaded once.
+// D = 4 + m - H / 2; H^+ = gamma_5 H gamma_5 is H with the signs of gamma_mu turned.
 #include "signatures.h"
-#include "spinor.h"
-
-#ifndef LS
-#define LS 1
-#endif
-#define FIELD_REALS (LS * SPINOR_REALS)
-
-// sum += (hopping link) h, row by row; `rows` of SU(3) are stored
-template <int mu, int sign, int rows>
-SITE_FUNCTION void add_transported(Spinor &sum, const real *p, const HalfSpinor &h, V third_sign, Site x) {
-#if COLORS == 2
-    Link u;
-    UNROLL for (int k = 0; k < 4; k++) reals(u)[k] = load(p + k * LANES, x);
-    const ColorVector w0 = multiply(u, h.s[0]), w1 = multiply(u, h.s[1]);
-    UNROLL for (int i = 0; i < 2; i++) add_reconstructed<mu, sign>(sum, i, w0.c[i], w1.c[i]);
-#else
-    UNROLL for (int i = 0; i < rows; i++) {
-        Complex u[3], w0 = {}, w1 = {};
-        UNROLL for (int k = 0; k < 6; k++) {
-            ((V *)u)[k] = load(p + (6 * i + k) * LANES, x);
-            hold(((V *)u)[k]);
-        }
-        UNROLL for (int j = 0; j < 3; j++) {
-            add_product(w0, u[j], h.s[0].c[j]);
-            add_product(w1, u[j], h.s[1].c[j]);
-        }
-        hold(w0.re); hold(w0.im); hold(w1.re); hold(w1.im);
-        add_reconstructed<mu, sign>(sum, i, w0, w1);
-    }
-    if constexpr (rows == 2) {  // third row = s conj(row 0 x row 1)
-        Complex u[2][3], w0 = {}, w1 = {};
-        UNROLL for (int k = 0; k < 12; k++) ((V *)u)[k] = load(p + k * LANES, x);
-        UNROLL for (int j = 0; j < 3; j++) {
-            Complex c = {};
-            add_product(c, u[0][(j + 2) % 3], u[1][(j + 1) % 3]);
-            c = {-c.re, -c.im};
-            add_product(c, u[0][(j + 1) % 3], u[1][(j + 2) % 3]);
-            c = {c.re * third_sign, c.im * third_sign};
-            add_conjugate_product(w0, c, h.s[0].c[j]);
-            add_conjugate_product(w1, c, h.s[1].c[j]);
-        }
-        add_reconstructed<mu, sign>(sum, 2, w0, w1);
-    }
-#endif
-}
-
-template <int direction, bool dagger, int rows, class Arguments>
-SITE_FUNCTION void add_direction(const Geometry &g, const Arguments &a, const real *links, Site x, Spinor *sum) {
-    constexpr int mu = direction % 4, sign = (direction < 4) == dagger ? 1 : -1;
-    constexpr int link_reals = COLORS == 2 ? 4 : 6 * rows;
-    prefetch_hop(g, links, link_reals, a.psi_other, FIELD_REALS, x, direction);
-    const Site y = neighbour(g, x, direction);
-    const V third_sign = rows == 2 && COLORS == 3 ? hopping_sign(g, a.codes, a.signs, x, direction) : V{};
-    const real *psi = a.psi_other + (long)y.group * (FIELD_REALS * LANES);
-    for (int s = 0; s < LS; s++)
-        add_transported<mu, sign, rows>(sum[s], links + (long)direction * link_reals * LANES,
-                                        project<mu, sign>(g, psi + s * (SPINOR_REALS * LANES), y), third_sign, x);
-    if constexpr (direction + 1 < 8) add_direction<direction + 1, dagger, rows>(g, a, links, x, sum);
-}
+#include "wilson_hop.h"
 
 // out(x) = same psi_same(x) + other (H or H^+) psi_other(x), x of one parity; `same` may be zero (psi_same unread)
 template <bool dagger, int rows, class Arguments> SITE_FUNCTION void hopping_result(const Arguments &a, Site x, V *norm) {

@@ -65,6 +65,16 @@ def gaussian_vector():
     return make
 
 
+@pytest.fixture(scope="session")
+def gaussian_spinor():
+    """Factory of Gaussian four-spinors for a gauge field."""
+    def make(U, parity="both", seed=3, real="double"):
+        psi = FermionField(U.lattice, U.colors, parity, real, spins=4)
+        psi.draw_gaussian(Draws(seed, 0).next(Purpose.NOISE))
+        return psi
+    return make
+
+
 @pytest.fixture
 def rng():
     return np.random.default_rng(20240229)

@@ -9,8 +9,8 @@ import sys
 import numpy as np
 from monte_carlo import boundary_of, staggered_action, staggered_target, time_scales
 
-from slhmc.actions import CompositeAction, GaugeAction
-from slhmc.dirac import StaggeredDirac, StaggeredNormal
+from slhmc.actions import CompositeAction, GaugeAction, PseudofermionAction
+from slhmc.dirac import StaggeredDirac, StaggeredNormal, WilsonDirac
 from slhmc.lattice import (
     AlgebraField,
     Draws,
@@ -36,9 +36,9 @@ def hot_start(lattice, colors):
     return U
 
 
-def gaussian_vector(lattice, colors, parity="both", real="double"):
-    """The colour vector that all grids share."""
-    psi = FermionField(lattice, colors, parity, real)
+def gaussian_vector(lattice, colors, parity="both", real="double", spins=1):
+    """The colour vector or spinor that all grids share."""
+    psi = FermionField(lattice, colors, parity, real, spins)
     psi.draw_gaussian(Draws(3, 0).next(Purpose.NOISE))
     return psi
 
@@ -87,6 +87,28 @@ def quarks(lattice, colors):
     return result
 
 
+def even_odd_quarks(lattice, colors, make_dirac):
+    """Operator and adjoint in both precisions, even-odd operator with its norm, force of the pseudofermions."""
+    U, result = hot_start(lattice, colors), {}
+    for real, name in (("double", "D psi"), ("float", "hop in single precision")):
+        D, psi = make_dirac(U, real), gaussian_vector(lattice, colors, real=real, spins=4)
+        result |= {name: D(psi).to_sites(), f"{name}, adjoint": D.adjoint(psi).to_sites()}
+    A, b = make_dirac(U, "double").even_odd().normal, gaussian_vector(lattice, colors, "even", spins=4)
+    out, norm = b.like(), lattice.device.zeros((1,), np.float64)
+    A.apply(b, out, norm)
+    result |= {"A psi": out.to_sites(), "|M psi|^2": lattice.device.to_host(norm) / lattice.sites}
+    solver = ConjugateGradient(lattice, EXACT, precision="double")
+    action = PseudofermionAction(lambda U: make_dirac(U, "double").even_odd().normal, solver, solver)
+    phi = action.refresh(U, Draws(4, 1))
+    return result | {"phi": phi.to_sites(), "quark action": float(action.action(U, phi)) / lattice.sites,
+                     "quark force": action.force(U, phi).gather_reals()}
+
+
+def wilson(lattice, colors):
+    """Wilson quarks."""
+    return even_odd_quarks(lattice, colors, lambda U, real: WilsonDirac(U, 0.3, boundary_of(4), real))
+
+
 def trajectory_results(hmc, U, trajectories):
     """Links after each trajectory, and the energy changes."""
     result, delta_h = {}, []
@@ -123,7 +145,7 @@ def nested_chain(lattice, colors):
     return trajectory_results(HMC(CompositeAction(parts), guide, 0.3), GaugeField(lattice, colors), 3)
 
 
-KINDS = {function.__name__: function for function in (random_fields, gauge, quarks, chain, gauge_chain, nested_chain)}
+KINDS = {function.__name__: function for function in (random_fields, gauge, quarks, wilson, chain, gauge_chain, nested_chain)}
 
 
 def results_of(case, communicator=None):

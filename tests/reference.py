@@ -184,16 +184,29 @@ def gauge_force(links, beta, c1):
     return -beta / (2 * n) * algebra_coefficients(np.stack(loops, -3))
 
 
+# ---- quarks
+def boundary_links(links, boundary):
+    """U_mu(x), times boundary[mu] where x + mu crosses the boundary."""
+    d, result = dimensions(links), links.copy()
+    for mu in range(d):
+        edge = coordinates(links.shape[:d][::-1])[mu] == links.shape[d - 1 - mu] - 1
+        result[..., mu, :, :] *= np.where(edge, boundary[mu], 1)[..., None, None]
+    return result
+
+
+def dense(operator, shape):
+    """The matrix of an operator on arrays of `shape` with one more axis for several vectors."""
+    size = int(np.prod(shape))
+    return operator(np.eye(size, dtype=complex).reshape(*shape, size)).reshape(size, size)
+
+
 # ---- staggered quarks
 def hopping_links(links, boundary):
     """eta_mu(x) U_mu(x), eta_mu = (-1)^(x_0 + ... + x_{mu-1}), times boundary[mu] where x + mu crosses the boundary."""
-    d = dimensions(links)
-    x = coordinates(links.shape[:d][::-1])
-    result = links.copy()
-    for mu in range(d):
-        edge = x[mu] == links.shape[d - 1 - mu] - 1
-        sign = (-1.0) ** x[:mu].sum(0) * np.where(edge, boundary[mu], 1)
-        result[..., mu, :, :] *= sign[..., None, None]
+    result = boundary_links(links, boundary)
+    x = coordinates(links.shape[:dimensions(links)][::-1])
+    for mu in range(dimensions(links)):
+        result[..., mu, :, :] *= ((-1.0) ** x[:mu].sum(0))[..., None, None]
     return result
 
 
@@ -214,8 +227,7 @@ def staggered(links, psi, mass, boundary):
 def staggered_matrix(links, mass, boundary):
     """D as a dense matrix; rows and columns in the order of psi.ravel()."""
     shape = (*links.shape[:dimensions(links)], links.shape[-1])
-    size = int(np.prod(shape))
-    return staggered(links, np.eye(size, dtype=complex).reshape(*shape, size), mass, boundary).reshape(size, size)
+    return dense(lambda psi: staggered(links, psi, mass, boundary), shape)
 
 
 def even_sites(extent):
@@ -232,14 +244,83 @@ def momenta_sine_squared(extent, boundary):
     return total
 
 
+def boundary_phase(extent, boundary):
+    """exp(i pi x / L) of the antiperiodic directions, [t, z, y, x]: what makes an antiperiodic field periodic."""
+    pairs = zip(coordinates(extent), extent, boundary, strict=True)
+    return np.exp(1j * sum(np.pi * x / n * (b < 0) for x, n, b in pairs))
+
+
 def free_function_of_normal(psi, function, mass, boundary):
     """function(D^+ D) psi for unit links: D^+ D is m^2 + sum sin^2 p on plane waves that obey the boundary."""
     d = psi.ndim - 1
     extent, axes = psi.shape[:d][::-1], tuple(range(d))
-    twist = sum(np.pi * x / n for x, n, b in zip(coordinates(extent), extent, boundary, strict=True) if b < 0)
-    phase = np.exp(1j * twist)[..., None] if np.ndim(twist) else 1
+    phase = boundary_phase(extent, boundary)[..., None]
     spectrum = function(mass**2 + momenta_sine_squared(extent, boundary))[..., None]
     return phase * np.fft.ifftn(spectrum * np.fft.fftn(psi / phase, axes=axes), axes=axes)
+
+
+# ---- Wilson quarks: psi is [t, z, y, x, spin, colour], or [t, z, y, x, spin, colour, k] for several vectors
+SIGMA = np.array([[[0, 1], [1, 0]], [[0, -1j], [1j, 0]], [[1, 0], [0, -1]]])
+_ZERO = np.zeros((2, 2))
+GAMMA = np.array([np.block([[_ZERO, -1j * s], [1j * s, _ZERO]]) for s in SIGMA] + [-np.eye(4)[[2, 3, 0, 1]]])
+GAMMA_5 = np.diag([1.0, 1, -1, -1])
+
+
+def wilson(links, psi, mass, boundary):
+    """D psi = (4 + m) psi - (1/2) sum_mu [(1 - gamma_mu) U psi(x + mu) + (1 + gamma_mu) U(x - mu)^+ psi(x - mu)]."""
+    vectors = psi if psi.ndim == 7 else psi[..., None]
+    V, result = boundary_links(links, boundary), (4 + mass) * vectors
+    for mu in range(4):
+        U = V[..., mu, None, :, :]
+        ahead, behind = U @ shift(vectors, mu, 1, 4), shift(dagger(U) @ vectors, mu, -1, 4)
+        for sign, hopped in ((-1, ahead), (1, behind)):
+            result = result - 0.5 * np.einsum("st,...tck->...sck", np.eye(4) + sign * GAMMA[mu], hopped)
+    return result.reshape(psi.shape)
+
+
+def wilson_matrix(links, mass, boundary):
+    """D as a dense matrix; rows and columns in the order of psi.ravel()."""
+    return dense(lambda psi: wilson(links, psi, mass, boundary), (*links.shape[:4], 4, links.shape[-1]))
+
+
+def field_strength(links, mu, nu):
+    """F = (Q - Q^+) / 8 of the four leaves of the clover, [t, z, y, x, row, column]."""
+    turn = [(mu, 1), (nu, 1), (mu, -1), (nu, -1)]
+    leaves = sum(path_product(links, turn[k:] + turn[:k]) for k in range(4))
+    return (leaves - dagger(leaves)) / 8
+
+
+def clover_term(links, c_sw):
+    """c_sw (i/4) sum_{mu nu} sigma_{mu nu} F_{mu nu}, sigma = (i/2) [gamma_mu, gamma_nu]: [t, z, y, x, spin, colour, ...]."""
+    total = 0
+    for mu, nu in permutations(range(4), 2):
+        sigma = 0.5j * (GAMMA[mu] @ GAMMA[nu] - GAMMA[nu] @ GAMMA[mu])
+        total = total + np.einsum("st,...ij->...sitj", 0.25j * c_sw * sigma, field_strength(links, mu, nu))
+    return total
+
+
+def clover(links, psi, mass, c_sw, boundary):
+    """Wilson operator and clover term on psi."""
+    vectors = psi if psi.ndim == 7 else psi[..., None]
+    term = np.einsum("...sitj,...tjk->...sik", clover_term(links, c_sw), vectors)
+    return wilson(links, psi, mass, boundary) + term.reshape(psi.shape)
+
+
+def clover_matrix(links, mass, c_sw, boundary):
+    """D as a dense matrix; rows and columns in the order of psi.ravel()."""
+    return dense(lambda psi: clover(links, psi, mass, c_sw, boundary), (*links.shape[:4], 4, links.shape[-1]))
+
+
+def free_wilson_propagator(psi, mass, boundary):
+    """D^-1 psi for unit links: D(p) = m + sum_mu (1 - cos p_mu) + i sum_mu gamma_mu sin p_mu."""
+    extent = psi.shape[3::-1]
+    phase = boundary_phase(extent, boundary)[..., None, None]
+    D = mass * np.eye(4)
+    for mu, (k, n) in enumerate(zip(coordinates(extent), extent, strict=True)):
+        p = (2 * np.pi * (k + (0.5 if boundary[mu] < 0 else 0)) / n)[..., None, None]
+        D = D + (1 - np.cos(p)) * np.eye(4) + 1j * np.sin(p) * GAMMA[mu]
+    spectrum = np.linalg.solve(D, np.fft.fftn(psi / phase, axes=range(4)))
+    return phase * np.fft.ifftn(spectrum, axes=range(4))
 
 
 # ---- exact results

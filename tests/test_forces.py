@@ -7,7 +7,8 @@ import pytest
 import reference
 from monte_carlo import staggered_action
 
-from slhmc.actions import RECTANGLE_COEFFICIENTS, CompositeAction, GaugeAction
+from slhmc.actions import RECTANGLE_COEFFICIENTS, CompositeAction, GaugeAction, PseudofermionAction
+from slhmc.dirac import WilsonDirac
 from slhmc.lattice import Draws, GaugeField
 from slhmc.solvers import ConjugateGradient
 
@@ -117,6 +118,26 @@ def test_force_of_a_composite_of_several_fields(hot_links, gaussian_momenta):
     np.testing.assert_allclose(public(action.force(U, phi)), force, atol=1e-9)
 
 
+# ---- Wilson quarks
+def pseudofermions(lattice, make_dirac):
+    """Two flavours of even-odd preconditioned quarks, solves exact to rounding."""
+    solvers = [ConjugateGradient(lattice, 1e-13) for _ in range(2)]
+    return PseudofermionAction(lambda U: make_dirac(U).even_odd().normal, *solvers)
+
+
+# SU(2) knows no number of rows
+WILSON_CASES = [(2, (4, 2, 8, 4), None), (3, (4, 4, 2, 6), 2), (3, (4, 4, 2, 6), 3)]
+
+
+@pytest.mark.parametrize(("mass", "boundary"), [(0.1, (1, 1, 1, -1)), (1.0, (-1, 1, -1, -1)), (0.3, (1, 1, 1, 1))])
+@pytest.mark.parametrize(("colors", "extent", "rows"), WILSON_CASES)
+def test_wilson_force_is_minus_the_derivative(hot_links, gaussian_momenta, colors, extent, rows, mass, boundary):
+    U = hot_links(colors, *extent)
+    action = pseudofermions(U.lattice, lambda V: WilsonDirac(V, mass, boundary, rows=rows))
+    phi = action.refresh(U, Draws(4, 1))
+    assert_force_is_minus_derivative(action, U, phi, gaussian_momenta(U))
+
+
 # ---- covariance
 def assert_covariant(force_of, links, g):
     """F(x, mu) -> g(x) F(x, mu) g(x)^+ under a gauge transformation g."""
@@ -139,19 +160,25 @@ def test_gauge_force_is_covariant(hot_links, rng, colors, extent):
     assert_covariant(partial(gauge_force_of, GaugeAction(5.5, -1 / 12), U), U.to_sites(), g)
 
 
+QUARKS = {"staggered": lambda lattice: staggered(lattice, 0.5),
+          "wilson": lambda lattice: pseudofermions(lattice, lambda V: WilsonDirac(V, 0.3, (1, 1, 1, -1)))}
+
+
+@pytest.mark.parametrize("quarks", QUARKS)
 @pytest.mark.parametrize(("colors", "extent"), [(2, (4, 2, 8, 4)), (3, (4, 4, 2, 6))])
-def test_staggered_force_is_covariant(hot_links, rng, colors, extent):
+def test_quark_force_is_covariant(hot_links, rng, colors, extent, quarks):
     """With phi(x) -> g(x) phi(x); the action does not change."""
     U = hot_links(colors, *extent)
-    action = staggered(U.lattice, 0.5)
+    action = QUARKS[quarks](U.lattice)
     phi = action.refresh(U, Draws(4, 1))
     links, vectors, values = U.to_sites(), phi.to_sites(), []
     g = reference.random_group(tuple(reversed(extent)), colors, rng)
+    spin = "...j" if phi.spins == 1 else "...sj"
 
     def force_of(new_links):
         rotated = new_links is not links
         U.from_sites(new_links)
-        phi.from_sites(np.einsum("...ij,...j->...i", g, vectors) if rotated else vectors)
+        phi.from_sites(np.einsum(f"...ij,{spin}->{spin.replace('j', 'i')}", g, vectors) if rotated else vectors)
         values.append(float(action.action(U, phi)))
         return public(action.force(U, phi))
     assert_covariant(force_of, links, g)

@@ -27,15 +27,17 @@ CASES = {
     + [(kind, 2, WIDE, grid) for grid in ([2, 1, 1, 1], [1, 2, 1, 1], [1, 1, 2, 1])
        for kind in ("random_fields", "gauge", "quarks", "chain")]
     + [("gauge", 2, [8, 8], [2, 1]), ("chain", 2, [8, 8], [1, 2]), ("gauge_chain", 2, [8, 8], [2, 1]),
-       ("quarks", 3, [4, 8, 4], [1, 2, 1])],
+       ("quarks", 3, [4, 8, 4], [1, 2, 1])]
+    + [("wilson", 3, WIDE, [1, 1, 1, 2])] + [("wilson", 2, WIDE, grid) for grid in ([2, 1, 1, 1], [1, 2, 1, 1], [1, 1, 2, 1])],
     4: [(kind, 3, WIDE, [1, 1, 1, 4]) for kind in ("gauge", "quarks", "chain")]  # blocks no deeper than the halo
     + [(kind, 2, WIDE, grid) for grid in ([4, 1, 1, 1], [2, 1, 1, 2], [1, 2, 2, 1])
        for kind in ("random_fields", "gauge", "quarks", "chain")]
     + [(kind, 2, SMALL, [1, 1, 2, 2]) for kind in ("gauge", "quarks", "nested_chain")]
-    + [("chain", 3, HOT, [2, 2, 1, 1])],
+    + [("chain", 3, HOT, [2, 2, 1, 1])]
+    + [("wilson", 3, WIDE, [1, 1, 1, 4]), ("wilson", 2, WIDE, [2, 1, 1, 2]), ("wilson", 2, SMALL, [1, 2, 2, 1])],
 }
 BITWISE = {"hot links", "momenta", "colour vector", "uniform deviate"}
-TOLERANCE = {"hop in single precision": 1e-5}
+TOLERANCE = {"hop in single precision": 1e-5, "hop in single precision, adjoint": 1e-5}
 
 
 def named(cases):

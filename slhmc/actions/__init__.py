@@ -2,9 +2,10 @@
 
 from slhmc.actions.action import Action, CompositeAction
 from slhmc.actions.gauge import RECTANGLE_COEFFICIENTS, GaugeAction
+from slhmc.actions.log_determinant import LogDeterminantAction
 from slhmc.actions.pseudofermion import PseudofermionAction, QuarkAction
 from slhmc.actions.ratio import RatioAction, StaggeredRatioAction
 from slhmc.actions.rational import RationalAction, RationalSettings
 
-__all__ = ["RECTANGLE_COEFFICIENTS", "Action", "CompositeAction", "GaugeAction", "PseudofermionAction", "QuarkAction",
-           "RatioAction", "RationalAction", "RationalSettings", "StaggeredRatioAction"]
+__all__ = ["RECTANGLE_COEFFICIENTS", "Action", "CompositeAction", "GaugeAction", "LogDeterminantAction", "PseudofermionAction",
+           "QuarkAction", "RatioAction", "RationalAction", "RationalSettings", "StaggeredRatioAction"]

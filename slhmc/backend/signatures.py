@@ -14,8 +14,21 @@ _STATE = "double *state; "
 _SHIFTS = _STATE + "double *table; int count; "
 _HOPPING = ("const real *hopping; const signed char *codes; const real *signs; const real *psi_same; "
             "const real *psi_other; real *out; real same; real other")
+_CLOVER = ("const real *hopping; const signed char *codes; const real *signs; const real *blocks; const real *psi_same; "
+           "const real *psi_other; real *out; real other; int dagger; int rows")
 
 KERNELS = {
+    "clover.cc": {
+        "clover_hop": ("site", _LATTICE + _CLOVER),
+        "clover_hop_norm": (1, _LATTICE + "double *partials; " + _CLOVER),
+    },
+    "clover_term.cc": {
+        "clover_blocks": ("site", _LATTICE + "const real *links; real *blocks; real diagonal; real factor"),
+        "clover_inverse": (2, _LATTICE + "double *partials; const real *blocks; real *inverse"),
+        "clover_outer": ("site", _LATTICE + "const real *x; const real *y; real *insertions"),
+        "clover_determinant": ("site", _LATTICE + "const real *inverse; real *insertions"),
+        "clover_force": ("site", _LATTICE + "const real *links; const real *insertions; real *force; real weight"),
+    },
     "gauge.cc": {
         "plaquette_sum": (1, _LATTICE + "double *partials; const real *links"),
         "rectangle_sum": (1, _LATTICE + "double *partials; const real *links"),

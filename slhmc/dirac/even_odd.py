@@ -66,7 +66,10 @@ class EvenOddOperator(ABC):
 
     @property
     def determinant(self):
-        """The action of det A_oo, or None where it does not depend on the links."""
+        """log det A_oo of one flavour, or None where it does not depend on the links.
+
+        It has `value()` -> Scalar and `add_force(force, weight)`: force += weight (-d_a) log det A_oo, both collective.
+        """
         return None
 
     def add_force(self, Y: FermionField, X: FermionField, force, weight: float) -> None:

@@ -38,18 +38,21 @@ class WilsonHopping:
 
         norm: device array of one double for |out|^2. Core groups are computed while the faces travel.
         """
-        links = self.prepare()
-        layout, opposite = links.layout, OPPOSITE[parity]
+        links, psi_same = self.prepare(), psi_same or psi
+        arguments = (links.pointer, *links.phase_pointers, psi_same.parity_pointer(parity),
+                     psi.parity_pointer(OPPOSITE[parity]), out.parity_pointer(parity), same, other, int(adjoint), self.rows)
+        self.stencil("wilson.cc", "wilson_hop", psi, parity, norm, arguments, keep=(links, psi, psi_same, out))
+
+    def stencil(self, file: str, name: str, psi: FermionField, parity: str, norm, arguments: tuple, keep: tuple) -> None:
+        """Run a kernel on `parity` that reads psi on the opposite one, NAME_norm if there is a norm. Collective."""
+        opposite, layout = OPPOSITE[parity], psi.layout
         source = psi.parity_array(opposite)
-        psi_same = psi_same or psi
-        arguments = (links.pointer, *links.phase_pointers, psi_same.parity_pointer(parity), psi.parity_pointer(opposite),
-                     out.parity_pointer(parity), same, other, int(adjoint), self.rows)
         layout.halo.start_faces(source, PARITIES[opposite], psi.component_count)
 
         def finish():
             layout.halo.finish_faces(source, PARITIES[opposite], psi.component_count)
-        kernel = layout.kernel("wilson.cc", "wilson_hop" if norm is None else "wilson_hop_norm", self.U.colors, self.Ls)
-        layout.launch_around(kernel, finish, norm, *arguments, parity=PARITIES[parity], keep=(links, psi, psi_same, out))
+        kernel = layout.kernel(file, name if norm is None else f"{name}_norm", self.U.colors, self.Ls)
+        layout.launch_around(kernel, finish, norm, *arguments, parity=PARITIES[parity], keep=keep)
 
     def add_outer_force(self, Y: FermionField, X: FermionField, force, weight: float) -> None:
         """force += weight (-d_a) 2 Re Y^+ (-H / 2) X, for X and Y on both parities in double precision. Collective.

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from slhmc import dirac
-from slhmc.actions import PseudofermionAction, RatioAction, StaggeredRatioAction
+from slhmc.actions import LogDeterminantAction, PseudofermionAction, RatioAction, StaggeredRatioAction
 from slhmc.observables import Propagator, StaggeredCondensate, WilsonCondensate
 from slhmc.solvers import ConjugateGradient
 
@@ -32,9 +32,14 @@ def _wilson(U, quark, mass, boundary):
     return dirac.WilsonDirac(U, mass, boundary).even_odd().normal
 
 
+def _clover(U, quark, mass, boundary):
+    return dirac.CloverDirac(U, mass, quark.c_sw, boundary).even_odd().normal
+
+
 QUARKS = {
     "staggered": QuarkKind(_staggered, StaggeredRatioAction, ("staggered.cc",), method="cg"),
     "wilson": QuarkKind(_wilson, RatioAction, ("wilson.cc",)),
+    "clover": QuarkKind(_clover, RatioAction, ("wilson.cc", "clover.cc")),
 }
 
 
@@ -44,7 +49,7 @@ def maker(quark, mass: float, boundary) -> Callable:
 
 
 def quark_actions(quark, boundary, solver_table, lattice) -> list[tuple]:
-    """(action, level) of each factor of the quark's determinant, the lightest masses first.
+    """(action, level) of each factor of the quark's determinant, the lightest masses first, determinants of site blocks last.
 
     The factors share their two solvers.
     """
@@ -59,7 +64,11 @@ def quark_actions(quark, boundary, solver_table, lattice) -> list[tuple]:
         else:
             action = kind.ratio(maker(quark, light, boundary), maker(quark, heavy, boundary), *solvers, solver_table.start)
         actions.append(action)
-    return list(zip(actions, quark.levels, strict=True))
+    parts = list(zip(actions, quark.levels, strict=True))
+    if quark.operator == "clover":  # of the quark's own mass, as the factors' odd-site blocks are not in their ratios
+        make = maker(quark, quark.bare_mass, boundary)
+        parts.append((LogDeterminantAction(lambda U: make(U).factor), quark.levels[-1]))
+    return parts
 
 
 def condensate(quark, boundary, table, solver_table, lattice, name: str):
