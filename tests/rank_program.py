@@ -9,7 +9,7 @@ import sys
 import numpy as np
 from monte_carlo import boundary_of, staggered_action, staggered_target, time_scales
 
-from slhmc.actions import CompositeAction, GaugeAction, PseudofermionAction
+from slhmc.actions import CompositeAction, GaugeAction, PseudofermionAction, RatioAction, StaggeredRatioAction
 from slhmc.dirac import StaggeredDirac, StaggeredNormal, WilsonDirac
 from slhmc.lattice import (
     AlgebraField,
@@ -22,6 +22,7 @@ from slhmc.lattice import (
     plaquette_sum,
     rectangle_sum,
 )
+from slhmc.observables import Propagator, WilsonCondensate
 from slhmc.solvers import ConjugateGradient
 from slhmc.updates import HMC, HeatBath, TimeScale
 
@@ -109,6 +110,25 @@ def wilson(lattice, colors):
     return even_odd_quarks(lattice, colors, lambda U, real: WilsonDirac(U, 0.3, boundary_of(4), real))
 
 
+def quark_ratios(lattice, colors):
+    """Hasenbusch ratios of Wilson and staggered quarks, a propagator by BiCGStab, a condensate."""
+    U, boundary, result = hot_start(lattice, colors), boundary_of(4), {}
+    solver = ConjugateGradient(lattice, EXACT, precision="double")
+    wilson_quarks = [lambda U, m=m: WilsonDirac(U, m, boundary).even_odd().normal for m in (0.3, 0.8)]
+    staggered_quarks = [lambda U, m=m: StaggeredNormal(StaggeredDirac(U, m, boundary)) for m in (0.5, 0.9)]
+    for name, action in (("wilson", RatioAction(*wilson_quarks, solver, solver)),
+                         ("staggered", StaggeredRatioAction(*staggered_quarks, solver, solver))):
+        phi = action.refresh(U, Draws(4, 1))
+        result |= {f"{name} phi": phi.to_sites(), f"{name} action": float(action.action(U, phi)) / lattice.sites,
+                   f"{name} force": action.force(U, phi).gather_reals()}
+    operator, b = wilson_quarks[0](U).factor, gaussian_vector(lattice, colors, spins=4)
+    for precision in ("double", "mixed"):
+        solution, = Propagator(lattice, EXACT, 1000, precision).solve_many(operator, [b])
+        result[f"{precision} propagator"] = solution.to_sites()
+    condensate = WilsonCondensate(wilson_quarks[0], 2, Propagator(lattice, EXACT, 1000, "double"))
+    return result | {"condensate": condensate.measure(U, Draws(6, 1))}
+
+
 def trajectory_results(hmc, U, trajectories):
     """Links after each trajectory, and the energy changes."""
     result, delta_h = {}, []
@@ -145,7 +165,8 @@ def nested_chain(lattice, colors):
     return trajectory_results(HMC(CompositeAction(parts), guide, 0.3), GaugeField(lattice, colors), 3)
 
 
-KINDS = {function.__name__: function for function in (random_fields, gauge, quarks, wilson, chain, gauge_chain, nested_chain)}
+KINDS = {function.__name__: function for function in (random_fields, gauge, quarks, wilson, quark_ratios, chain, gauge_chain,
+                                                       nested_chain)}
 
 
 def results_of(case, communicator=None):

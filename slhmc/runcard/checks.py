@@ -101,6 +101,8 @@ def _quark(quark: Any) -> Iterator[Fault]:
     if not given & {"mass", "kappa"} & set(own):
         yield ("mass",), "missing: bare quark mass in lattice units" + ", or kappa" * ("kappa" in own)
     yield from _masses(quark)
+    if quark.operator == "moebius" and None not in (quark.b5, quark.c5, quark.M5) and (quark.c5 - quark.b5) * (4 - quark.M5) >= 2:
+        yield ("c5",), f"(c5 - b5) (4 - M5) must be less than 2, found {(quark.c5 - quark.b5) * (4 - quark.M5):g}; lower c5"
 
 
 def _masses(quark: Any) -> Iterator[Fault]:

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from slhmc.runcard.base import Count, Finite, Levels, Positive, Table
+from slhmc.runcard.base import Finite, Levels, Positive, Table
 
 # keys that an operator must have (mass, or in its place kappa where that is known), beside those of every operator
 OPERATOR_KEYS = {
@@ -26,7 +26,7 @@ class QuarkTable(Table):
     mass: Finite | None = Field(None, description="bare quark mass in lattice units")
     kappa: Positive | None = Field(None, description="hopping parameter 1 / (2 (4 + mass)) in place of mass; wilson, clover")
     c_sw: Finite | None = Field(None, description="Sheikholeslami-Wohlert coefficient; clover")
-    Ls: Count | None = Field(None, description="extent of the fifth dimension; domain_wall, moebius")
+    Ls: Annotated[int, Field(ge=2)] | None = Field(None, description="extent of the fifth dimension; domain_wall, moebius")
     M5: Annotated[float, Field(gt=0, lt=2)] | None = Field(None, description="domain-wall height; domain_wall, moebius")
     b5: Positive | None = Field(None, description="Moebius coefficient b, 1 for domain_wall; moebius")
     c5: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = Field(

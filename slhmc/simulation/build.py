@@ -66,17 +66,14 @@ def make_observables(card: RunCard, lattice: Lattice) -> list[tuple[Observable, 
 def kernel_units(card: RunCard, lattice: Lattice) -> list[tuple]:
     """(file, real, lanes, colours, dimensions, Ls) of all kernels that the card needs on this lattice."""
     colors, dimensions = card.lattice.colors, lattice.dimensions
-    spinors = {entry for quark in card.quarks for entry in quark_kernels(quark)}
+    gauge = ["gauge.cc", "links.cc"] + ["heat_bath.cc"] * (card.heat_bath is not None)
     plain = ["linear_algebra.cc"] + ["bicgstab.cc"] * _measures_by_bicgstab(card)
-    wide = ["gauge.cc", "links.cc"] + ["heat_bath.cc"] * (card.heat_bath is not None) + ["hopping.cc"] * bool(card.quarks)
-    lanes = lattice.layout("double").lanes
-    units = [(file, "double", lanes, colors, dimensions, 0) for file in wide]
-    units += [(file, "double", lanes, 0, 0, 0) for file in (*plain, "random.cc")]
-    reals = ["double"] + ["float"] * (bool(card.quarks) and card.solver.precision == "mixed")
-    for real in reals:
+    units = [(file, "double", lattice.layout("double").lanes, colors, dimensions, 0) for file in gauge]
+    for real in ["double"] + ["float"] * (bool(card.quarks) and card.solver.precision == "mixed"):
         lanes = lattice.layout(real).lanes
+        spinors = {entry for quark in card.quarks for entry in quark_kernels(quark, real)}
         units += [(file, real, lanes, colors, dimensions, Ls) for file, Ls in sorted(spinors)]
-        units += [(file, real, lanes, 0, 0, 0) for file in plain if real == "float"]
+        units += [(file, real, lanes, 0, 0, 0) for file in (*plain, *["random.cc"] * (real == "double"))]
     return units
 
 

@@ -13,13 +13,16 @@ from slhmc.solvers import ConjugateGradient
 class QuarkKind:
     """What belongs to one operator's name in a card.
 
-    make(U, quark, mass, boundary) -> the normal operator of a quark with that mass; kernels: files that know spinors;
-    heaviest: the mass of the field that the heaviest factor is divided by, None for no division; method: of the propagator.
+    make(U, quark, mass, boundary) -> normal operator of the quark with that mass; kernels: files that know its spinors, in each
+    precision; force_kernels: in double alone; link_kernels: in double, and know no spinors. heaviest: mass of the field that the
+    last factor is divided by, None for no division; method: of the propagator.
     """
 
     make: Callable
     ratio: type
     kernels: tuple[str, ...]
+    force_kernels: tuple[str, ...] = ()
+    link_kernels: tuple[str, ...] = ("hopping.cc",)
     heaviest: float | None = None
     method: str = "bicgstab"
 
@@ -36,10 +39,19 @@ def _clover(U, quark, mass, boundary):
     return dirac.CloverDirac(U, mass, quark.c_sw, boundary).even_odd().normal
 
 
+def _domain_wall(U, quark, mass, boundary):
+    b5, c5 = (1.0, 0.0) if quark.operator == "domain_wall" else (quark.b5, quark.c5)
+    parameters = dirac.DomainWall(mass, quark.Ls, quark.M5, b5, c5)
+    return dirac.DomainWallDirac(U, parameters, boundary).even_odd().normal
+
+
+_DOMAIN_WALL = QuarkKind(_domain_wall, RatioAction, ("domain_wall.cc",), ("wilson.cc",), heaviest=1.0, method="cg")
 QUARKS = {
     "staggered": QuarkKind(_staggered, StaggeredRatioAction, ("staggered.cc",), method="cg"),
     "wilson": QuarkKind(_wilson, RatioAction, ("wilson.cc",)),
-    "clover": QuarkKind(_clover, RatioAction, ("wilson.cc", "clover.cc")),
+    "clover": QuarkKind(_clover, RatioAction, ("clover.cc", "wilson.cc"), link_kernels=("hopping.cc", "clover_term.cc")),
+    "domain_wall": _DOMAIN_WALL,
+    "moebius": _DOMAIN_WALL,
 }
 
 
@@ -80,7 +92,8 @@ def condensate(quark, boundary, table, solver_table, lattice, name: str):
     return WilsonCondensate(make, table.noise, Propagator(lattice, *settings, kind.method), name)
 
 
-def quark_kernels(quark) -> list[tuple[str, int]]:
-    """(file, Ls) of the kernels that are made for the quark's spinors; Ls 0 where they are not told it."""
-    Ls = 0 if quark.operator == "staggered" else quark.Ls or 1  # noqa: N806 - the extent's name
-    return [(file, Ls) for file in QUARKS[quark.operator].kernels]
+def quark_kernels(quark, real: str) -> list[tuple[str, int]]:
+    """(file, Ls) of the kernels that a quark needs in one precision; Ls 0 where they are not told it."""
+    kind, Ls = QUARKS[quark.operator], 0 if quark.operator == "staggered" else quark.Ls or 1  # noqa: N806 - the extent's name
+    files = [(file, Ls) for file in (*kind.kernels, *kind.force_kernels * (real == "double"))]
+    return files + [(file, 0) for file in kind.link_kernels * (real == "double")]
