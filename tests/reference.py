@@ -311,16 +311,67 @@ def clover_matrix(links, mass, c_sw, boundary):
     return dense(lambda psi: clover(links, psi, mass, c_sw, boundary), (*links.shape[:4], 4, links.shape[-1]))
 
 
-def free_wilson_propagator(psi, mass, boundary):
-    """D^-1 psi for unit links: D(p) = m + sum_mu (1 - cos p_mu) + i sum_mu gamma_mu sin p_mu."""
-    extent = psi.shape[3::-1]
-    phase = boundary_phase(extent, boundary)[..., None, None]
+def free_wilson(extent, mass, boundary):
+    """D(p) = m + sum_mu (1 - cos p_mu) + i sum_mu gamma_mu sin p_mu: [t, z, y, x, spin, spin] of FFT order."""
     D = mass * np.eye(4)
     for mu, (k, n) in enumerate(zip(coordinates(extent), extent, strict=True)):
         p = (2 * np.pi * (k + (0.5 if boundary[mu] < 0 else 0)) / n)[..., None, None]
         D = D + (1 - np.cos(p)) * np.eye(4) + 1j * np.sin(p) * GAMMA[mu]
-    spectrum = np.linalg.solve(D, np.fft.fftn(psi / phase, axes=range(4)))
-    return phase * np.fft.ifftn(spectrum, axes=range(4))
+    return D
+
+
+def on_plane_waves(matrix, psi, boundary):
+    """A matrix [t, z, y, x, spin, spin] in momentum space on psi [t, z, y, x, spin, colour]."""
+    phase = boundary_phase(psi.shape[3::-1], boundary)[..., None, None]
+    return phase * np.fft.ifftn(matrix @ np.fft.fftn(psi / phase, axes=range(4)), axes=range(4))
+
+
+def free_wilson_propagator(psi, mass, boundary):
+    """D^-1 psi for unit links."""
+    return on_plane_waves(np.linalg.inv(free_wilson(psi.shape[3::-1], mass, boundary)), psi, boundary)
+
+
+# ---- domain-wall quarks: psi is [t, z, y, x, s, spin, colour], or [t, z, y, x, s, spin, colour, k] for several vectors
+def fifth_shift(psi, mass):
+    """S psi: the gamma_5 = -1 half from s + 1, the gamma_5 = +1 half from s - 1, times -mass where s goes round."""
+    down, up = np.roll(psi, -1, 4), np.roll(psi, 1, 4)
+    down[:, :, :, :, -1] *= -mass
+    up[:, :, :, :, 0] *= -mass
+    result = up
+    result[:, :, :, :, :, 2:] = down[:, :, :, :, :, 2:]
+    return result
+
+
+def domain_wall(links, psi, parameters, boundary):
+    """D psi = D_+ psi + D_- S psi, D_+ = b5 D_W(-M5) + 1, D_- = c5 D_W(-M5) - 1."""
+    vectors = psi if psi.ndim == 8 else psi[..., None]
+    shifted = fifth_shift(vectors, parameters.mass)
+    result, both = vectors - shifted, parameters.b5 * vectors + parameters.c5 * shifted
+    for s in range(parameters.Ls):
+        result[:, :, :, :, s] += wilson(links, both[:, :, :, :, s], -parameters.M5, boundary)
+    return result.reshape(psi.shape)
+
+
+def domain_wall_matrix(links, parameters, boundary):
+    """D as a dense matrix; rows and columns in the order of psi.ravel()."""
+    return dense(lambda psi: domain_wall(links, psi, parameters, boundary), (*links.shape[:4], parameters.Ls, 4, links.shape[-1]))
+
+
+def sign_approximation(wilson_operator, gamma_5, parameters):
+    """eps(H) = ((1 + H)^Ls - (1 - H)^Ls) / ((1 + H)^Ls + (1 - H)^Ls), H = gamma_5 (b5 + c5) D_W / (2 + (b5 - c5) D_W).
+
+    wilson_operator: D_W(-M5), the last two axes rows and columns.
+    """
+    one, b, c = np.eye(len(gamma_5)), parameters.b5, parameters.c5
+    H = gamma_5 @ ((b + c) * wilson_operator @ np.linalg.inv(2 * one + (b - c) * wilson_operator))
+    up, down = (np.linalg.matrix_power(one + sign * H, parameters.Ls) for sign in (1, -1))
+    return (up - down) @ np.linalg.inv(up + down)
+
+
+def overlap_inverse(wilson_operator, gamma_5, parameters):
+    """D_overlap^-1, D_overlap = (1 + m) / 2 + (1 - m) / 2 gamma_5 eps(H)."""
+    m, one = parameters.mass, np.eye(len(gamma_5))
+    return np.linalg.inv((1 + m) / 2 * one + (1 - m) / 2 * gamma_5 @ sign_approximation(wilson_operator, gamma_5, parameters))
 
 
 # ---- solvers

@@ -17,6 +17,10 @@ _HOPPING = ("const real *hopping; const signed char *codes; const real *signs; c
 _CLOVER = ("const real *hopping; const signed char *codes; const real *signs; const real *blocks; const real *psi_same; "
            "const real *psi_other; real *out; real other; int dagger; int rows")
 
+_FIFTH = "real p; real q; real k; real wall; int dagger"
+_DOMAIN_WALL = ("const real *hopping; const real *psi_same; const real *psi_other; real *out; real *image; real same; "
+                "real image_p; real image_q; " + _FIFTH)
+
 KERNELS = {
     "clover.cc": {
         "clover_hop": ("site", _LATTICE + _CLOVER),
@@ -28,6 +32,13 @@ KERNELS = {
         "clover_outer": ("site", _LATTICE + "const real *x; const real *y; real *insertions"),
         "clover_determinant": ("site", _LATTICE + "const real *inverse; real *insertions"),
         "clover_force": ("site", _LATTICE + "const real *links; const real *insertions; real *force; real weight"),
+    },
+    "domain_wall.cc": {
+        "domain_wall_hop": ("site", _LATTICE + _DOMAIN_WALL),
+        "domain_wall_hop_norm": (1, _LATTICE + "double *partials; " + _DOMAIN_WALL),
+        "fifth_dimension": ("site", _LATTICE + "const real *psi; real *out; " + _FIFTH),
+        "extract_walls": ("site", _LATTICE + "const real *slices; real *psi; int right; int left"),
+        "insert_walls": ("site", _LATTICE + "const real *psi; real *slices; int right; int left"),
     },
     "gauge.cc": {
         "plaquette_sum": (1, _LATTICE + "double *partials; const real *links"),

@@ -4,6 +4,7 @@ from slhmc.observables.chiral_condensate import ChiralCondensate, StaggeredConde
 from slhmc.observables.loops import Plaquette, PolyakovLoop, Rectangle
 from slhmc.observables.observable import Observable
 from slhmc.observables.propagator import Propagator
+from slhmc.observables.residual_mass import ResidualMass
 
-__all__ = ["ChiralCondensate", "Observable", "Plaquette", "PolyakovLoop", "Propagator", "Rectangle", "StaggeredCondensate",
-           "WilsonCondensate"]
+__all__ = ["ChiralCondensate", "Observable", "Plaquette", "PolyakovLoop", "Propagator", "Rectangle", "ResidualMass",
+           "StaggeredCondensate", "WilsonCondensate"]
