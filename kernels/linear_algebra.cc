@@ -89,8 +89,8 @@ SCALAR_KERNEL(combine_scalars)
 // ------------------------------------------------------------------------------------------------ conjugate gradient
 // The scalars of a solve, in slhmc/solvers/conjugate_gradient.py by the same names.
 #define MOST_STALLS 1  // fresh starts in a row that did not lower the true residual
-enum { RESIDUAL, CURVATURE, ALPHA, BETA, INNER, OUTER, ITERATIONS, TARGET, FLOOR, SOURCE, TRUE_RESIDUAL, RESTARTS, NEW_RESIDUAL, TOTAL_ITERATIONS, BEST, FAILURES, FAILED_RESIDUAL,
-       FAILED_ITERATIONS, STALLS, ACTIVE, OWING };
+enum { RESIDUAL, CURVATURE, ALPHA, BETA, INNER, OUTER, ITERATIONS, TARGET, FLOOR, SOURCE, TRUE_RESIDUAL, RESTARTS, NEW_RESIDUAL,
+       TOTAL_ITERATIONS, BEST, FAILURES, FAILED_RESIDUAL, FAILED_ITERATIONS, STALLS, ACTIVE, OWING };
 
 // x += alpha p; p = r + beta p
 SITE_FUNCTION void cg_direction_site(const cg_direction_arguments &a, Site x) {
@@ -176,9 +176,9 @@ SITE_FUNCTION void cg_history_scalar(const cg_history_arguments &a) {
 SCALAR_KERNEL(cg_history)
 
 // ------------------------------------------------------------------------------------------------ multi-shift conjugate gradient
-// (A + s_k) x_k = b for all k from the Krylov space of A (Jegerlehner, hep-lat/9612014). The residual of shift k is zeta_k r. Shifts
-// rise, so the last ones converge first: ACTIVE are left, OWING were when the last directions were made. A table has five rows
-// of `count` numbers.
+// (A + s_k) x_k = b for all k from the Krylov space of A (Jegerlehner, hep-lat/9612014). The residual of shift k is zeta_k r.
+// Shifts rise, so the last ones converge first: ACTIVE are left, OWING were when the last directions were made. A table has five
+// rows of `count` numbers.
 enum { SHIFT, SHIFT_ALPHA, SHIFT_BETA, ZETA, RATIO };
 
 SITE_FUNCTION void multi_shift_start_scalar(const multi_shift_start_arguments &a) {
@@ -198,7 +198,8 @@ SCALAR_KERNEL(multi_shift_start)
 // p = r + beta p; x_k += alpha_k p_k; p_k = zeta_k r + beta_k p_k; before the first iteration x_k and all p are taken as 0
 SITE_FUNCTION void multi_shift_direction_site(const multi_shift_direction_arguments &a, Site x) {
     const long i = vector_of(x, 0);
-    const double *alpha = a.table + SHIFT_ALPHA * a.count, *beta = a.table + SHIFT_BETA * a.count, *zeta = a.table + ZETA * a.count;
+    const double *alpha = a.table + SHIFT_ALPHA * a.count, *beta = a.table + SHIFT_BETA * a.count;
+    const double *zeta = a.table + ZETA * a.count;
     const int active = (int)a.state[ACTIVE], owing = (int)a.state[OWING];
     const V r = load(a.r + i, x);
     if (a.state[ITERATIONS] == 0) {

@@ -9,7 +9,15 @@ import sys
 import numpy as np
 from monte_carlo import boundary_of, staggered_action, staggered_target, time_scales
 
-from slhmc.actions import CompositeAction, GaugeAction, PseudofermionAction, RatioAction, StaggeredRatioAction
+from slhmc.actions import (
+    CompositeAction,
+    GaugeAction,
+    PseudofermionAction,
+    RatioAction,
+    RationalAction,
+    RationalSettings,
+    StaggeredRatioAction,
+)
 from slhmc.dirac import StaggeredDirac, StaggeredNormal, WilsonDirac
 from slhmc.lattice import (
     AlgebraField,
@@ -23,7 +31,7 @@ from slhmc.lattice import (
     rectangle_sum,
 )
 from slhmc.observables import Propagator, WilsonCondensate
-from slhmc.solvers import ConjugateGradient
+from slhmc.solvers import ConjugateGradient, MultiShiftConjugateGradient, extreme_eigenvalues
 from slhmc.updates import HMC, HeatBath, TimeScale
 
 IWASAKI = -0.331
@@ -129,6 +137,28 @@ def quark_ratios(lattice, colors):
     return result | {"condensate": condensate.measure(U, Draws(6, 1))}
 
 
+def rooted_action(lattice, power, mass=0.5):
+    """A rational action whose approximations and solves leave rounding alone."""
+    boundary, limits = boundary_of(lattice.dimensions), (mass**2, mass**2 + lattice.dimensions**2)
+    solvers = (MultiShiftConjugateGradient(lattice, EXACT, precision="double") for _ in range(2))
+    return RationalAction(lambda U: StaggeredNormal(StaggeredDirac(U, mass, boundary)), power,
+                          RationalSettings(*limits, 1e-13, 1e-13), *solvers)
+
+
+def roots(lattice, colors):
+    """Fourth root of a determinant: draw, value, force; the spectrum; three trajectories with two and one flavours."""
+    U, action = hot_start(lattice, colors), rooted_action(lattice, 0.25)
+    phi = action.refresh(U, Draws(4, 1))
+    operator = StaggeredNormal(StaggeredDirac(U, 0.5, boundary_of(lattice.dimensions)))
+    spectrum = extreme_eigenvalues(operator, Draws(1, 1).next(Purpose.SPECTRUM), 1e-7)
+    result = {"phi": phi.to_sites(), "rooted action": float(action.action(U, phi)) / lattice.sites,
+              "rooted force": action.force(U, phi).gather_reals(), "spectrum": np.array([spectrum.lowest, spectrum.highest])}
+    parts = {"gauge": GaugeAction(2.0 * colors), "two": rooted_action(lattice, 0.5), "one": rooted_action(lattice, 0.25)}
+    target = CompositeAction(parts)
+    hmc = HMC(target, time_scales(target, ("omelyan2", 8)), 0.3)
+    return result | trajectory_results(hmc, GaugeField(lattice, colors), 3)
+
+
 def trajectory_results(hmc, U, trajectories):
     """Links after each trajectory, and the energy changes."""
     result, delta_h = {}, []
@@ -165,8 +195,8 @@ def nested_chain(lattice, colors):
     return trajectory_results(HMC(CompositeAction(parts), guide, 0.3), GaugeField(lattice, colors), 3)
 
 
-KINDS = {function.__name__: function for function in (random_fields, gauge, quarks, wilson, quark_ratios, chain, gauge_chain,
-                                                       nested_chain)}
+KINDS = {function.__name__: function for function in (random_fields, gauge, quarks, roots, wilson, quark_ratios, chain,
+                                                       gauge_chain, nested_chain)}
 
 
 def results_of(case, communicator=None):

@@ -3,11 +3,12 @@
 Slow and short on purpose, for any dimension and any number of colours; conventions as in docs/conventions.md.
 """
 
+from decimal import Decimal, localcontext
 from itertools import permutations
 
 import numpy as np
 from scipy.linalg import expm
-from scipy.special import iv
+from scipy.special import ellipj, ellipkm1, iv
 
 MASK = 0xFFFFFFFF
 
@@ -259,6 +260,16 @@ def free_function_of_normal(psi, function, mass, boundary):
     return phase * np.fft.ifftn(spectrum * np.fft.fftn(psi / phase, axes=axes), axes=axes)
 
 
+def function_of_normal(links, psi, function, mass, boundary):
+    """function((D^+ D)_ee) psi for psi on even sites, by diagonalisation."""
+    even = np.repeat(even_sites(links.shape[:dimensions(links)][::-1]).ravel(), links.shape[-1])
+    D = staggered_matrix(links, mass, boundary)
+    values, vectors = np.linalg.eigh((dagger(D) @ D)[np.ix_(even, even)])
+    result = np.zeros(psi.size, complex)
+    result[even] = vectors @ (function(values) * (dagger(vectors) @ psi.ravel()[even]))
+    return result.reshape(psi.shape)
+
+
 # ---- Wilson quarks: psi is [t, z, y, x, spin, colour], or [t, z, y, x, spin, colour, k] for several vectors
 SIGMA = np.array([[[0, 1], [1, 0]], [[0, -1j], [1j, 0]], [[1, 0], [0, -1]]])
 _ZERO = np.zeros((2, 2))
@@ -389,6 +400,31 @@ def bicgstab(matrix, b, iterations):
         omega = np.vdot(t, s) / np.vdot(t, t)
         x, r = x + alpha * p + omega * s, s - omega * t
     return x
+
+
+# ---- rational approximations
+def relative_error(r, x):
+    """r(x) x^power - 1 for the coefficients as they are, in 60 decimals; x a float."""
+    with localcontext() as context:
+        context.prec = 60
+        x = Decimal(x)
+        total = sum((Decimal(a) / (x + Decimal(s)) for a, s in zip(r.residues, r.shifts, strict=True)), Decimal(r.constant))
+        return float(total * (Decimal(r.power) * x.ln()).exp() - 1)
+
+
+def zolotarev(lowest, highest, n):
+    """Poles and error of the best approximation of x^-1/2 with n poles: lowest sc^2(jK / (2n + 1)), zeros at even j.
+
+    Elliptic functions of k^2 = 1 - lowest / highest; the error is the swing of sqrt(x) r(x) between the end and the next extremum.
+    """
+    m = 1 - lowest / highest
+    sn, cn, dn, _ = ellipj(np.arange(1, 2 * n + 1) * ellipkm1(1 - m) / (2 * n + 1), m)
+    points = lowest * (sn / cn)**2
+
+    def r(x):
+        return np.prod((x + points[1::2]) / (x + points[::2]))
+    ends = np.sqrt(highest) * r(highest), np.sqrt(highest * dn[0]**2) * r(highest * dn[0]**2)
+    return points[::2], abs(ends[0] - ends[1]) / sum(ends)
 
 
 # ---- exact results

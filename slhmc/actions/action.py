@@ -33,7 +33,7 @@ class Action(ABC):
         """Forget what was remembered from earlier forces (start vectors of solvers)."""
 
     def inspect(self, U: GaugeField, draws: Draws) -> None:
-        """Look, between trajectories and off the tape, whether what the action takes for granted holds; ComputationError if not."""
+        """Look, between trajectories and off the tape, whether what the action assumes holds; ComputationError if not."""
 
     def solvers(self) -> list:
         """Solvers whose iterations a trajectory should report."""

@@ -1,8 +1,8 @@
 """Rational pseudofermion actions: any power of a determinant, det A^p with 0 < p <= 1 (RHMC).
 
 S = phi^+ r(A) phi with r(x) = a_0 + sum_k a_k / (x + s_k) close to x^-p on the spectrum of A. With X_k = (A + s_k)^-1 phi,
-dS = -sum_k a_k X_k^+ dA X_k: one multi-shift solve a force. phi = A^(p/2) eta = A r'(A) eta with r'(x) close to x^(p/2 - 1), whose
-partial fractions are positive, so no digits are lost (Clark and Kennedy, Phys. Rev. Lett. 98 (2007) 051601).
+dS = -sum_k a_k X_k^+ dA X_k: one multi-shift solve a force. phi = A^(p/2) eta = A r'(A) eta with r'(x) close to x^(p/2 - 1),
+whose partial fractions are positive, so no digits are lost (Clark and Kennedy, Phys. Rev. Lett. 98 (2007) 051601).
 """
 
 from collections.abc import Callable
@@ -32,8 +32,8 @@ class RationalSettings:
 class RationalAction(QuarkAction):
     """S = phi^+ r(A) phi, r(x) ~ x^-power on [settings.lowest, settings.highest], for det A^power in the ensemble.
 
-    make_operator(U) -> normal operator A on U (`slhmc.dirac`: field, in_precision, prepare, apply, add_force, U). The force has an
-    approximation of its own, coarser as a rule. Raises InputError if settings.order is too low for settings.accuracy.
+    make_operator(U) -> normal operator A on U (field, in_precision, prepare, apply, add_force, as StaggeredNormal). The force has
+    an approximation of its own, coarser as a rule. Raises InputError if settings.order is too low for settings.accuracy.
     """
 
     def __init__(self, make_operator: Callable, power: float, settings: RationalSettings,
@@ -82,6 +82,6 @@ class RationalAction(QuarkAction):
         found = extreme_eigenvalues(operator, draws.next(Purpose.SPECTRUM))
         if found.lowest < s.lowest or found.highest > s.highest:
             raise ComputationError(
-                f"eigenvalues {found.lowest:.4g} to {found.highest:.4g} of the quark operator found, but the rational approximation holds "
-                f"from {s.lowest:.4g} to {s.highest:.4g}: the chain would be biased; begin it anew with rational.lowest = "
-                f"{found.lowest / 2:.1e} and rational.highest = {found.highest * 1.2:.2g}, or a wider range")
+                f"eigenvalues of the quark operator from {found.lowest:.4g} to {found.highest:.4g} found, but its rational "
+                f"approximation holds from {s.lowest:.4g} to {s.highest:.4g}: the chain would be biased; begin it anew with "
+                f"rational.lowest = {found.lowest / 2:.1e} and rational.highest = {found.highest * 1.2:.1e}, or a wider range")

@@ -115,7 +115,8 @@ KERNELS = {
         "cg_beta": ("scalar", _STATE + "double max_iterations"),
         "cg_history": ("scalar", _STATE + "double *history; int length"),
         "multi_shift_start": ("scalar", _SHIFTS + "double tolerance"),
-        "multi_shift_direction": ("site", "Range range; " + _SHIFTS + "real **solutions; real **directions; real *p; const real *r"),
+        "multi_shift_direction": ("site", "Range range; " + _SHIFTS + "real **solutions; real **directions; real *p; "
+                                          "const real *r"),
         "multi_shift_finish": ("site", "Range range; " + _SHIFTS + "real **solutions; real **directions"),
         "multi_shift_alpha": ("scalar", _SHIFTS.rstrip("; ")),
         "multi_shift_beta": ("scalar", _SHIFTS + "double max_iterations"),

@@ -112,7 +112,10 @@ class StaggeredNormal:
         return self._full
 
     def draw(self, phi: FermionField, draws) -> None:
-        """phi <- (D^+ eta) on this parity = m eta - H eta / 2, eta Gaussian on all sites: covariance A. Collective."""
+        """phi <- m eta - H eta / 2, the part of D^+ eta on this parity, eta Gaussian on all sites, <eta eta^+> = 1: covariance A.
+
+        Collective.
+        """
         eta = self._both()
         eta.draw_gaussian(draws.next(Purpose.PSEUDOFERMION), 0.5**0.5)
         self.dirac.hop(eta, phi, self.parity, other=-0.5, same=self.dirac.mass, psi_same=eta)

@@ -36,6 +36,8 @@ Levels = Annotated[
     WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 0}, {"type": "array", "items": {"type": "integer", "minimum": 0}}]}),
 ]
 Extent = Annotated[int, Field(ge=2, multiple_of=2)]
+Accuracy = Annotated[float, Field(ge=1e-15, lt=1)]
+Flavors = Annotated[int, Field(ge=1, le=4)]
 Lanes = Annotated[Literal[1, 2, 4, 8, 16, 32], BeforeValidator(_not_bool)]
 Scheme = Literal["leapfrog", "omelyan2", "omf4"]
 Boundary = Literal["periodic", "antiperiodic"]

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from math import prod
 from typing import Any
 
-from slhmc.runcard.quarks import COMMON_KEYS, OPERATOR_KEYS
+from slhmc.runcard.quarks import COMMON_KEYS, OPERATOR_KEYS, OPTIONAL_KEYS
 
 Fault = tuple[tuple[str | int, ...], str]
 
@@ -74,6 +74,8 @@ def _quarks(card: Any) -> Iterator[Fault]:
     colors = card.lattice.colors if card.lattice is not None else None
     if card.quarks and colors is not None and colors not in (2, 3):
         yield ("lattice", "colors"), f"quarks need 2 or 3 colors, found {colors}"
+    for index, quark in enumerate(card.quarks or ()):
+        yield from _rational_range(("quarks", index, "rational"), quark.rational)
     if card.quarks == () and card.measure is not None and card.measure.chiral_condensate is not None:
         yield ("measure", "chiral_condensate"), "needs at least one [[quarks]], whose condensate it is"
     for index, quark in enumerate(card.quarks or ()):
@@ -96,11 +98,14 @@ def _quark(quark: Any) -> Iterator[Fault]:
             yield (key,), (f'"{quark.operator}" has no key {key}; it has {", ".join((*own, *COMMON_KEYS[1:]))}'
                            + f", and {key} belongs to {homes}" * bool(homes))
     for key in own:
-        if key not in given and key not in ("mass", "kappa"):
+        if key not in given and key not in OPTIONAL_KEYS:
             yield (key,), f"missing: {type(quark).model_fields[key].description}"
     if not given & {"mass", "kappa"} & set(own):
         yield ("mass",), "missing: bare quark mass in lattice units" + ", or kappa" * ("kappa" in own)
     yield from _masses(quark)
+    if quark.hasenbusch and "rational" in own and quark.rooted:
+        yield ("hasenbusch",), ("a rational approximation is of the whole determinant; leave out hasenbusch, or flavors and "
+                                "rational")
     if quark.operator == "moebius" and None not in (quark.b5, quark.c5, quark.M5) and (quark.c5 - quark.b5) * (4 - quark.M5) >= 2:
         yield ("c5",), f"(c5 - b5) (4 - M5) must be less than 2, found {(quark.c5 - quark.b5) * (4 - quark.M5):g}; lower c5"
 
@@ -130,6 +135,13 @@ def _mass_out_of_range(operator: str, mass: float) -> str | None:
     if operator in ("wilson", "clover") and mass <= -4:
         return "must be greater than -4, where the diagonal 4 + mass vanishes"
     return None
+
+
+def _rational_range(path: tuple, rational: Any) -> Iterator[Fault]:
+    if rational is None or rational.lowest is None or rational.highest is None:
+        return
+    if rational.lowest >= rational.highest:
+        yield (*path, "lowest"), f"must be less than highest = {rational.highest:g}, found {rational.lowest:g}"
 
 
 def _update(card: Any) -> Iterator[Fault]:

@@ -54,6 +54,9 @@ def _valid_table(model: type[BaseModel], raw: dict, faulty: set[Path], path: Pat
     depth = len(path)
     spoiled = {loc[depth] for loc in faulty if len(loc) > depth and loc[:depth] == path} - _ONLY_PRESENCE_MATTERS
     values = {name: raw.get(name) for name, field in model.model_fields.items() if field.is_required() or name in raw}
+    for name in values.keys() - spoiled:
+        if isinstance(values[name], dict) and (inner := _table_type(model.model_fields[name].annotation)):
+            values[name] = _valid_table(inner, values[name], faulty, (*path, name))
     return model.model_construct(**{name: None if name in spoiled else value for name, value in values.items()})
 
 

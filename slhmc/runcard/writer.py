@@ -12,17 +12,18 @@ def card_text(card: RunCard) -> str:
     return "\n".join(blocks)
 
 
-def _blocks(path: tuple[str, ...], table: dict):
-    """The text of a table and its sub-tables, one block for each header."""
+def _blocks(path: tuple[str, ...], table: dict, brackets: int = 1):
+    """The text of a table and its sub-tables, one block for each header; an entry of a list of tables has two brackets."""
     values = {key: value for key, value in table.items() if not _is_table(value) and not _is_table_list(value)}
-    if path and (values or not table):
-        yield _block(f"[{'.'.join(path)}]", values)
+    if path and (values or not table or brackets == 2):
+        yield _block("[" * brackets + ".".join(path) + "]" * brackets, values)
     for key, value in table.items():
         inner = (*path, _key(key))
         if _is_table(value):
             yield from _blocks(inner, value)
         elif _is_table_list(value):
-            yield from (_block(f"[[{'.'.join(inner)}]]", entry) for entry in value)
+            for entry in value:
+                yield from _blocks(inner, entry, 2)
 
 
 def _block(header: str, values: dict) -> str:

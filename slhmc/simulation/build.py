@@ -32,8 +32,8 @@ def make_update(card: RunCard, lattice: Lattice):
         return HeatBath(card.gauge.beta, card.heat_bath.over_relaxation)
     parts = {"gauge": (make_gauge_action(card), card.gauge.level)}
     for number, quark in enumerate(card.quarks):
-        for factor, part in enumerate(quark_actions(quark, boundary_phases(card), card.solver, lattice)):
-            parts[f"quarks.{number}.{factor}"] = part
+        made = quark_actions(quark, boundary_phases(card), card.solver, lattice)
+        parts |= {f"quarks.{number}" + f".{factor}" * (len(made) > 1): part for factor, part in enumerate(made)}
     target = CompositeAction({name: action for name, (action, _) in parts.items()})
     guide = []
     for level, table in enumerate((card.hmc, *card.hmc.inner)):

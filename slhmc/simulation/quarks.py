@@ -1,12 +1,22 @@
 """From an entry of [[quarks]] to operators, actions, condensates and kernels: what each operator's name stands for."""
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from slhmc import dirac
-from slhmc.actions import LogDeterminantAction, PseudofermionAction, RatioAction, StaggeredRatioAction
+from slhmc.actions import (
+    LogDeterminantAction,
+    PseudofermionAction,
+    RatioAction,
+    RationalAction,
+    RationalSettings,
+    StaggeredRatioAction,
+)
 from slhmc.observables import Propagator, StaggeredCondensate, WilsonCondensate
-from slhmc.solvers import ConjugateGradient
+from slhmc.solvers import ConjugateGradient, MultiShiftConjugateGradient
+
+STAGGERED_FLAVORS = 4  # of one field
 
 
 @dataclass(frozen=True)
@@ -66,11 +76,12 @@ def quark_actions(quark, boundary, solver_table, lattice) -> list[tuple]:
     The factors share their two solvers.
     """
     kind = QUARKS[quark.operator]
-    solvers = [ConjugateGradient(lattice, tolerance, solver_table.max_iterations, solver_table.precision)
-               for tolerance in (solver_table.force_tolerance, solver_table.action_tolerance)]
+    if quark.rooted:
+        return [(_rational_action(quark, boundary, solver_table, lattice), *quark.levels)]
+    solvers = _solvers(ConjugateGradient, solver_table, lattice)
     masses = [quark.bare_mass, *quark.hasenbusch, kind.heaviest]
     actions = []
-    for light, heavy in zip(masses, masses[1:], strict=False):
+    for light, heavy in itertools.pairwise(masses):
         if heavy is None:
             action = PseudofermionAction(maker(quark, light, boundary), *solvers, solver_table.start)
         else:
@@ -81,6 +92,25 @@ def quark_actions(quark, boundary, solver_table, lattice) -> list[tuple]:
         make = maker(quark, quark.bare_mass, boundary)
         parts.append((LogDeterminantAction(lambda U: make(U).factor), quark.levels[-1]))
     return parts
+
+
+def _solvers(kind, table, lattice) -> list:
+    """Solvers of forces and of energies."""
+    return [kind(lattice, tolerance, table.max_iterations, table.precision)
+            for tolerance in (table.force_tolerance, table.action_tolerance)]
+
+
+def _rational_action(quark, boundary, solver_table, lattice) -> RationalAction:
+    """The root of a staggered determinant."""
+    settings = rational_settings(quark, quark.mass**2, quark.mass**2 + lattice.dimensions**2)
+    return RationalAction(maker(quark, quark.mass, boundary), (quark.flavors or STAGGERED_FLAVORS) / STAGGERED_FLAVORS, settings,
+                          *_solvers(MultiShiftConjugateGradient, solver_table, lattice))
+
+
+def rational_settings(quark, lowest: float, highest: float) -> RationalSettings:
+    """[quarks.rational] with bounds of the spectrum where the card has none."""
+    given = {} if quark.rational is None else quark.rational.model_dump(exclude_none=True)
+    return RationalSettings(**{"lowest": lowest, "highest": highest} | given)
 
 
 def condensate(quark, boundary, table, solver_table, lattice, name: str):
@@ -94,6 +124,6 @@ def condensate(quark, boundary, table, solver_table, lattice, name: str):
 
 def quark_kernels(quark, real: str) -> list[tuple[str, int]]:
     """(file, Ls) of the kernels that a quark needs in one precision; Ls 0 where they are not told it."""
-    kind, Ls = QUARKS[quark.operator], 0 if quark.operator == "staggered" else quark.Ls or 1  # noqa: N806 - the extent's name
+    kind, Ls = QUARKS[quark.operator], 0 if quark.operator == "staggered" else quark.Ls or 1
     files = [(file, Ls) for file in (*kind.kernels, *kind.force_kernels * (real == "double"))]
     return files + [(file, 0) for file in kind.link_kernels * (real == "double")]

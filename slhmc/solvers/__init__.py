@@ -6,5 +6,5 @@ from slhmc.solvers.lanczos import Spectrum, extreme_eigenvalues
 from slhmc.solvers.multi_shift import MultiShiftConjugateGradient
 from slhmc.solvers.rational import RationalApproximation, rational_approximation
 
-__all__ = ["BiCGStab", "ConjugateGradient", "MultiShiftConjugateGradient", "RationalApproximation", "Spectrum", "extreme_eigenvalues",
-           "rational_approximation"]
+__all__ = ["BiCGStab", "ConjugateGradient", "MultiShiftConjugateGradient", "RationalApproximation", "Spectrum",
+           "extreme_eigenvalues", "rational_approximation"]

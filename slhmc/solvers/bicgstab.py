@@ -1,6 +1,7 @@
 """BiCGStab for operators that are not Hermitian, with reliable updates: Wilson and clover quarks' M x = b.
 
-H. A. van der Vorst, SIAM J. Sci. Stat. Comput. 13 (1992) 631; reliable updates: Sleijpen and van der Vorst, Computing 56 (1996) 141.
+H. A. van der Vorst, SIAM J. Sci. Stat. Comput. 13 (1992) 631; reliable updates: Sleijpen and van der Vorst, Computing 56
+(1996) 141.
 An operator offers `field(real)` on one parity, `in_precision(real)`, `prepare()` and `apply(psi, out)`; see
 `slhmc.dirac.EvenOddOperator`.
 """

@@ -79,7 +79,7 @@ class KrylovSolver(ABC):
 
     def check(self) -> None:
         """Raise if a solve since the last check did not reach its tolerance."""
-        State, host = self.State, self.lattice.device.to_host(self.state)  # noqa: N806 - a class
+        State, host = self.State, self.lattice.device.to_host(self.state)
         if host[State.FAILURES] == 0:
             return
         reached = np.sqrt(host[State.FAILED_RESIDUAL])

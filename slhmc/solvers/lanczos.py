@@ -27,8 +27,8 @@ def extreme_eigenvalues(operator, random, accuracy: float = 0.05, max_steps: int
 
     random: the draw of the start vector (Purpose.SPECTRUM). After m steps A is the tridiagonal T on the Krylov space (Lanczos,
     J. Res. Nat. Bur. Standards 45 (1950) 255); for a Ritz pair (theta, s) of T, |A v - theta v| = beta_m |s_m|. Vectors are not
-    orthogonalised again: extreme Ritz values do not need it. Raises SolverNotConverged after max_steps, ComputationError if a number
-    is not finite.
+    orthogonalised again: extreme Ritz values do not need it. Raises SolverNotConverged after max_steps, ComputationError if a
+    number is not finite.
     """
     previous, v, w = (operator.field("double") for _ in range(3))
     v.draw_gaussian(random)
@@ -52,8 +52,8 @@ def extreme_eigenvalues(operator, random, accuracy: float = 0.05, max_steps: int
                 return found
             if steps == max_steps:
                 raise SolverNotConverged(
-                    f"the spectrum is not known to {accuracy:g} after {steps} Lanczos steps: lowest eigenvalue {found.lowest:.3g} "
-                    f"+- {found.lowest_error:.1g}, highest {found.highest:.4g} +- {found.highest_error:.1g}; raise the quark mass")
+                    f"eigenvalues are not known to {accuracy:g} after {steps} Lanczos steps: lowest {found.lowest:.3g} +- "
+                    f"{found.lowest_error:.1g}, highest {found.highest:.4g} +- {found.highest_error:.1g}; raise the quark mass")
             look = int(NEXT_LOOK * steps)
         previous, v, w = v, w, previous
         v.assign_combination(1 / off_diagonal[-1], v)

@@ -5,6 +5,8 @@ The residuals of all shifts are parallel, r_k = zeta_k r, so the products with A
 Then each shift's true residual is computed in double; ordinary conjugate gradient goes on from x_k where it misses its tolerance.
 """
 
+from itertools import pairwise
+
 import numpy as np
 
 from slhmc.errors import InputError
@@ -119,9 +121,9 @@ class MultiShiftConjugateGradient:
         if r not in self._weights:
             self._weights[r] = device.from_host(np.array(r.residues))
         pointers, weights = work.pointers(solutions), self._weights[r]
-        layout.launch(layout.kernel("linear_algebra.cc", "weighted_sum"), b.pointer, device.pointer(pointers), device.pointer(weights),
-                      out.pointer, r.constant, r.order, end=layout.groups * b.component_count, parities=1,
-                      keep=(b, out, pointers, weights, *solutions))
+        layout.launch(layout.kernel("linear_algebra.cc", "weighted_sum"), b.pointer, device.pointer(pointers),
+                      device.pointer(weights), out.pointer, r.constant, r.order, end=layout.groups * b.component_count,
+                      parities=1, keep=(b, out, pointers, weights, *solutions))
 
     def take_iterations(self) -> int:
         """Iterations since the last call, over all solves: of the common recurrence and of those that refine."""
@@ -148,7 +150,7 @@ class MultiShiftConjugateGradient:
         shifts = tuple(float(shift) for shift in shifts)
         if not shifts or len(shifts) != len(solutions):
             raise InputError(f"{len(shifts)} shifts for {len(solutions)} solutions; give a field for each of at least one shift")
-        if shifts[0] < 0 or any(not a < b for a, b in zip(shifts, shifts[1:], strict=False)):
+        if shifts[0] < 0 or any(not a < b for a, b in pairwise(shifts)):
             raise InputError(f"shifts {', '.join(f'{shift:g}' for shift in shifts)}: distinct, rising and not negative expected")
         return shifts
 

@@ -1,8 +1,8 @@
 """Rational approximations of x^-p by partial fractions: minimax of the relative error, computed when a run starts.
 
-The best approximation r(x) = a_0 + sum_k a_k / (x + s_k) on [lowest, highest] has a relative error that swings 2n + 2 times between
--E and E. An exchange algorithm (Remez) finds it: on the extrema x_i of the last error the swing is a linear system for a, E and the
-change of the denominator, written over the last poles,
+The best approximation r(x) = a_0 + sum_k a_k / (x + s_k) on [lowest, highest] has a relative error that swings 2n + 2 times
+between -E and E. An exchange algorithm (Remez) finds it: on the extrema x_i of the last error the swing is a linear system for
+a, E and the change of the denominator, written over the last poles,
 
     a_0 + sum_k a_k / (x_i + s_k) = x_i^-p (1 + (-1)^i E) (1 + sum_k b_k / (x_i + s_k));
 
@@ -10,7 +10,8 @@ the zeros of the last factor are the next poles. This basis follows the range ov
 hundreds of decimals; twice the digits of the error are enough (`decimal`, no table, no further dependency).
 
 Sources: equioscillation, and extrema for p = 1/2, which start the search: Zolotarev (1877), as in N. I. Achieser, Theory of
-Approximation (1956); rational approximations for fractional flavours: Clark and Kennedy, Nucl. Phys. B Proc. Suppl. 129 (2004) 850.
+Approximation (1956); rational approximations for fractional flavours: Clark and Kennedy, Nucl. Phys. B Proc. Suppl. 129
+(2004) 850.
 """
 
 from dataclasses import dataclass
@@ -63,7 +64,7 @@ def rational_approximation(power: float, lowest: float, highest: float, accuracy
     accuracy: largest relative error; the error found counts the rounding of coefficients to double. order: number of poles, or
     None. Raises InputError if `order` poles are too few, or if range or accuracy cannot be met.
     """
-    _check(power, lowest, highest, accuracy)
+    _check(power, lowest, highest, accuracy, order)
     if power == 1:
         return RationalApproximation(1.0, lowest, highest, 0.0, (1.0,), (0.0,), 0.0)
     needed = order or _estimated_order(power, lowest, highest, accuracy)
@@ -82,12 +83,12 @@ def rational_approximation(power: float, lowest: float, highest: float, accuracy
         found = _minimax(power, lowest, highest, needed)
     if order is not None and found.order > order:
         low = _minimax(power, lowest, highest, order)
-        raise InputError(f"order = {order} is too low for x^-{power:g} on [{lowest:g}, {highest:g}]: its error is {low.error:.1e}, "
-                         f"{accuracy:.1e} asked for; order {found.order} is needed")
+        raise InputError(f"order = {order} is too low for x^-{power:g} on [{lowest:g}, {highest:g}]: error "
+                         f"{low.error:.1e}, {accuracy:.1e} asked for; order = {found.order} is needed")
     return found
 
 
-def _check(power: float, lowest: float, highest: float, accuracy: float) -> None:
+def _check(power: float, lowest: float, highest: float, accuracy: float, order: int | None) -> None:
     if not 0 < power <= 1:
         raise InputError(f"power = {power:g}: x^-power is approximated for 0 < power <= 1; spread larger powers over several "
                          "fields")
@@ -95,6 +96,8 @@ def _check(power: float, lowest: float, highest: float, accuracy: float) -> None
         raise InputError(f"range [{lowest:g}, {highest:g}] of a rational approximation: 0 < lowest < highest expected")
     if not SMALLEST_ACCURACY <= accuracy < 1:
         raise InputError(f"accuracy = {accuracy:g} of a rational approximation: between {SMALLEST_ACCURACY:g} and 1 expected")
+    if order is not None and not 1 <= order <= MOST_POLES:
+        raise InputError(f"order = {order} of a rational approximation: 1 to {MOST_POLES} poles expected")
 
 
 # ---- where the search starts
@@ -130,8 +133,8 @@ def _amplitudes(u: float, ratio: float) -> tuple[float, float, float]:
 def _start(power: float, lowest: float, highest: float, n: int) -> tuple[list[Decimal], list[Decimal]]:
     """Extrema of the error and poles s_k: exact for power 1/2, close to the truth for others.
 
-    Extrema are highest dn^2(jK / (2n + 1)); on the negative axis, highest cs^2(t), poles and zeros alternate, zeros a share `power`
-    of the way from one pole to the next.
+    Extrema are highest dn^2(jK / (2n + 1)); on the negative axis, highest cs^2(t), poles and zeros alternate, zeros a share
+    `power` of the way from one pole to the next.
     """
     ratio = lowest / highest
     K, _ = _quarter_periods(ratio)
