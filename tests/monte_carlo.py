@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from slhmc.actions import CompositeAction, GaugeAction, StaggeredAction
+from slhmc.actions import CompositeAction, GaugeAction, PseudofermionAction
+from slhmc.dirac import StaggeredDirac, StaggeredNormal
 from slhmc.lattice import plaquette_sum
 from slhmc.solvers import ConjugateGradient
 from slhmc.updates import HMC, TimeScale
@@ -13,10 +14,15 @@ def boundary_of(dimensions):
     return (1,) * (dimensions - 1) + (-1,)
 
 
+def staggered_action(mass, boundary, force_solver, action_solver, start="zero"):
+    """Pseudofermions of four staggered flavours."""
+    return PseudofermionAction(lambda U: StaggeredNormal(StaggeredDirac(U, mass, boundary)), force_solver, action_solver, start)
+
+
 def staggered_target(lattice, beta=2.7, mass=0.3, force_tolerance=1e-10, start="zero", precision="mixed"):
     """Wilson gauge action and one staggered field."""
     solvers = [ConjugateGradient(lattice, tolerance, precision=precision) for tolerance in (force_tolerance, 1e-12)]
-    quarks = StaggeredAction(mass, boundary_of(lattice.dimensions), *solvers, start)
+    quarks = staggered_action(mass, boundary_of(lattice.dimensions), *solvers, start)
     return CompositeAction({"gauge": GaugeAction(beta), "quarks": quarks})
 
 

@@ -7,16 +7,17 @@ import json
 import sys
 
 import numpy as np
-from monte_carlo import boundary_of, staggered_target, time_scales
+from monte_carlo import boundary_of, staggered_action, staggered_target, time_scales
 
 from slhmc.actions import (
     CompositeAction,
     GaugeAction,
     LogDeterminantAction,
     PseudofermionAction,
+    RatioAction,
     RationalAction,
     RationalSettings,
-    StaggeredAction,
+    StaggeredRatioAction,
 )
 from slhmc.dirac import CloverDirac, DomainWall, DomainWallDirac, StaggeredDirac, StaggeredNormal, WilsonDirac
 from slhmc.lattice import (
@@ -30,6 +31,7 @@ from slhmc.lattice import (
     plaquette_sum,
     rectangle_sum,
 )
+from slhmc.observables import Propagator, WilsonCondensate
 from slhmc.solvers import ConjugateGradient, MultiShiftConjugateGradient, extreme_eigenvalues
 from slhmc.updates import HMC, HeatBath, TimeScale
 
@@ -88,11 +90,30 @@ def quarks(lattice, colors):
         ConjugateGradient(lattice, EXACT, precision=precision).solve(operator, b, x)
         result[f"{precision} solution"] = x.to_sites()
     solver = ConjugateGradient(lattice, EXACT, precision="double")
-    action = StaggeredAction(0.5, boundary, solver, solver)
+    action = staggered_action(0.5, boundary, solver, solver)
     phi = action.refresh(U, Draws(4, 1))
     result |= {"phi": phi.to_sites(), "quark action": float(action.action(U, phi)) / lattice.sites,
                "quark force": action.force(U, phi).gather_reals()}
     return result
+
+
+def quark_ratios(lattice, colors):
+    """Hasenbusch ratios of Wilson and staggered quarks, a propagator by BiCGStab, a condensate."""
+    U, boundary, result = hot_start(lattice, colors), boundary_of(4), {}
+    solver = ConjugateGradient(lattice, EXACT, precision="double")
+    wilson_quarks = [lambda U, m=m: WilsonDirac(U, m, boundary).even_odd().normal for m in (0.3, 0.8)]
+    staggered_quarks = [lambda U, m=m: StaggeredNormal(StaggeredDirac(U, m, boundary)) for m in (0.5, 0.9)]
+    for name, action in (("wilson", RatioAction(*wilson_quarks, solver, solver)),
+                         ("staggered", StaggeredRatioAction(*staggered_quarks, solver, solver))):
+        phi = action.refresh(U, Draws(4, 1))
+        result |= {f"{name} phi": phi.to_sites(), f"{name} action": float(action.action(U, phi)) / lattice.sites,
+                   f"{name} force": action.force(U, phi).gather_reals()}
+    operator, b = wilson_quarks[0](U).factor, gaussian_vector(lattice, colors, spins=4)
+    for precision in ("double", "mixed"):
+        solution, = Propagator(lattice, EXACT, 1000, precision).solve_many(operator, [b])
+        result[f"{precision} propagator"] = solution.to_sites()
+    condensate = WilsonCondensate(wilson_quarks[0], 2, Propagator(lattice, EXACT, 1000, "double"))
+    return result | {"condensate": condensate.measure(U, Draws(6, 1))}
 
 
 def rooted_action(lattice, power, mass=0.5):
@@ -206,7 +227,8 @@ def nested_chain(lattice, colors):
 
 
 KINDS = {function.__name__: function for function in (
-    random_fields, gauge, quarks, roots, wilson, clover, domain_wall, chain, gauge_chain, nested_chain, clover_chain)}
+    random_fields, gauge, quarks, roots, wilson, clover, domain_wall, quark_ratios, chain, gauge_chain, nested_chain,
+    clover_chain)}
 
 
 def results_of(case, communicator=None):

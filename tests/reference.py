@@ -410,6 +410,23 @@ def overlap_inverse(wilson_operator, gamma_5, parameters):
     return np.linalg.inv((1 + m) / 2 * one + (1 - m) / 2 * gamma_5 @ sign_approximation(wilson_operator, gamma_5, parameters))
 
 
+# ---- solvers
+def bicgstab(matrix, b, iterations):
+    """x after so many iterations of BiCGStab (van der Vorst, 1992) from zero, the first residual its shadow."""
+    x, p, v = (np.zeros_like(b) for _ in range(3))
+    r, shadow, rho, alpha, omega = b, b, 1.0, 1.0, 1.0
+    for _ in range(iterations):
+        last, rho = rho, np.vdot(shadow, r)
+        p = r + rho / last * alpha / omega * (p - omega * v)
+        v = matrix @ p
+        alpha = rho / np.vdot(shadow, v)
+        s = r - alpha * v
+        t = matrix @ s
+        omega = np.vdot(t, s) / np.vdot(t, t)
+        x, r = x + alpha * p + omega * s, s - omega * t
+    return x
+
+
 # ---- exact results
 def plaquette_2d_su2(beta):
     """Mean plaquette of SU(2) in two dimensions, infinite volume: I_2(beta) / I_1(beta)."""

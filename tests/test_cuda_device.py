@@ -8,8 +8,9 @@ import cupy_stand_in
 import numpy as np
 import pytest
 from cupy_stand_in import Stream
+from monte_carlo import staggered_action
 
-from slhmc.actions import CompositeAction, GaugeAction, RationalAction, RationalSettings, StaggeredAction
+from slhmc.actions import CompositeAction, GaugeAction, RationalAction, RationalSettings
 from slhmc.backend import HostDevice, cuda, open_device
 from slhmc.backend.tape import CALL, REPEAT, SKIP, Loop, Straight, Tape
 from slhmc.dirac import StaggeredDirac, StaggeredNormal
@@ -37,7 +38,7 @@ def hmc_chain(device, colors, trajectories=3):
     lattice = Lattice((4, 4, 4, 4), device)
     U = GaugeField(lattice, colors)
     U.randomize(Draws(1, 0).next(Purpose.START))
-    quarks = StaggeredAction(0.5, BOUNDARY, ConjugateGradient(lattice, 1e-10), ConjugateGradient(lattice, 1e-12))
+    quarks = staggered_action(0.5, BOUNDARY, ConjugateGradient(lattice, 1e-10), ConjugateGradient(lattice, 1e-12))
     target = CompositeAction({"gauge": GaugeAction(5.5, -1 / 12), "quarks": quarks})
     hmc = HMC(target, [TimeScale(target, "leapfrog", 2)], 0.1)
     return [hmc.step(U, 7, k).delta_h for k in range(trajectories)], U.to_sites()

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from monte_carlo import staggered_action
 
-from slhmc.actions import CompositeAction, GaugeAction, StaggeredAction
+from slhmc.actions import CompositeAction, GaugeAction
 from slhmc.backend import HostDevice
 from slhmc.dirac import StaggeredDirac, StaggeredNormal
 from slhmc.lattice import AlgebraField, Draws, FermionField, GaugeField, Lattice, Purpose, plaquette_sum
@@ -20,7 +21,7 @@ def boundary(lattice):
 
 def staggered(lattice, mass, precision="mixed"):
     solvers = (ConjugateGradient(lattice, tolerance, precision=precision) for tolerance in (1e-10, 1e-12))
-    return StaggeredAction(mass, boundary(lattice), *solvers)
+    return staggered_action(mass, boundary(lattice), *solvers)
 
 
 def numpy_plaquette_sum(links):

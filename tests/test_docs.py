@@ -15,7 +15,7 @@ from slhmc.bench import spinors
 from slhmc.bench.cases import Workbench
 from slhmc.cli.app import app
 from slhmc.lattice import Purpose
-from slhmc.runcard import card_text, load_card, parse_card, tables
+from slhmc.runcard import card_text, load_card, parse_card, quarks, tables
 from slhmc.simulation.changes import CHANGEABLE
 from slhmc.updates import SCHEMES
 
@@ -171,8 +171,8 @@ def test_the_table_of_commands_is_the_command_line():
 
 # ---- tables
 def test_the_table_of_the_card_has_all_keys():
-    known = {"[lattice]": tables.LatticeTable, "[gauge]": tables.GaugeTable, "[[quarks]]": tables.QuarkTable,
-             "[quarks.rational]": tables.RationalTable,
+    known = {"[lattice]": tables.LatticeTable, "[gauge]": tables.GaugeTable, "[[quarks]]": quarks.QuarkTable,
+             "[quarks.rational]": quarks.RationalTable,
              "[solver]": tables.SolverTable, "[hmc]": tables.HMCTable, "[[hmc.inner]]": tables.InnerTable,
              "[heat_bath]": tables.HeatBathTable, "[run]": tables.RunTable, "[measure.NAME]": tables.MeasureTable,
              "[measure.chiral_condensate]": tables.CondensateTable, "[reference.NAME]": tables.ReferenceValue}

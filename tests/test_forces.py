@@ -5,15 +5,9 @@ from functools import partial
 import numpy as np
 import pytest
 import reference
+from monte_carlo import staggered_action
 
-from slhmc.actions import (
-    RECTANGLE_COEFFICIENTS,
-    CompositeAction,
-    GaugeAction,
-    LogDeterminantAction,
-    PseudofermionAction,
-    StaggeredAction,
-)
+from slhmc.actions import RECTANGLE_COEFFICIENTS, CompositeAction, GaugeAction, LogDeterminantAction, PseudofermionAction
 from slhmc.dirac import CloverDirac, WilsonDirac
 from slhmc.lattice import Draws, GaugeField
 from slhmc.solvers import ConjugateGradient
@@ -52,7 +46,7 @@ def staggered(lattice, mass, start="zero", boundary=None, precision="mixed"):
     """A staggered action whose solves are exact to rounding."""
     boundary = boundary or [1] * (lattice.dimensions - 1) + [-1]
     force, value = (ConjugateGradient(lattice, 1e-13, precision=precision) for _ in range(2))
-    return StaggeredAction(mass, boundary, force, value, start)
+    return staggered_action(mass, boundary, force, value, start)
 
 
 # ---- gauge actions

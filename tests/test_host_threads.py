@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from monte_carlo import staggered_action
 
-from slhmc.actions import CompositeAction, GaugeAction, StaggeredAction
+from slhmc.actions import CompositeAction, GaugeAction
 from slhmc.backend import HostDevice
 from slhmc.dirac import StaggeredDirac, StaggeredNormal
 from slhmc.lattice import AlgebraField, Draws, FermionField, GaugeField, Lattice, Purpose, plaquette_sum, rectangle_sum
@@ -80,7 +81,7 @@ def test_solutions(links, precision):
 
 def trajectory(U):
     solvers = ConjugateGradient(U.lattice, 1e-10), ConjugateGradient(U.lattice, 1e-12)
-    target = CompositeAction({"gauge": GaugeAction(5.5), "quarks": StaggeredAction(0.3, BOUNDARY, *solvers)})
+    target = CompositeAction({"gauge": GaugeAction(5.5), "quarks": staggered_action(0.3, BOUNDARY, *solvers)})
     return HMC(target, [TimeScale(target, "omelyan2", 4)], 0.2).step(U, 1, 0)
 
 

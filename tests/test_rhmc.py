@@ -8,7 +8,7 @@ from running import assert_same_chain, card_of, sets, slhmc_command
 from test_forces import assert_force_is_minus_derivative, public
 
 from slhmc import simulation
-from slhmc.actions import CompositeAction, GaugeAction, RationalAction, RationalSettings, StaggeredAction
+from slhmc.actions import CompositeAction, GaugeAction, PseudofermionAction, RationalAction, RationalSettings
 from slhmc.analysis import gamma_method
 from slhmc.dirac import StaggeredDirac, StaggeredNormal
 from slhmc.errors import ComputationError, InputError, SolverNotConverged
@@ -155,7 +155,7 @@ def test_power_one_is_the_plain_action(hot_links, colors, extent):
     np.testing.assert_allclose(public(power_one.force(U, phi)), expected, rtol=0, atol=1e-10 * abs(expected).max())
 
 
-class SameField(StaggeredAction):
+class SameField(PseudofermionAction):
     """Plain action that takes its phi from another one."""
 
     def refresh(self, U, draws, phi=None):
@@ -166,7 +166,8 @@ def test_power_one_has_the_energy_change_of_plain_hmc(hot_links):
     """To the tolerance of the solves: the same phi, momenta and links."""
     U = hot_links(3, 4, 4, 2, 4)
     quarks = rational(U.lattice, 1.0)
-    plain = SameField(0.3, boundary_of(4), *(ConjugateGradient(U.lattice, 1e-13) for _ in range(2)))
+    plain = SameField(lambda U: StaggeredNormal(StaggeredDirac(U, 0.3, boundary_of(4))),
+                      *(ConjugateGradient(U.lattice, 1e-13) for _ in range(2)))
     plain.origin = quarks
     changes = []
     for part in (quarks, plain):
@@ -272,7 +273,7 @@ def test_a_solve_that_fails_in_the_draw_names_the_trajectory(hot_links):
 # ---- cards
 def test_card_chooses_the_action(make_lattice):
     lattice = make_lattice(8, 8)
-    kinds = {(): StaggeredAction, ("quarks.0.flavors=4",): StaggeredAction, ("quarks.0.flavors=2",): RationalAction,
+    kinds = {(): PseudofermionAction, ("quarks.0.flavors=4",): PseudofermionAction, ("quarks.0.flavors=2",): RationalAction,
              ("quarks.0.rational.accuracy=1e-9",): RationalAction}
     for overrides, kind in kinds.items():
         assert type(make_update(card_of(*overrides), lattice).target.parts["quarks.0"]) is kind

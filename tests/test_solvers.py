@@ -1,11 +1,13 @@
-"""Conjugate gradient: what it promises when it returns, and how it fails."""
+"""Iterative solvers: what they promise when they return, and how they fail."""
 
 import numpy as np
 import pytest
+import reference
 
-from slhmc.dirac import StaggeredDirac, StaggeredNormal
+from slhmc.dirac import StaggeredDirac, StaggeredNormal, WilsonDirac
 from slhmc.errors import ComputationError, SolverNotConverged
-from slhmc.solvers import ConjugateGradient
+from slhmc.lattice import GaugeField
+from slhmc.solvers import BiCGStab, ConjugateGradient
 
 pytestmark = pytest.mark.device
 CASES = [(2, (8, 4)), (3, (4, 2, 4, 8)), (2, (2, 4, 6, 4)), (3, (8, 4, 4))]
@@ -129,3 +131,106 @@ def test_numbers_that_are_not_finite_are_reported(hot_links, gaussian_vector, pr
     b.from_sites(good_source)
     solver.solve(operator, b, x)
     assert relative_residual(operator, b, x) <= 1.01e-10
+
+
+# ---- several sources, and operators that are not Hermitian
+WILSON_CASES = [(2, (4, 2, 4, 8)), (3, (4, 4, 2, 4))]
+
+
+def wilson_problem(hot_links, gaussian_spinor, colors, extent, mass=0.3):
+    """M of hot links, source and a field for the solution."""
+    U = hot_links(colors, *extent)
+    b = gaussian_spinor(U, "even")
+    return WilsonDirac(U, mass, (1, 1, 1, -1)).even_odd(), b, b.like()
+
+
+def dense(operator, b):
+    """M as a matrix on the even sites, and b there."""
+    out, shape = b.like(), b.to_sites().shape
+    even = np.flatnonzero(np.repeat(reference.even_sites(b.lattice.extent).ravel(), b.component_count // 2))
+    units, columns = np.zeros((len(even), *shape), complex), []
+    units.reshape(len(even), -1)[np.arange(len(even)), even] = 1
+    source = b.like()
+    for unit in units:
+        source.from_sites(unit)
+        operator.apply(source, out)
+        columns.append(out.to_sites().ravel()[even])
+    return np.array(columns).T, b.to_sites().ravel()[even], even
+
+
+@pytest.mark.parametrize("precision", ["mixed", "double"])
+@pytest.mark.parametrize(("colors", "extent"), WILSON_CASES)
+def test_bicgstab_reaches_its_tolerance_and_agrees_with_conjugate_gradient(hot_links, gaussian_spinor, colors, extent, precision):
+    operator, b, x = wilson_problem(hot_links, gaussian_spinor, colors, extent)
+    for tolerance in (1e-4, 1e-10, 1e-13):
+        solver = BiCGStab(b.lattice, tolerance, precision=precision)
+        solver.solve(operator, b, x)
+        assert relative_residual(operator, b, x) <= 1.01 * tolerance
+        assert solver.take_iterations() > 0
+    right, other = b.like(), b.like()
+    operator.apply(b, right, adjoint=True)
+    ConjugateGradient(b.lattice, 1e-13).solve(operator.normal, right, other)
+    size = abs(x.to_sites()).max()
+    np.testing.assert_allclose(other.to_sites(), x.to_sites(), rtol=0, atol=1e-11 * size)
+    x.assign_combination(1.0, x, 1e-6, b)
+    solver.solve(operator, b, x, guess=True)
+    np.testing.assert_allclose(other.to_sites(), x.to_sites(), rtol=0, atol=1e-11 * size)
+
+
+def test_bicgstab_is_the_dense_solution_and_takes_its_textbook_steps(hot_links, gaussian_spinor):
+    operator, b, x = wilson_problem(hot_links, gaussian_spinor, 2, (2, 2, 2, 4))
+    matrix, values, even = dense(operator, b)
+    BiCGStab(b.lattice, 1e-13, precision="double").solve(operator, b, x)
+    expected = np.linalg.solve(matrix, values)
+    np.testing.assert_allclose(x.to_sites().ravel()[even], expected, rtol=0, atol=1e-11 * abs(expected).max())
+    for steps in (1, 2, 4):
+        with pytest.raises(SolverNotConverged, match=f"BiCGStab .double. stopped after {steps} iterations"):
+            BiCGStab(b.lattice, 1e-13, steps, "double").solve(operator, b, x)
+        expected = reference.bicgstab(matrix, values, steps)
+        np.testing.assert_allclose(x.to_sites().ravel()[even], expected, rtol=0, atol=1e-10 * abs(expected).max())
+
+
+@pytest.mark.parametrize("precision", ["mixed", "double"])
+def test_bicgstab_tells_a_zero_mode(make_lattice, gaussian_spinor, precision):
+    """Free massless quarks with periodic boundaries: constant spinors are annihilated. The solver stops soon, and says why."""
+    U = GaugeField(make_lattice(4, 4, 4, 4), 2)
+    operator, b = WilsonDirac(U, 0.0, (1, 1, 1, 1)).even_odd(), gaussian_spinor(U, "even")
+    solver, x = BiCGStab(U.lattice, 1e-10, 100_000, precision), b.like()
+    with pytest.raises(SolverNotConverged, match="M is close to singular .a zero mode at this mass.*raise the quark mass"):
+        solver.solve(operator, b, x)
+    assert solver.take_iterations() < 10_000
+    solver.solve(WilsonDirac(U, 0.1, (1, 1, 1, 1)).even_odd(), b, x)  # the failure is not remembered
+
+
+@pytest.mark.parametrize("precision", ["mixed", "double"])
+def test_bicgstab_with_sources_that_are_zero_or_broken(hot_links, gaussian_spinor, precision):
+    operator, b, x = wilson_problem(hot_links, gaussian_spinor, 3, (4, 4, 2, 4))
+    solver, good = BiCGStab(b.lattice, 1e-10, precision=precision), b.to_sites()
+    b.clear()
+    solver.solve(operator, b, x)
+    np.testing.assert_array_equal(x.to_sites(), 0)
+    b.from_sites(np.where(np.arange(3) == 1, np.nan, good))
+    with pytest.raises(ComputationError, match="BiCGStab met a number that is not finite"):
+        solver.solve(operator, b, x)
+    b.from_sites(good)
+    solver.solve(operator, b, x)
+    assert relative_residual(operator, b, x) <= 1.01e-10
+
+
+def test_many_sources_have_the_solutions_of_each(hot_links, gaussian_spinor, gaussian_vector):
+    """To the last bit, for both solvers; one that fails is told, as alone."""
+    U = hot_links(3, 4, 4, 2, 4)
+    problems = ((BiCGStab, WilsonDirac(U, 0.3, (1, 1, 1, -1)).even_odd(), gaussian_spinor),
+                (ConjugateGradient, StaggeredNormal(StaggeredDirac(U, 0.2, (1, 1, 1, -1))), gaussian_vector))
+    for kind, operator, make in problems:
+        sources, solver = [make(U, "even", seed) for seed in (3, 4, 5)], kind(U.lattice, 1e-10)
+        solutions = [b.like() for b in sources]
+        solver.solve_many(operator, sources, solutions)
+        together = solver.take_iterations()
+        for b, x in zip(sources, solutions, strict=True):
+            alone = b.like()
+            solver.solve(operator, b, alone)
+            np.testing.assert_array_equal(x.to_sites(), alone.to_sites())
+        assert solver.take_iterations() == together
+        with pytest.raises(SolverNotConverged):
+            kind(U.lattice, 1e-10, 2).solve_many(operator, sources, solutions)

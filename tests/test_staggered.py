@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import reference
+from monte_carlo import staggered_action
 
-from slhmc.actions import StaggeredAction
 from slhmc.dirac import StaggeredDirac, StaggeredNormal
 from slhmc.errors import InputError
 from slhmc.lattice import Draws, FermionField, GaugeField
@@ -168,7 +168,7 @@ def test_pseudofermion_heat_bath_draws_the_distribution(hot_links, colors, exten
     """phi^+ A^-1 phi is a sum of n complex normal squares: mean n, variance n, n = colours x even sites; 4 sigma."""
     U, draws = hot_links(colors, *extent), 400
     force, value = (ConjugateGradient(U.lattice, 1e-10) for _ in range(2))
-    action = StaggeredAction(0.3, boundary_of(len(extent)), force, value)
+    action = staggered_action(0.3, boundary_of(len(extent)), force, value)
     phi, values = None, []
     for trajectory in range(draws):
         phi = action.refresh(U, Draws(8, trajectory), phi)
@@ -182,7 +182,7 @@ def test_pseudofermions_are_d_adjoint_of_the_noise(hot_links):
     """Their covariance is (D^+ D)_ee, element by element: diagonal, real and imaginary off-diagonal, within 5 sigma."""
     U, boundary, draws = hot_links(2, 8, 4), (1, -1), 4000
     solver = ConjugateGradient(U.lattice, 1e-10)
-    action, phi, samples = StaggeredAction(0.3, boundary, solver, solver), None, []
+    action, phi, samples = staggered_action(0.3, boundary, solver, solver), None, []
     even = np.repeat(reference.even_sites((8, 4)).ravel(), 2)
     for trajectory in range(draws):
         phi = action.refresh(U, Draws(8, trajectory), phi)

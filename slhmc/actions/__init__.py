@@ -3,9 +3,9 @@
 from slhmc.actions.action import Action, CompositeAction
 from slhmc.actions.gauge import RECTANGLE_COEFFICIENTS, GaugeAction
 from slhmc.actions.log_determinant import LogDeterminantAction
-from slhmc.actions.pseudofermion import PseudofermionAction
+from slhmc.actions.pseudofermion import PseudofermionAction, QuarkAction
+from slhmc.actions.ratio import RatioAction, StaggeredRatioAction
 from slhmc.actions.rational import RationalAction, RationalSettings
-from slhmc.actions.staggered import StaggeredAction
 
 __all__ = ["RECTANGLE_COEFFICIENTS", "Action", "CompositeAction", "GaugeAction", "LogDeterminantAction", "PseudofermionAction",
-           "RationalAction", "RationalSettings", "StaggeredAction"]
+           "QuarkAction", "RatioAction", "RationalAction", "RationalSettings", "StaggeredRatioAction"]

@@ -3,68 +3,90 @@
 S = phi^+ A^-1 phi. With X = A^-1 phi, dS = -X^+ dA X: the force is minus that of X^+ A X at fixed X.
 """
 
+from collections.abc import Callable
+
 from slhmc.actions.action import Action
 from slhmc.lattice import FermionField
 
 
-class PseudofermionAction(Action):
-    """S = phi^+ A^-1 phi.
+class QuarkAction(Action):
+    """What pseudofermion actions share: operators and work fields for each gauge field, start vectors. Abstract.
 
-    make_operator(U) -> A, an operator like slhmc.dirac.NormalOperator or StaggeredNormal.
+    Leaves: PseudofermionAction, RatioAction, StaggeredRatioAction. makers: functions U -> operator like
+    slhmc.dirac.NormalOperator or StaggeredNormal; forces solve with the first.
     force_solver and action_solver: ConjugateGradient. start: "zero", or "chronological" (2 X_1 - X_2 of the last two
     solutions of this trajectory): the past makes the start vector differ between a trajectory and its reverse, so
     reversibility then holds to the force tolerance, not to rounding; the history is dropped at each trajectory's start.
     """
 
-    def __init__(self, make_operator, force_solver, action_solver, start: str = "zero"):
-        self.make_operator, self.start = make_operator, start
+    def __init__(self, makers: tuple[Callable, ...], force_solver, action_solver, start: str = "zero"):
+        self.makers, self.start = makers, start
         self.force_solver, self.action_solver = force_solver, action_solver
         self._operators: dict[int, tuple] = {}
         self._fields: dict[tuple, FermionField] = {}  # of the links that _operators keeps alive
         self._solutions = 0
 
-    def operator(self, U):
-        """A on the links U, made once."""
+    def operators(self, U) -> tuple:
+        """The operators on the links U, made once."""
         key = id(U)
         if key not in self._operators:
-            self._operators[key] = (U, self.make_operator(U))
+            self._operators[key] = (U, tuple(make(U) for make in self.makers))
         return self._operators[key][1]
 
-    def _field(self, name: str, U) -> FermionField:
+    def operator(self, U):
+        """The operator that forces solve with."""
+        return self.operators(U)[0]
+
+    def _field(self, name: str, U, parity: str | None = None) -> FermionField:
+        """A work field on the operators' parity, or on another one."""
         key = (name, id(U))
         if key not in self._fields:
-            self._fields[key] = self.operator(U).field()
+            field = self.operator(U).field("double")
+            self._fields[key] = field if parity is None else field.like(parity)
         return self._fields[key]
-
-    def refresh(self, U, draws, phi=None):
-        phi = phi or self.operator(U).field()
-        self.operator(U).draw(phi, draws)
-        return phi
-
-    def action(self, U, phi):
-        x = self._field("action solution", U)
-        self.action_solver.solve(self.operator(U), phi, x)
-        return phi.inner(x)
 
     def begin_trajectory(self):
         self._solutions = 0
 
-    def _solve(self, U, phi) -> FermionField:
+    def _solve(self, U, b) -> FermionField:
+        """A^-1 b to the tolerance of forces."""
         x = self._field("solution", U)
         if self.start == "zero":
-            self.force_solver.solve(self.operator(U), phi, x)
+            self.force_solver.solve(self.operator(U), b, x)
             return x
         last, before = self._field("last solution", U), self._field("solution before", U)
         if self._solutions >= 2:
             x.assign_combination(2.0, last, -1.0, before)
-        self.force_solver.solve(self.operator(U), phi, x, guess=self._solutions > 0)
+        self.force_solver.solve(self.operator(U), b, x, guess=self._solutions > 0)
         before.assign(last)
         last.assign(x)
         self._solutions += 1
         return x
 
-    def add_force(self, U, phi, force, weight):
-        self.operator(U).add_force(self._solve(U, phi), force, -weight)
+    def _exact_solution(self, U, operator, b) -> FermionField:
+        """operator^-1 b to the tolerance of the action."""
+        x = self._field("action solution", U)
+        self.action_solver.solve(operator, b, x)
+        return x
 
     def solvers(self):
         return [self.force_solver, self.action_solver]
+
+
+class PseudofermionAction(QuarkAction):
+    """S = phi^+ A^-1 phi, for det A in the ensemble; make_operator(U) -> A. Solvers and start: QuarkAction."""
+
+    def __init__(self, make_operator: Callable, force_solver, action_solver, start: str = "zero"):
+        super().__init__((make_operator,), force_solver, action_solver, start)
+
+    def refresh(self, U, draws, phi=None):
+        """phi = M^+ eta with <eta eta^+> = 1: covariance A."""
+        phi = phi or self.operator(U).field("double")
+        self.operator(U).draw(phi, draws)
+        return phi
+
+    def action(self, U, phi):
+        return phi.inner(self._exact_solution(U, self.operator(U), phi))
+
+    def add_force(self, U, phi, force, weight):
+        self.operator(U).add_force(self._solve(U, phi), force, -weight)

@@ -8,7 +8,7 @@ whose partial fractions are positive, so no digits are lost (Clark and Kennedy, 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from slhmc.actions.action import Action
+from slhmc.actions.pseudofermion import QuarkAction
 from slhmc.errors import ComputationError
 from slhmc.lattice.random import Purpose
 from slhmc.solvers import MultiShiftConjugateGradient, extreme_eigenvalues, rational_approximation
@@ -29,7 +29,7 @@ class RationalSettings:
     check_every: int = 10
 
 
-class RationalAction(Action):
+class RationalAction(QuarkAction):
     """S = phi^+ r(A) phi, r(x) ~ x^-power on [settings.lowest, settings.highest], for det A^power in the ensemble.
 
     make_operator(U) -> normal operator A on U (field, in_precision, prepare, apply, add_force, as StaggeredNormal). The force has
@@ -38,48 +38,34 @@ class RationalAction(Action):
 
     def __init__(self, make_operator: Callable, power: float, settings: RationalSettings,
                  force_solver: MultiShiftConjugateGradient, action_solver: MultiShiftConjugateGradient):
-        self.make_operator, self.power, self.settings = make_operator, float(power), settings
-        self.force_solver, self.action_solver = force_solver, action_solver
+        super().__init__((make_operator,), force_solver, action_solver)
+        self.power, self.settings = float(power), settings
         s = settings
         self.of_action = rational_approximation(self.power, s.lowest, s.highest, s.accuracy, s.order)
         self.of_heat_bath = rational_approximation(1 - self.power / 2, s.lowest, s.highest, s.accuracy, s.order)
         self.of_force = rational_approximation(self.power, s.lowest, s.highest, s.force_accuracy)
-        self._operators: dict[int, tuple] = {}
-        self._fields: dict[tuple, object] = {}  # of the links that _operators keeps alive
 
-    def _operator(self, U):
-        key = id(U)
-        if key not in self._operators:
-            self._operators[key] = (U, self.make_operator(U))
-        return self._operators[key][1]
-
-    def _field(self, name, U):
-        key = (name, id(U))
-        if key not in self._fields:
-            self._fields[key] = self._operator(U).field("double")
-        return self._fields[key]
-
-    def _solutions(self, U, count: int) -> list:
+    def _shifted_solutions(self, U, count: int) -> list:
         return [self._field(k, U) for k in range(count)]
 
     def refresh(self, U, draws, phi=None):
         """phi = A^(power/2) eta with <eta eta^+> = 1: covariance A^power."""
-        operator, r = self._operator(U), self.of_heat_bath
+        operator, r = self.operator(U), self.of_heat_bath
         phi = phi or operator.field("double")
         eta, y = self._field("eta", U), self._field("sum", U)
         eta.draw_gaussian(draws.next(Purpose.PSEUDOFERMION), 0.5**0.5)
-        self.action_solver.apply(operator, r, eta, y, self._solutions(U, r.order))
+        self.action_solver.apply(operator, r, eta, y, self._shifted_solutions(U, r.order))
         operator.apply(y, phi)
         return phi
 
     def action(self, U, phi):
         y, r = self._field("sum", U), self.of_action
-        self.action_solver.apply(self._operator(U), r, phi, y, self._solutions(U, r.order))
+        self.action_solver.apply(self.operator(U), r, phi, y, self._shifted_solutions(U, r.order))
         return phi.inner(y)
 
     def add_force(self, U, phi, force, weight):
-        operator, r = self._operator(U), self.of_force
-        solutions = self._solutions(U, r.order)
+        operator, r = self.operator(U), self.of_force
+        solutions = self._shifted_solutions(U, r.order)
         self.force_solver.solve(operator, r.shifts, phi, solutions)
         for residue, X in zip(r.residues, solutions, strict=True):
             operator.add_force(X, force, -weight * residue)
@@ -89,7 +75,7 @@ class RationalAction(Action):
 
         Skipped where bounds of the operator for any links lie in the range. Raises ComputationError if an eigenvalue is outside.
         """
-        operator, s = self._operator(U), self.settings
+        operator, s = self.operator(U), self.settings
         low, high = getattr(operator, "bounds", (0.0, float("inf")))
         if (draws.trajectory - 1) % s.check_every or (s.lowest <= low and high <= s.highest):
             return
@@ -99,6 +85,3 @@ class RationalAction(Action):
                 f"eigenvalues of the quark operator from {found.lowest:.4g} to {found.highest:.4g} found, but its rational "
                 f"approximation holds from {s.lowest:.4g} to {s.highest:.4g}: the chain would be biased; begin it anew with "
                 f"rational.lowest = {found.lowest / 2:.1e} and rational.highest = {found.highest * 1.2:.1e}, or a wider range")
-
-    def solvers(self):
-        return [self.force_solver, self.action_solver]

@@ -39,9 +39,45 @@ class SolverState(IntEnum):
     OWING = 20
 
 
+class BiCGStabState(IntEnum):
+    """The scalars of a solve by BiCGStab; complex ones take two places."""
+
+    RHO = 0
+    NEXT_RHO = 2
+    NEW_RESIDUAL = 4
+    PRODUCT = 5
+    OVERLAP = 7
+    OVERLAP_NORM = 9
+    ALPHA = 10
+    OMEGA = 12
+    BETA = 14
+    RESIDUAL = 16
+    INNER = 17
+    OUTER = 18
+    ITERATIONS = 19
+    TARGET = 20
+    FLOOR = 21
+    SOURCE = 22
+    TRUE_RESIDUAL = 23
+    RESTARTS = 24
+    BEST = 25
+    STALLS = 26
+    FRESH = 27
+    BROKEN = 28
+    SHADOW = 29
+    START = 30
+    LEAST = 31
+    LEAST_AT = 32
+    TOTAL_ITERATIONS = 33
+    FAILURES = 34
+    FAILED_RESIDUAL = 35
+    FAILED_ITERATIONS = 36
+
+
 # constants of one kernel file, beside those of the launch geometry
 _CONSTANTS = {"bounds.cc": {"FMA_CHAINS": FMA_CHAINS},
-              "linear_algebra.cc": {state.name: state.value for state in SolverState}}
+              "linear_algebra.cc": {state.name: state.value for state in SolverState},
+              "bicgstab.cc": {state.name: state.value for state in BiCGStabState}}
 
 # kinds: "site" (one call a lane group), an integer K (reduction of K sums a site), "scalar" (one call), "sum" (partials)
 _LATTICE = "Range range; Geometry geometry; "
@@ -112,6 +148,21 @@ KERNELS = {
         "wilson_hop_norm": (1, _LATTICE + "double *partials; " + _HOPPING + "; int dagger; int rows"),
         "wilson_force": ("site", _LATTICE + "const real *links; const real *x; const real *y; real *force; "
                                             "const signed char *codes; const real *signs; real weight"),
+    },
+    "bicgstab.cc": {
+        "bicgstab_restart": ("site", "Range range; real *shadow; const real *r; const double *state"),
+        "bicgstab_direction": ("site", "Range range; real *p; const real *r; const real *v; const double *state"),
+        "bicgstab_product": (2, "Range range; double *partials; const real *x; const real *y; const double *state"),
+        "bicgstab_half": ("site", "Range range; real *r; const real *v; const double *state"),
+        "bicgstab_overlap": (3, "Range range; double *partials; const real *t; const real *r; const double *state"),
+        "bicgstab_update": (3, "Range range; double *partials; real *x; real *r; const real *p; const real *t; "
+                               "const real *shadow; const double *state"),
+        "bicgstab_start": ("scalar", _STATE + "double tolerance"),
+        "bicgstab_outer": ("scalar", _STATE + "double reduction; double max_iterations"),
+        "bicgstab_beta": ("scalar", _STATE.rstrip("; ")),
+        "bicgstab_alpha": ("scalar", _STATE.rstrip("; ")),
+        "bicgstab_omega": ("scalar", _STATE.rstrip("; ")),
+        "bicgstab_next": ("scalar", _STATE + "double max_iterations"),
     },
     "bounds.cc": {
         "multiply_add_peak": ("site", "Range range; const real *data; real *out; int rounds"),

@@ -3,7 +3,8 @@
 import statistics
 import time
 
-from slhmc.actions import CompositeAction, GaugeAction, StaggeredAction
+from slhmc.actions import CompositeAction, GaugeAction, PseudofermionAction
+from slhmc.dirac import StaggeredDirac, StaggeredNormal
 from slhmc.lattice import Draws, GaugeField, Lattice, Purpose
 from slhmc.solvers import ConjugateGradient
 from slhmc.updates import HMC, TimeScale
@@ -32,7 +33,7 @@ def staggered_card(device, trajectories: int = 50) -> dict:
     U = GaugeField(lattice, 2)
     U.randomize(Draws(1, 0).next(Purpose.START))
     force, action = (ConjugateGradient(lattice, tolerance) for tolerance in (1e-10, 1e-12))
-    quarks = StaggeredAction(0.3, (1, 1, 1, -1), force, action)
+    quarks = PseudofermionAction(lambda U: StaggeredNormal(StaggeredDirac(U, 0.3, (1, 1, 1, -1))), force, action)
     target = CompositeAction({"gauge": GaugeAction(2.7), "quarks": quarks})
     hmc = TimedHMC(target, [TimeScale(target, "omelyan2", 10)], 1.0)
     return _timed(hmc, U, "staggered HMC SU(2), beta 2.7, m 0.3, 10 omelyan2 steps", trajectories, 60)

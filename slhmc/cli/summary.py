@@ -69,7 +69,8 @@ def describe(card: RunCard) -> str:
     """The physics of a card in one line."""
     extent = "x".join(map(str, card.lattice.extent))
     words = f"SU({card.lattice.colors}), {extent}, {card.gauge.action} beta {card.gauge.beta:g}"
-    quarks = ", ".join(f"{quark.operator} m {quark.mass:g}" for quark in card.quarks)
+    quarks = ", ".join(f"{quark.operator} " + (f"m {quark.mass:g}" if quark.kappa is None else f"kappa {quark.kappa:g}")
+                       for quark in card.quarks)
     return f"{words}, {quarks}" if quarks else f"{words}, no quarks"
 
 

@@ -43,6 +43,13 @@ class CloverDirac(WilsonDirac):
                      out.parity_pointer(parity), other, int(adjoint), self.hopping.rows)
         self.hopping.stencil("clover.cc", "clover_hop", psi, parity, norm, arguments, keep=(links, blocks, psi, psi_same, out))
 
+    def solve_odd(self, b: FermionField, out: FermionField) -> None:
+        """out <- A_oo^-1 b_o, b on both parities: a hop with the inverse blocks and no weight on the neighbours. Collective."""
+        links, inverse = self.hopping.prepare(), self.inverse()
+        arguments = (links.pointer, *links.phase_pointers, inverse.pointer, b.parity_pointer("odd"), b.parity_pointer("even"),
+                     out.parity_pointer("odd"), 0.0, 0, self.hopping.rows)
+        self.hopping.stencil("clover.cc", "clover_hop", b, "odd", None, arguments, keep=(links, inverse, b, out))
+
     def _full(self, psi, adjoint):
         out = psi.like()
         for parity in ("even", "odd"):
@@ -87,6 +94,23 @@ class CloverEvenOdd(EvenOddOperator):
     def extend(self, x, full, adjoint=False):
         full.assign_parity(x)
         self.dirac.hop(x, full, "odd", other=0.5, adjoint=adjoint)
+
+    def prepare_source(self, b):
+        """b_e + H_eo A_oo^-1 b_o / 2."""
+        source, solved = self.field(self.real), self.kept("A_oo^-1 b_o", "odd")
+        self.dirac.solve_odd(b, solved)
+        self.dirac.hopping.hop(solved, source, "even", other=0.5, same=1.0, psi_same=b)
+        return source
+
+    def reconstruct(self, x, b):
+        """psi_o = A_oo^-1 (b_o + H x / 2)."""
+        psi, odd, solved = b.like(), self.kept("A_oo^-1 H x / 2", "odd"), self.kept("A_oo^-1 b_o", "odd")
+        self.dirac.hop(x, odd, "odd", other=0.5)
+        self.dirac.solve_odd(b, solved)
+        odd.assign_combination(1.0, odd, 1.0, solved)
+        psi.assign_parity(x)
+        psi.assign_parity(odd)
+        return psi
 
     def add_full_force(self, Y, X, force, weight):
         self.dirac.hopping.add_outer_force(Y, X, force, weight)

@@ -96,6 +96,19 @@ class WilsonDirac:
         """D^+ D psi. Collective."""
         return self.adjoint(self(psi))
 
+    # ---- quarks of four dimensions; trivial here, not for domain walls
+    def quark_field(self, parity: str = "both") -> FermionField:
+        """A zero field of one spinor a site."""
+        return self.field(parity)
+
+    def quark(self, psi: FermionField) -> FermionField:
+        """The quark of a solution psi of D psi = source(eta)."""
+        return psi
+
+    def source(self, eta: FermionField) -> FermionField:
+        """The source of D psi = source(eta) for a source eta of the quark."""
+        return eta
+
     def even_odd(self) -> "WilsonEvenOdd":
         """M = (4 + m) - H_eo H_oe / (4 (4 + m))."""
         return WilsonEvenOdd(self)

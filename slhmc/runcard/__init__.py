@@ -1,5 +1,6 @@
 """The typed run card: what a user writes in TOML, checked before anything is computed."""
 
+from slhmc.runcard.quarks import QuarkTable
 from slhmc.runcard.reader import load_card, parse_card
 from slhmc.runcard.tables import (
     CadenceTable,
@@ -10,7 +11,6 @@ from slhmc.runcard.tables import (
     InnerTable,
     LatticeTable,
     MeasureTable,
-    QuarkTable,
     ReferenceTable,
     ReferenceValue,
     RunCard,

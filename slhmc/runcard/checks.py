@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from math import prod
 from typing import Any
 
+from slhmc.runcard.quarks import COMMON_KEYS, OPERATOR_KEYS, OPTIONAL_KEYS
+
 Fault = tuple[tuple[str | int, ...], str]
 
 
@@ -76,6 +78,63 @@ def _quarks(card: Any) -> Iterator[Fault]:
         yield from _rational_range(("quarks", index, "rational"), quark.rational)
     if card.quarks == () and card.measure is not None and card.measure.chiral_condensate is not None:
         yield ("measure", "chiral_condensate"), "needs at least one [[quarks]], whose condensate it is"
+    for index, quark in enumerate(card.quarks or ()):
+        if quark.operator in OPERATOR_KEYS:
+            path = ("quarks", index)
+            yield from ((path + where, words) for where, words in _quark(quark))
+            extent = card.lattice.extent if card.lattice is not None else None
+            if extent and len(extent) != 4 and quark.operator != "staggered":
+                yield (*path, "operator"), (f'"{quark.operator}" needs four directions, lattice.extent has {len(extent)}; use '
+                                            '"staggered" or four extents')
+
+
+def _quark(quark: Any) -> Iterator[Fault]:
+    """Faults of one quark whose operator is known; paths begin in its table."""
+    own = OPERATOR_KEYS[quark.operator]
+    given = quark.model_fields_set
+    for key in sorted(given - {*own, *COMMON_KEYS}):
+        if getattr(quark, key) is not None:
+            homes = " or ".join(f'"{name}"' for name, keys in OPERATOR_KEYS.items() if key in keys)
+            yield (key,), (f'"{quark.operator}" has no key {key}; it has {", ".join((*own, *COMMON_KEYS[1:]))}'
+                           + f", and {key} belongs to {homes}" * bool(homes))
+    for key in own:
+        if key not in given and key not in OPTIONAL_KEYS:
+            yield (key,), f"missing: {type(quark).model_fields[key].description}"
+    if not given & {"mass", "kappa"} & set(own):
+        yield ("mass",), "missing: bare quark mass in lattice units" + ", or kappa" * ("kappa" in own)
+    yield from _masses(quark)
+    if quark.hasenbusch and "rational" in own and quark.rooted:
+        yield ("hasenbusch",), ("a rational approximation is of the whole determinant; leave out hasenbusch, or flavors and "
+                                "rational")
+    if quark.operator == "moebius" and None not in (quark.b5, quark.c5, quark.M5) and (quark.c5 - quark.b5) * (4 - quark.M5) >= 2:
+        yield ("c5",), f"(c5 - b5) (4 - M5) must be less than 2, found {(quark.c5 - quark.b5) * (4 - quark.M5):g}; lower c5"
+
+
+def _masses(quark: Any) -> Iterator[Fault]:
+    if "kappa" in OPERATOR_KEYS[quark.operator] and quark.kappa is not None and "mass" in quark.model_fields_set:
+        yield ("kappa",), "mass and kappa = 1 / (2 (4 + mass)) are both given; keep one"
+        return
+    if quark.mass is not None and (words := _mass_out_of_range(quark.operator, quark.mass)):
+        yield ("mass",), f"{words}, found {quark.mass:g}"
+        return
+    last, whose = (None if quark.mass is None and quark.kappa is None else quark.bare_mass), "the quark's mass"
+    for index, mass in enumerate(quark.hasenbusch or ()):
+        if last is not None and mass <= last:
+            yield ("hasenbusch", index), (f"{mass:g} is not above {whose}, {last:.6g}; masses must become heavier and "
+                                          "heavier, beginning above the quark's own")
+        elif (words := _mass_out_of_range(quark.operator, mass)) is not None:
+            yield ("hasenbusch", index), f"{words}, found {mass:g}"
+        last, whose = mass, "the one before"
+
+
+def _mass_out_of_range(operator: str, mass: float) -> str | None:
+    if operator == "staggered" and mass <= 0:
+        return "must be greater than 0: a massless staggered operator has near-zero modes, no solver converges"
+    if operator in ("domain_wall", "moebius") and not 0 < mass < 1:
+        return "must be between 0 and 1, the mass of the Pauli-Villars field"
+    if operator in ("wilson", "clover") and mass <= -4:
+        return "must be greater than -4, where the diagonal 4 + mass vanishes"
+    return None
 
 
 def _rational_range(path: tuple, rational: Any) -> Iterator[Fault]:
@@ -100,7 +159,9 @@ def _update(card: Any) -> Iterator[Fault]:
 def _levels(card: Any) -> Iterator[Fault]:
     """Every action sits on a level that exists, and every level moves some action."""
     users = [(("gauge", "level"), card.gauge.level)] if card.gauge is not None else []
-    users += [(("quarks", index, "level"), quark.level) for index, quark in enumerate(card.quarks or ())]
+    for index, quark in enumerate(card.quarks or ()):
+        users += _quark_levels(("quarks", index, "level"), quark)
+        yield from _number_of_levels(("quarks", index, "level"), quark)
     known = [(path, level) for path, level in users if level is not None]
     if card.hmc is None:
         yield from ((path, "levels belong to [hmc]; leave it out") for path, level in known if level and card.heat_bath)
@@ -116,6 +177,21 @@ def _levels(card: Any) -> Iterator[Fault]:
     for unused in sorted(set(range(deepest + 1)) - {level for _, level in known}):
         path = ("hmc", "inner", unused - 1) if unused else ("hmc",)
         yield path, f"no action has level {unused}, so its steps would do nothing; set gauge.level or quarks.N.level"
+
+
+def _quark_levels(path: tuple, quark: Any) -> list[tuple]:
+    """(path, level) of each factor's time scale; one entry if it is the same for all."""
+    if isinstance(quark.level, (list, tuple)):
+        return [((*path, number), level) for number, level in enumerate(quark.level)]
+    return [(path, quark.level)]
+
+
+def _number_of_levels(path: tuple, quark: Any) -> Iterator[Fault]:
+    if isinstance(quark.level, (list, tuple)) and quark.hasenbusch is not None:
+        factors = len(quark.hasenbusch) + 1
+        if len(quark.level) != factors:
+            yield path, (f"{_entries(len(quark.level))} for {factors} factor{'s' * (factors > 1)} of the determinant; give one "
+                         f"for each, the ratio of the lightest masses first")
 
 
 def _entries(count: int) -> str:

@@ -9,7 +9,8 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from slhmc.runcard.checks import Fault, cross_faults
-from slhmc.runcard.tables import QuarkTable, RunCard
+from slhmc.runcard.quarks import QuarkTable
+from slhmc.runcard.tables import RunCard
 
 Path = tuple[str | int, ...]
 

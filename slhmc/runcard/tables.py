@@ -2,53 +2,25 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from slhmc.runcard.base import (
+    Boundary,
+    Count,
+    Extent,
+    Finite,
+    Lanes,
+    NaturalNumber,
+    PerDirection,
+    Positive,
+    Scheme,
+    Table,
+    Tolerance,
+    without_default,
+)
 from slhmc.runcard.checks import cross_faults
-
-
-def _not_bool(value: Any) -> Any:
-    """`True == 1`, so a choice between integers would take it."""
-    if isinstance(value, bool):
-        raise PydanticCustomError("int_type", "expected an integer")
-    return value
-
-
-def _positive_mass(mass: float) -> float:
-    if mass <= 0:
-        raise PydanticCustomError(
-            "massless", "must be greater than 0: a massless staggered operator has near-zero modes, no solver converges"
-        )
-    return mass
-
-
-def _without_default(schema: dict) -> None:
-    schema.pop("default", None)
-
-
-Count = Annotated[int, Field(ge=1)]
-NaturalNumber = Annotated[int, Field(ge=0)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-Tolerance = Annotated[float, Field(gt=0, lt=1)]
-Mass = Annotated[
-    float, Field(allow_inf_nan=False, json_schema_extra={"exclusiveMinimum": 0}), AfterValidator(_positive_mass)
-]
-Extent = Annotated[int, Field(ge=2, multiple_of=2)]
-Accuracy = Annotated[float, Field(ge=1e-15, lt=1)]
-Flavors = Annotated[int, Field(ge=1, le=4)]
-Lanes = Annotated[Literal[1, 2, 4, 8, 16, 32], BeforeValidator(_not_bool)]
-Scheme = Literal["leapfrog", "omelyan2", "omf4"]
-Boundary = Literal["periodic", "antiperiodic"]
-# TOML has lists; a frozen card holds tuples
-PerDirection = Field(strict=False, min_length=2, max_length=4)
-
-
-class Table(BaseModel):
-    """One TOML table: immutable, unknown keys refused, types strict (an integer is a number, a bool never is)."""
-
-    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
+from slhmc.runcard.quarks import QuarkTable
 
 
 class LatticeTable(Table):
@@ -61,7 +33,7 @@ class LatticeTable(Table):
     fermion_boundary: Annotated[tuple[Boundary, ...], Field(strict=False)] = Field(
         (),
         description="boundary condition of quarks per direction; if left out, antiperiodic in the last, else periodic",
-        json_schema_extra=_without_default,
+        json_schema_extra=without_default,
     )
     ranks: Annotated[tuple[Count, ...], PerDirection] | None = Field(
         None, description="MPI ranks per direction; chosen by the program if left out"
@@ -84,29 +56,6 @@ class GaugeTable(Table):
     action: Literal["wilson", "symanzik", "iwasaki", "dbw2", "custom"] = Field(description="gauge action; it fixes c1")
     beta: Positive = Field(description="inverse coupling beta")
     c1: Finite | None = Field(None, description='rectangle coefficient, only with action = "custom"')
-    level: NaturalNumber = Field(0, description="time scale it is integrated on: 0 is [hmc], k the k-th [[hmc.inner]]")
-
-
-class RationalTable(Table):
-    """[quarks.rational]: r(x) = a_0 + sum_k a_k / (x + s_k) close to x^-p on the spectrum of the normal operator (RHMC)."""
-
-    lowest: Positive | None = Field(None, description="lower end of the spectrum; mass^2, a bound, if left out")
-    highest: Positive | None = Field(
-        None, description="upper end of the spectrum; mass^2 + D^2 in D dimensions, a bound, if left out"
-    )
-    accuracy: Accuracy = Field(1e-12, description="relative error in the Metropolis energies and the pseudofermion draw")
-    force_accuracy: Accuracy = Field(1e-6, description="relative error during molecular dynamics")
-    order: Count | None = Field(None, description="poles in the Metropolis energies; as few as accuracy takes if left out")
-    check_every: Count = Field(10, description="trajectories between comparisons of the spectrum with lowest and highest")
-
-
-class QuarkTable(Table):
-    """[[quarks]]: one pseudofermion field. An operator with other keys becomes a second type, told by `operator`."""
-
-    operator: Literal["staggered"] = Field(description="lattice Dirac operator")
-    mass: Mass = Field(description="bare quark mass in lattice units, > 0")
-    flavors: Flavors = Field(4, description="flavours of this mass: 4, or 1 to 3 by a rational approximation of the root")
-    rational: RationalTable | None = Field(None, description="rational approximation; its defaults hold if it is left out")
     level: NaturalNumber = Field(0, description="time scale it is integrated on: 0 is [hmc], k the k-th [[hmc.inner]]")
 
 

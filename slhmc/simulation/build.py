@@ -3,25 +3,15 @@
 import math
 from types import SimpleNamespace
 
-from slhmc.actions import (
-    RECTANGLE_COEFFICIENTS,
-    Action,
-    CompositeAction,
-    GaugeAction,
-    RationalAction,
-    RationalSettings,
-    StaggeredAction,
-)
+from slhmc.actions import RECTANGLE_COEFFICIENTS, CompositeAction, GaugeAction
 from slhmc.backend import Device, HostDevice
 from slhmc.backend.compiler import compile_host
-from slhmc.dirac import StaggeredDirac, StaggeredNormal
 from slhmc.lattice import Lattice
-from slhmc.observables import ChiralCondensate, Observable, Plaquette, PolyakovLoop, Rectangle
+from slhmc.observables import Observable, Plaquette, PolyakovLoop, Rectangle
 from slhmc.runcard import RunCard
-from slhmc.solvers import ConjugateGradient, MultiShiftConjugateGradient
+from slhmc.simulation.quarks import QUARKS, condensate, quark_actions, quark_kernels
 from slhmc.updates import HMC, HeatBath, TimeScale
 
-STAGGERED_FLAVORS = 4  # of one field
 PHASES = {"periodic": 1, "antiperiodic": -1}
 
 
@@ -42,7 +32,8 @@ def make_update(card: RunCard, lattice: Lattice):
         return HeatBath(card.gauge.beta, card.heat_bath.over_relaxation)
     parts = {"gauge": (make_gauge_action(card), card.gauge.level)}
     for number, quark in enumerate(card.quarks):
-        parts[f"quarks.{number}"] = (make_quark_action(card, quark, lattice), quark.level)
+        made = quark_actions(quark, boundary_phases(card), card.solver, lattice)
+        parts |= {f"quarks.{number}" + f".{factor}" * (len(made) > 1): part for factor, part in enumerate(made)}
     target = CompositeAction({name: action for name, (action, _) in parts.items()})
     guide = []
     for level, table in enumerate((card.hmc, *card.hmc.inner)):
@@ -57,32 +48,6 @@ def make_gauge_action(card: RunCard) -> GaugeAction:
     return GaugeAction(card.gauge.beta, c1)
 
 
-def make_quark_action(card: RunCard, quark, lattice: Lattice) -> Action:
-    """The action of one entry of [[quarks]]: rational where the card asks for it, or for fewer than the field's four flavours."""
-    boundary = boundary_phases(card)
-    if quark.rational is not None or quark.flavors < STAGGERED_FLAVORS:
-        low, high = quark.mass**2, quark.mass**2 + lattice.dimensions**2
-        settings = rational_settings(quark, low, high)
-
-        def operator(U):
-            return StaggeredNormal(StaggeredDirac(U, quark.mass, boundary))
-        return RationalAction(operator, quark.flavors / STAGGERED_FLAVORS, settings,
-                              *_solvers(card, lattice, MultiShiftConjugateGradient))
-    return StaggeredAction(quark.mass, boundary, *_solvers(card, lattice, ConjugateGradient), card.solver.start)
-
-
-def rational_settings(quark, lowest: float, highest: float) -> RationalSettings:
-    """[quarks.rational] with bounds of the spectrum where the card has none."""
-    given = {} if quark.rational is None else quark.rational.model_dump(exclude_none=True)
-    return RationalSettings(**{"lowest": lowest, "highest": highest} | given)
-
-
-def _solvers(card: RunCard, lattice: Lattice, kind):
-    """Solvers of forces and of energies."""
-    return [kind(lattice, tolerance, card.solver.max_iterations, card.solver.precision)
-            for tolerance in (card.solver.force_tolerance, card.solver.action_tolerance)]
-
-
 def make_observables(card: RunCard, lattice: Lattice) -> list[tuple[Observable, int]]:
     """(observable, every) of [measure]; one chiral condensate for each quark."""
     measure = card.measure
@@ -93,24 +58,28 @@ def make_observables(card: RunCard, lattice: Lattice) -> list[tuple[Observable, 
     if (table := measure.chiral_condensate) is not None:
         for number, quark in enumerate(card.quarks):
             name = "chiral_condensate" if number == 0 else f"chiral_condensate_{number + 1}"
-            condensate = ChiralCondensate(lattice, quark.mass, boundary_phases(card), table.noise, table.tolerance,
-                                          card.solver.max_iterations, card.solver.precision, name)
-            observables.append((condensate, table.every))
+            made = condensate(quark, boundary_phases(card), table, card.solver, lattice, name)
+            observables.append((made, table.every))
     return observables
 
 
 def kernel_units(card: RunCard, lattice: Lattice) -> list[tuple]:
-    """(file, real, lanes, colours, dimensions) of all kernels that the card needs on this lattice."""
+    """(file, real, lanes, colours, dimensions, Ls) of all kernels that the card needs on this lattice."""
     colors, dimensions = card.lattice.colors, lattice.dimensions
-    wide = ["gauge.cc", "links.cc"] + ["heat_bath.cc"] * (card.heat_bath is not None)
-    wide += ["hopping.cc", "staggered.cc"] * bool(card.quarks)
-    lanes = lattice.layout("double").lanes
-    units = [(file, "double", lanes, colors, dimensions) for file in wide]
-    units += [(file, "double", lanes, 0, 0) for file in ("linear_algebra.cc", "random.cc")]
-    if card.quarks and card.solver.precision == "mixed":
-        lanes = lattice.layout("float").lanes
-        units += [("staggered.cc", "float", lanes, colors, dimensions), ("linear_algebra.cc", "float", lanes, 0, 0)]
+    gauge = ["gauge.cc", "links.cc"] + ["heat_bath.cc"] * (card.heat_bath is not None)
+    plain = ["linear_algebra.cc"] + ["bicgstab.cc"] * _measures_by_bicgstab(card)
+    units = [(file, "double", lattice.layout("double").lanes, colors, dimensions, 0) for file in gauge]
+    for real in ["double"] + ["float"] * (bool(card.quarks) and card.solver.precision == "mixed"):
+        lanes = lattice.layout(real).lanes
+        spinors = {entry for quark in card.quarks for entry in quark_kernels(quark, real)}
+        units += [(file, real, lanes, colors, dimensions, Ls) for file, Ls in sorted(spinors)]
+        units += [(file, real, lanes, 0, 0, 0) for file in (*plain, *["random.cc"] * (real == "double"))]
     return units
+
+
+def _measures_by_bicgstab(card: RunCard) -> bool:
+    return card.measure.chiral_condensate is not None and any(
+        QUARKS[quark.operator].method == "bicgstab" for quark in card.quarks)
 
 
 def build(card: RunCard, ranks: int | None = None) -> None:

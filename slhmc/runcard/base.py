@@ -1,0 +1,51 @@
+"""What the tables of a card are made of: the base class and the types of keys."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+
+def _not_bool(value: Any) -> Any:
+    """`True == 1`, so a choice between integers would take it."""
+    if isinstance(value, bool):
+        raise PydanticCustomError("int_type", "expected an integer")
+    return value
+
+
+def _levels(value: Any) -> int | tuple[int, ...]:
+    """A time scale, or a list of them."""
+    entries = value if isinstance(value, (list, tuple)) else [value]
+    if not entries or any(type(entry) is not int or entry < 0 for entry in entries):
+        raise PydanticCustomError("levels", "expected a level (0, 1, 2 ...) or a list of them")
+    return value if isinstance(value, int) else tuple(value)
+
+
+def without_default(schema: dict) -> None:
+    schema.pop("default", None)
+
+
+Count = Annotated[int, Field(ge=1)]
+NaturalNumber = Annotated[int, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Tolerance = Annotated[float, Field(gt=0, lt=1)]
+Levels = Annotated[
+    int | tuple[int, ...],
+    PlainValidator(_levels),
+    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 0}, {"type": "array", "items": {"type": "integer", "minimum": 0}}]}),
+]
+Extent = Annotated[int, Field(ge=2, multiple_of=2)]
+Accuracy = Annotated[float, Field(ge=1e-15, lt=1)]
+Flavors = Annotated[int, Field(ge=1, le=4)]
+Lanes = Annotated[Literal[1, 2, 4, 8, 16, 32], BeforeValidator(_not_bool)]
+Scheme = Literal["leapfrog", "omelyan2", "omf4"]
+Boundary = Literal["periodic", "antiperiodic"]
+# TOML has lists; a frozen card holds tuples
+PerDirection = Field(strict=False, min_length=2, max_length=4)
+
+
+class Table(BaseModel):
+    """One TOML table: immutable, unknown keys refused, types strict (an integer is a number, a bool never is)."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
