@@ -4,8 +4,9 @@ import threading
 
 import numpy as np
 import pytest
+from monte_carlo import staggered_action
 
-from slhmc.actions import CompositeAction, GaugeAction, StaggeredAction
+from slhmc.actions import CompositeAction, GaugeAction
 from slhmc.backend import HostDevice
 from slhmc.dirac import StaggeredDirac
 from slhmc.lattice import AlgebraField, Draws, FermionField, GaugeField, Lattice, Purpose, Scalar
@@ -37,7 +38,7 @@ def shared_steps(tape):
 def trajectory(device, colors, extent):
     U = hot_links(device, colors, *extent)
     solvers = (ConjugateGradient(U.lattice, tolerance) for tolerance in (1e-8, 1e-10))
-    target = CompositeAction({"gauge": GaugeAction(5.5, -1 / 12), "quarks": StaggeredAction(0.4, BOUNDARY, *solvers)})
+    target = CompositeAction({"gauge": GaugeAction(5.5, -1 / 12), "quarks": staggered_action(0.4, BOUNDARY, *solvers)})
     transition = HMC(target, [TimeScale(target, "omelyan2", 4)], 0.2).step(U, 1, 0)
     return U.to_sites(), transition.delta_h, transition.iterations
 
