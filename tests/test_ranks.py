@@ -186,7 +186,7 @@ def test_an_error_of_one_rank_in_mid_exchange_ends_the_job(tmp_path):
     began = time.monotonic()
     result = on_ranks(2, tmp_path / "program.py", "run", card_file(tmp_path), "-o", tmp_path / "run")
     assert result.returncode == 3 and time.monotonic() - began < 30
-    assert own_lines(result.stderr) == ["slhmc: rank 1: the network is gone"]
+    assert own_lines(result.stderr) == ["slhmc: rank 1: trajectory 1: the network is gone"]
 
 
 MPI_FAILS = """
