@@ -71,6 +71,7 @@ SINGLE_FAULTS = [
      "10: quarks.0.kappa: mass and kappa = 1 / (2 (4 + mass)) are both"),
     (STAGGERED, 'operator = "wilson"', "7: quarks.0.mass: missing: bare quark mass in lattice units, or kappa"),
     (STAGGERED, 'operator = "wilson"\nmass = -4.0', "9: quarks.0.mass: must be greater than -4, where the diagonal 4 + mass"),
+    (STAGGERED, 'operator = "wilson"\nkappa = 1e300', "9: quarks.0.kappa: mass = 1 / (2 kappa) - 4 must be greater than -4"),
     (STAGGERED, 'operator = "wilson"\nmass = 0\nc_sw = 1.0', '10: quarks.0.c_sw: "wilson" has no key c_sw; it has mass, kappa, '
      'hasenbusch, level, and c_sw belongs to "clover"'),
     (STAGGERED, 'operator = "clover"\nmass = 0', "7: quarks.0.c_sw: missing: Sheikholeslami-Wohlert coefficient"),

@@ -114,10 +114,11 @@ def _masses(quark: Any) -> Iterator[Fault]:
     if "kappa" in OPERATOR_KEYS[quark.operator] and quark.kappa is not None and "mass" in quark.model_fields_set:
         yield ("kappa",), "mass and kappa = 1 / (2 (4 + mass)) are both given; keep one"
         return
-    if quark.mass is not None and (words := _mass_out_of_range(quark.operator, quark.mass)):
-        yield ("mass",), f"{words}, found {quark.mass:g}"
+    by_kappa = "kappa" in OPERATOR_KEYS[quark.operator] and quark.kappa is not None
+    last, whose = (quark.bare_mass if by_kappa else quark.mass), "the quark's mass"
+    if last is not None and (words := _mass_out_of_range(quark.operator, last)):
+        yield (("kappa",), f"mass = 1 / (2 kappa) - 4 {words}") if by_kappa else (("mass",), f"{words}, found {last:g}")
         return
-    last, whose = (None if quark.mass is None and quark.kappa is None else quark.bare_mass), "the quark's mass"
     for index, mass in enumerate(quark.hasenbusch or ()):
         if last is not None and mass <= last:
             yield ("hasenbusch", index), (f"{mass:g} is not above {whose}, {last:.6g}; masses must become heavier and "
