@@ -116,12 +116,17 @@ def quark_ratios(lattice, colors):
     return result | {"condensate": condensate.measure(U, Draws(6, 1))}
 
 
-def rooted_action(lattice, power, mass=0.5):
+def rational_action(lattice, make_operator, power, lowest, highest):
     """A rational action whose approximations and solves leave rounding alone."""
-    boundary, limits = boundary_of(lattice.dimensions), (mass**2, mass**2 + lattice.dimensions**2)
     solvers = (MultiShiftConjugateGradient(lattice, EXACT, precision="double") for _ in range(2))
-    return RationalAction(lambda U: StaggeredNormal(StaggeredDirac(U, mass, boundary)), power,
-                          RationalSettings(*limits, 1e-13, 1e-13), *solvers)
+    return RationalAction(make_operator, power, RationalSettings(lowest, highest, 1e-13, 1e-13), *solvers)
+
+
+def rooted_action(lattice, power, mass=0.5):
+    """A root of staggered quarks."""
+    boundary = boundary_of(lattice.dimensions)
+    return rational_action(lattice, lambda U: StaggeredNormal(StaggeredDirac(U, mass, boundary)), power, mass**2,
+                           mass**2 + lattice.dimensions**2)
 
 
 def roots(lattice, colors):
@@ -135,6 +140,20 @@ def roots(lattice, colors):
     parts = {"gauge": GaugeAction(2.0 * colors), "two": rooted_action(lattice, 0.5), "one": rooted_action(lattice, 0.25)}
     target = CompositeAction(parts)
     hmc = HMC(target, time_scales(target, ("omelyan2", 8)), 0.3)
+    return result | trajectory_results(hmc, GaugeField(lattice, colors), 3)
+
+
+def one_flavor(lattice, colors):
+    """One flavour of clover quarks: draw, value, force, spectrum; three trajectories, with the determinant of the odd sites."""
+    U, action = hot_start(lattice, colors), rational_action(
+        lattice, lambda U: clover_operator(U).even_odd().normal, 0.5, 0.1, 60.0)
+    phi = action.refresh(U, Draws(4, 1))
+    spectrum = extreme_eigenvalues(action.operator(U), Draws(1, 1).next(Purpose.SPECTRUM), 1e-7)
+    result = {"phi": phi.to_sites(), "rooted action": float(action.action(U, phi)) / lattice.sites,
+              "rooted force": action.force(U, phi).gather_reals(), "spectrum": np.array([spectrum.lowest, spectrum.highest])}
+    target = CompositeAction({"gauge": GaugeAction(2.0 * colors), "quarks": action,
+                              "determinant": LogDeterminantAction(lambda U: clover_operator(U).even_odd(), 1)})
+    hmc = HMC(target, time_scales(target, ("omelyan2", 6)), 0.2)
     return result | trajectory_results(hmc, GaugeField(lattice, colors), 3)
 
 
@@ -227,7 +246,7 @@ def nested_chain(lattice, colors):
 
 
 KINDS = {function.__name__: function for function in (
-    random_fields, gauge, quarks, roots, wilson, clover, domain_wall, quark_ratios, chain, gauge_chain, nested_chain,
+    random_fields, gauge, quarks, roots, one_flavor, wilson, clover, domain_wall, quark_ratios, chain, gauge_chain, nested_chain,
     clover_chain)}
 
 

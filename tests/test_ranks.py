@@ -27,7 +27,8 @@ CASES = {
     + [(kind, 2, WIDE, grid) for grid in ([2, 1, 1, 1], [1, 2, 1, 1], [1, 1, 2, 1])
        for kind in ("random_fields", "gauge", "quarks", "chain")]
     + [("gauge", 2, [8, 8], [2, 1]), ("chain", 2, [8, 8], [1, 2]), ("gauge_chain", 2, [8, 8], [2, 1]),
-       ("quarks", 3, [4, 8, 4], [1, 2, 1]), ("roots", 3, [4, 8, 4], [1, 2, 1])]
+       ("quarks", 3, [4, 8, 4], [1, 2, 1]), ("roots", 3, [4, 8, 4], [1, 2, 1]),
+       ("one_flavor", 3, [4, 4, 4, 8], [1, 1, 1, 2])]
     + [(kind, 3, WIDE, [1, 1, 1, 2]) for kind in ("wilson", "clover", "clover_chain")]
     + [(kind, 2, WIDE, grid) for grid in ([2, 1, 1, 1], [1, 2, 1, 1], [1, 1, 2, 1]) for kind in ("wilson", "clover")]
     + [("domain_wall", 3, WIDE, [1, 1, 1, 2]), ("domain_wall", 2, WIDE, [2, 1, 1, 1])]

@@ -73,7 +73,20 @@ SINGLE_FAULTS = [
     (STAGGERED, 'operator = "wilson"\nmass = -4.0', "9: quarks.0.mass: must be greater than -4, where the diagonal 4 + mass"),
     (STAGGERED, 'operator = "wilson"\nkappa = 1e300', "9: quarks.0.kappa: mass = 1 / (2 kappa) - 4 must be greater than -4"),
     (STAGGERED, 'operator = "wilson"\nmass = 0\nc_sw = 1.0', '10: quarks.0.c_sw: "wilson" has no key c_sw; it has mass, kappa, '
-     'hasenbusch, level, and c_sw belongs to "clover"'),
+     'flavors, rational, hasenbusch, level, and c_sw belongs to "clover"'),
+    (STAGGERED, 'operator = "wilson"\nmass = 0\nflavors = 3', "10: quarks.0.flavors: must be at most 2, the flavours of one field, "
+     "found 3; add another [[quarks]] for the others"),
+    (STAGGERED, 'operator = "wilson"\nmass = 0\nflavors = 1\nrational = { highest = 30 }',
+     "11: quarks.0.rational.lowest: missing: lower end of the spectrum of M^+ M, for which no bound is known; begin with a guess"),
+    (STAGGERED, 'operator = "clover"\nmass = 0\nc_sw = 1\n[quarks.rational]\nlowest = 1e-3',
+     "11: quarks.0.rational.highest: missing: upper end of the spectrum of M^+ M, for which no bound is known"),
+    (STAGGERED, 'operator = "wilson"\nmass = 0\nflavors = 1\nrational = { lowest = 0.0, highest = 30 }',
+     "11: quarks.0.rational.lowest: must be greater than 0, found 0"),
+    (STAGGERED, 'operator = "wilson"\nmass = 0\nflavors = 1\nhasenbusch = [1]\nrational = { lowest = 0.1, highest = 30 }',
+     "11: quarks.0.hasenbusch: a rational approximation is of the whole"),
+    (STAGGERED, 'operator = "domain_wall"\nmass = 0.1\nLs = 4\nM5 = 1.8\nflavors = 1',
+     '12: quarks.0.flavors: "domain_wall" has no key flavors; it has mass, Ls, M5, hasenbusch, level, and flavors belongs to '
+     '"staggered" or "wilson" or "clover"'),
     (STAGGERED, 'operator = "clover"\nmass = 0', "7: quarks.0.c_sw: missing: Sheikholeslami-Wohlert coefficient"),
     (STAGGERED, 'operator = "domain_wall"\nmass = 0.1\nLs = 4', "7: quarks.0.M5: missing: domain-wall height"),
     (STAGGERED, 'operator = "domain_wall"\nmass = 1.5\nLs = 4\nM5 = 1.8', "9: quarks.0.mass: must be between 0 and 1, the mass"),

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from math import prod
 from typing import Any
 
-from slhmc.runcard.quarks import COMMON_KEYS, OPERATOR_KEYS, OPTIONAL_KEYS
+from slhmc.runcard.quarks import COMMON_KEYS, FIELD_FLAVORS, OPERATOR_KEYS, OPTIONAL_KEYS, RationalTable
 
 Fault = tuple[tuple[str | int, ...], str]
 
@@ -106,8 +106,25 @@ def _quark(quark: Any) -> Iterator[Fault]:
     if quark.hasenbusch and "rational" in own and quark.rooted:
         yield ("hasenbusch",), ("a rational approximation is of the whole determinant; leave out hasenbusch, or flavors and "
                                 "rational")
+    if "rational" in own:
+        yield from _root(quark)
     if quark.operator == "moebius" and None not in (quark.b5, quark.c5, quark.M5) and (quark.c5 - quark.b5) * (4 - quark.M5) >= 2:
         yield ("c5",), f"(c5 - b5) (4 - M5) must be less than 2, found {(quark.c5 - quark.b5) * (4 - quark.M5):g}; lower c5"
+
+
+def _root(quark: Any) -> Iterator[Fault]:
+    """Of a field's flavours there is a part, or all; where no bounds of the spectrum are known, the card has them."""
+    if quark.power > 1:
+        yield ("flavors",), (f"must be at most {FIELD_FLAVORS[quark.operator]}, the flavours of one field, found {quark.flavors}; "
+                             "add another [[quarks]] for the others")
+    elif quark.rooted and quark.operator != "staggered" and (quark.rational is not None or "rational" not in quark.model_fields_set):
+        given = set() if quark.rational is None else quark.rational.model_fields_set
+        for key in ("lowest", "highest"):
+            if key not in given:
+                what = RationalTable.model_fields[key].description.partition(";")[0]
+                yield ("rational", key), (f"missing: {what} of M^+ M, for which no bound is known; begin with a guess: the spectrum "
+                                          "is measured before the first trajectory, and if it does not fit, the run ends and tells "
+                                          "what to set")
 
 
 def _masses(quark: Any) -> Iterator[Fault]:

@@ -9,21 +9,22 @@ from slhmc.runcard.base import Accuracy, Count, Finite, Flavors, Levels, Positiv
 # keys of an operator beside those of every operator; it must have all but OPTIONAL_KEYS
 OPERATOR_KEYS = {
     "staggered": ("mass", "flavors", "rational"),
-    "wilson": ("mass", "kappa"),
-    "clover": ("mass", "kappa", "c_sw"),
+    "wilson": ("mass", "kappa", "flavors", "rational"),
+    "clover": ("mass", "kappa", "c_sw", "flavors", "rational"),
     "domain_wall": ("mass", "Ls", "M5"),
     "moebius": ("mass", "Ls", "M5", "b5", "c5"),
 }
 OPTIONAL_KEYS = ("mass", "kappa", "flavors", "rational")  # mass or kappa: one of them
 COMMON_KEYS = ("operator", "hasenbusch", "level")
+FIELD_FLAVORS = {"staggered": 4, "wilson": 2, "clover": 2, "domain_wall": 2, "moebius": 2}  # of det A, A the normal operator
 
 
 class RationalTable(Table):
     """[quarks.rational]: r(x) = a_0 + sum_k a_k / (x + s_k) close to x^-p on the spectrum of the normal operator (RHMC)."""
 
-    lowest: Positive | None = Field(None, description="lower end of the spectrum; mass^2, a bound, if left out")
+    lowest: Positive | None = Field(None, description="lower end of the spectrum; staggered: mass^2, a bound, if left out")
     highest: Positive | None = Field(
-        None, description="upper end of the spectrum; mass^2 + D^2 in D dimensions, a bound, if left out"
+        None, description="upper end of the spectrum; staggered: mass^2 + D^2 in D dimensions, a bound, if left out"
     )
     accuracy: Accuracy = Field(1e-12, description="relative error in the Metropolis energies and the pseudofermion draw")
     force_accuracy: Accuracy = Field(1e-6, description="relative error during molecular dynamics")
@@ -47,9 +48,9 @@ class QuarkTable(Table):
         None, description="Moebius coefficient c, 0 for domain_wall; moebius"
     )
     flavors: Flavors | None = Field(
-        None, description="4, or 1 to 3 by a rational approximation of the root; staggered, 4 if left out; other operators have 2"
+        None, description="4, or 1 to 3 by a rational approximation; staggered, 4 if left out; 2, or 1 by a rational approximation; wilson, clover, 2 if left out"
     )
-    rational: RationalTable | None = Field(None, description="rational approximation; its defaults hold if it is left out")
+    rational: RationalTable | None = Field(None, description="rational approximation; staggered: its defaults hold if it is left out")
     hasenbusch: Annotated[tuple[Finite, ...], Field(strict=False)] = Field(
         (), description="masses that split the determinant into ratios, heavier and heavier"
     )
@@ -63,9 +64,14 @@ class QuarkTable(Table):
         return self.mass if self.kappa is None else 0.5 / self.kappa - 4
 
     @property
+    def power(self) -> float:
+        """The power of the normal operator's determinant: `flavors` over the flavours of one field."""
+        return 1.0 if self.flavors is None else self.flavors / FIELD_FLAVORS[self.operator]
+
+    @property
     def rooted(self) -> bool:
         """Whether the determinant is taken by a rational approximation."""
-        return self.rational is not None or self.flavors not in (None, 4)
+        return self.rational is not None or self.power != 1
 
     @property
     def levels(self) -> tuple[int, ...]:

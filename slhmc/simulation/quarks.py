@@ -14,9 +14,8 @@ from slhmc.actions import (
     StaggeredRatioAction,
 )
 from slhmc.observables import Propagator, StaggeredCondensate, WilsonCondensate
+from slhmc.runcard.quarks import FIELD_FLAVORS
 from slhmc.solvers import ConjugateGradient, MultiShiftConjugateGradient
-
-STAGGERED_FLAVORS = 4  # of one field
 
 
 @dataclass(frozen=True)
@@ -75,23 +74,26 @@ def quark_actions(quark, boundary, solver_table, lattice) -> list[tuple]:
 
     The factors share their two solvers.
     """
-    kind = QUARKS[quark.operator]
-    if quark.rooted:
-        return [(_rational_action(quark, boundary, solver_table, lattice), *quark.levels)]
-    solvers = _solvers(ConjugateGradient, solver_table, lattice)
-    masses = [quark.bare_mass, *quark.hasenbusch, kind.heaviest]
-    actions = []
+    actions = _factors(quark, boundary, solver_table, lattice) if not quark.rooted else [
+        _rational_action(quark, boundary, solver_table, lattice)]
+    parts = list(zip(actions, quark.levels, strict=True))
+    if quark.operator == "clover":  # of the quark's own mass, as the factors' odd-site blocks are not in their ratios
+        make, flavors = maker(quark, quark.bare_mass, boundary), FIELD_FLAVORS["clover"] * quark.power
+        parts.append((LogDeterminantAction(lambda U: make(U).factor, flavors), quark.levels[-1]))
+    return parts
+
+
+def _factors(quark, boundary, solver_table, lattice) -> list:
+    """Action of each factor of the whole determinant, the lightest masses first."""
+    kind, solvers = QUARKS[quark.operator], _solvers(ConjugateGradient, solver_table, lattice)
+    masses, actions = [quark.bare_mass, *quark.hasenbusch, kind.heaviest], []
     for light, heavy in itertools.pairwise(masses):
         if heavy is None:
             action = PseudofermionAction(maker(quark, light, boundary), *solvers, solver_table.start)
         else:
             action = kind.ratio(maker(quark, light, boundary), maker(quark, heavy, boundary), *solvers, solver_table.start)
         actions.append(action)
-    parts = list(zip(actions, quark.levels, strict=True))
-    if quark.operator == "clover":  # of the quark's own mass, as the factors' odd-site blocks are not in their ratios
-        make = maker(quark, quark.bare_mass, boundary)
-        parts.append((LogDeterminantAction(lambda U: make(U).factor), quark.levels[-1]))
-    return parts
+    return actions
 
 
 def _solvers(kind, table, lattice) -> list:
@@ -101,16 +103,11 @@ def _solvers(kind, table, lattice) -> list:
 
 
 def _rational_action(quark, boundary, solver_table, lattice) -> RationalAction:
-    """The root of a staggered determinant."""
-    settings = rational_settings(quark, quark.mass**2, quark.mass**2 + lattice.dimensions**2)
-    return RationalAction(maker(quark, quark.mass, boundary), (quark.flavors or STAGGERED_FLAVORS) / STAGGERED_FLAVORS, settings,
+    """The root of a determinant; bounds of the staggered spectrum where the card has none."""
+    mass, given = quark.bare_mass, {} if quark.rational is None else quark.rational.model_dump(exclude_none=True)
+    bounds = {"lowest": mass**2, "highest": mass**2 + lattice.dimensions**2} if quark.operator == "staggered" else {}
+    return RationalAction(maker(quark, mass, boundary), quark.power, RationalSettings(**bounds | given),
                           *_solvers(MultiShiftConjugateGradient, solver_table, lattice))
-
-
-def rational_settings(quark, lowest: float, highest: float) -> RationalSettings:
-    """[quarks.rational] with bounds of the spectrum where the card has none."""
-    given = {} if quark.rational is None else quark.rational.model_dump(exclude_none=True)
-    return RationalSettings(**{"lowest": lowest, "highest": highest} | given)
 
 
 def condensate(quark, boundary, table, solver_table, lattice, name: str):
