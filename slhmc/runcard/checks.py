@@ -78,6 +78,7 @@ def _quarks(card: Any) -> Iterator[Fault]:
         yield from _rational_range(("quarks", index, "rational"), quark.rational)
     if card.quarks == () and card.measure is not None and card.measure.chiral_condensate is not None:
         yield ("measure", "chiral_condensate"), "needs at least one [[quarks]], whose condensate it is"
+    yield from _measured_quarks(card)
     for index, quark in enumerate(card.quarks or ()):
         if quark.operator in OPERATOR_KEYS:
             path = ("quarks", index)
@@ -86,6 +87,22 @@ def _quarks(card: Any) -> Iterator[Fault]:
             if extent and len(extent) != 4 and quark.operator != "staggered":
                 yield (*path, "operator"), (f'"{quark.operator}" needs four directions, lattice.extent has {len(extent)}; use '
                                             '"staggered" or four extents')
+
+
+def _measured_quarks(card: Any) -> Iterator[Fault]:
+    """Meson correlators need quarks, a residual mass domain walls."""
+    if card.measure is None or card.quarks is None:
+        return
+    if card.measure.mesons is not None and card.quarks == ():
+        yield ("measure", "mesons"), "needs at least one [[quarks]], which mesons are made of"
+    if card.measure.residual_mass is not None:
+        walls = [quark for quark in card.quarks if quark.operator in ("domain_wall", "moebius")]
+        if not walls and all(quark.operator for quark in card.quarks):
+            found = ", ".join(sorted({f'"{quark.operator}"' for quark in card.quarks})) or "no quarks"
+            yield ("measure", "residual_mass"), f'needs a quark with operator "domain_wall" or "moebius", found {found}'
+        for quark in walls:
+            if quark.Ls is not None and quark.Ls % 2:
+                yield ("measure", "residual_mass"), f"is measured half-way between two slices: needs an even Ls, found {quark.Ls}"
 
 
 def _quark(quark: Any) -> Iterator[Fault]:
