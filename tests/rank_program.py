@@ -30,7 +30,7 @@ from slhmc.lattice import (
     plaquette_sum,
     rectangle_sum,
 )
-from slhmc.observables import Propagator, WilsonCondensate
+from slhmc.observables import Propagator, StaggeredMesons, WilsonCondensate, WilsonMesons
 from slhmc.solvers import ConjugateGradient, MultiShiftConjugateGradient, extreme_eigenvalues
 from slhmc.updates import HMC, HeatBath, TimeScale
 
@@ -137,6 +137,19 @@ def quark_ratios(lattice, colors):
     return result | {"condensate": condensate.measure(U, Draws(6, 1))}
 
 
+def mesons(lattice, colors):
+    """Correlators of Wilson and staggered quarks from a point and from walls."""
+    U, boundary, result = hot_start(lattice, colors), boundary_of(4), {}
+    for source in ("point", "wall"):
+        for name, observable in (
+            ("wilson", WilsonMesons(lambda U: WilsonDirac(U, 0.3, boundary).even_odd().normal,
+                                    Propagator(lattice, EXACT, 1000, "double"), source, 2)),
+            ("staggered", StaggeredMesons(lambda U: StaggeredNormal(StaggeredDirac(U, 0.5, boundary)),
+                                          ConjugateGradient(lattice, EXACT, precision="double"), source, 2))):
+            result[f"{name} {source}"] = observable.measure(U, Draws(6, 1))
+    return result
+
+
 def rooted_action(lattice, power, mass=0.5):
     """A rational action whose approximations and solves leave rounding alone."""
     boundary, limits = boundary_of(lattice.dimensions), (mass**2, mass**2 + lattice.dimensions**2)
@@ -195,7 +208,7 @@ def nested_chain(lattice, colors):
     return trajectory_results(HMC(CompositeAction(parts), guide, 0.3), GaugeField(lattice, colors), 3)
 
 
-KINDS = {function.__name__: function for function in (random_fields, gauge, quarks, roots, wilson, quark_ratios, chain,
+KINDS = {function.__name__: function for function in (random_fields, gauge, quarks, roots, wilson, quark_ratios, mesons, chain,
                                                        gauge_chain, nested_chain)}
 
 

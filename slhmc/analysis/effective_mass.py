@@ -20,7 +20,7 @@ class DerivedValue:
 
 @dataclass(frozen=True)
 class Plateau:
-    """A mean of effective masses over times first ... last, with chi^2 per degree of freedom, correlations in t left out of it."""
+    """A mean of effective masses over times first ... last; chi^2 per degree of freedom leaves out correlations in t."""
 
     first: int
     last: int
@@ -42,7 +42,7 @@ def cosh_mass(before: float, here: float, after: float) -> float:
 
 
 def effective_masses(correlators: np.ndarray) -> list[DerivedValue | None]:
-    """Effective masses of one channel at t = 0 ... T/2, from correlators [measurement, t] of all T times; None where there is none.
+    """Effective masses of one channel at t = 0 ... T/2 from correlators [measurement, t], t < T; None where there is none.
 
     t = 0 has none: C(0) has contact terms. Errors are those of `derived`.
     """
@@ -60,7 +60,7 @@ def plateau(correlators: np.ndarray, first: int, last: int) -> Plateau | None:
     """
     half = folded(np.asarray(correlators, float))
     if not 1 <= first <= last <= half.shape[1] - 1:
-        raise InputError(f"a plateau of times {first} to {last} asked for, times between 1 and T/2 = {half.shape[1] - 1} expected")
+        raise InputError(f"a plateau of times {first} to {last} asked for, times in 1 ... T/2 = {half.shape[1] - 1} expected")
     masses = effective_masses(correlators)[first:last + 1]
     if any(mass is None or not mass.error for mass in masses):
         return None

@@ -1,12 +1,13 @@
 """The file of measurements on saved configurations: for each observable what it was made with, and a value a configuration."""
 
 import fcntl
+import json
 import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -23,13 +24,13 @@ logger = logging.getLogger(__name__)
 class MeasurementFile:
     """Values by observable and trajectory, kept in memory; `flush` replaces the file on disk atomically.
 
-    `settings`: for each observable, in words, what its values depend on besides the links. `labels`: names along the first
+    `settings`: for each observable, what its values depend on besides the links, ready for JSON. `labels`: names along the first
     axis of a value, if it has any.
     """
 
     def __init__(self, path: str | os.PathLike, version: str):
         self.path, self.version = Path(path), version
-        self.settings: dict[str, str] = {}
+        self.settings: dict[str, dict[str, Any]] = {}
         self.labels: dict[str, tuple[str, ...]] = {}
         self._values: dict[str, dict[int, np.ndarray]] = {}
 
@@ -49,16 +50,18 @@ class MeasurementFile:
                 trajectories, values = group["trajectory"][()].tolist(), group["values"][()]
                 if len(trajectories) != len(values):
                     raise ValueError(f"{name}: {len(trajectories)} trajectories, {len(values)} values")
-                self.settings[name] = str(group.attrs["settings"])
+                self.settings[name] = json.loads(group.attrs["settings"])
                 self.labels[name] = tuple(str(label) for label in group.attrs["labels"])
                 self._values[name] = dict(zip(trajectories, values, strict=True))
 
-    def begin(self, name: str, settings: str, labels: tuple[str, ...] = ()) -> None:
+    def begin(self, name: str, settings: dict[str, Any], labels: tuple[str, ...] = ()) -> None:
         """An observable that values will follow of; InputError if the file has values of it made with other settings."""
+        settings = json.loads(json.dumps(settings))  # as it will be read
         kept = self.settings.setdefault(name, settings)
         if kept != settings:
-            raise InputError(f"{self.path}: holds {name} measured with {kept}; asked for is {settings}; "
-                             "measure into another file by -o, or remove this one")
+            changed = ", ".join(f"{key} = {json.dumps(kept.get(key))} (asked for: {json.dumps(settings.get(key))})"
+                                for key in kept | settings if kept.get(key) != settings.get(key))
+            raise InputError(f"{self.path}: holds {name} with {changed}; measure into another file by -o, or remove this one")
         self.labels[name] = labels
         self._values.setdefault(name, {})
 
@@ -91,7 +94,7 @@ class MeasurementFile:
         file.attrs["version"] = self.version
         for name in self.names:
             group, (trajectories, values) = file.create_group(name), self.series(name)
-            group.attrs["settings"] = self.settings[name]
+            group.attrs["settings"] = json.dumps(self.settings[name])
             group.attrs.create("labels", np.array(self.labels[name], dtype=object), dtype=h5py.string_dtype())
             group.create_dataset("trajectory", data=trajectories)
             group.create_dataset("values", data=values)
@@ -117,4 +120,4 @@ def _take(descriptor: int, path: Path) -> None:
     except BlockingIOError as error:
         raise InputError(f"{path}: another `slhmc measure` is at work on it; wait for it, or give another -o") from error
     except OSError as error:
-        logger.warning("%s: this file system has no locks (%s); see that nobody else measures into this file", path, error.strerror)
+        logger.warning("%s: this file system has no locks (%s); see that only one process measures into it", path, error.strerror)

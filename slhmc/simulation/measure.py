@@ -1,6 +1,5 @@
 """Measurements on the saved configurations of a run, finished or at work."""
 
-import json
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from pathlib import Path
@@ -51,7 +50,7 @@ def measurement_card(directory, names: Iterable[str] = (), overrides: Iterable[s
 
 def measure(directory, names=(), overrides=(), *, output=None, device: str = "cpu", communicator=None,
             observer: Observer | None = None) -> MeasurementFile | None:
-    """Measure every configuration in configs/ that the file of measurements lacks; the file on rank 0, None elsewhere. Collective.
+    """Measure each configuration in configs/ that the file of measurements lacks; the file on rank 0, None elsewhere. Collective.
 
     names, overrides: see `measurement_card`; `every` does not matter here. output: the file, DIR/measure.h5 if None. It is
     written after each configuration, so what is interrupted goes on where it was. The noise of a configuration is that of its
@@ -113,8 +112,8 @@ def _configurations(files: RunDirectory) -> list[int]:
     """Trajectories of the configurations in configs/; InputError if there is none."""
     numbers = sorted(int(path.stem[4:]) for path in files.configurations.glob("cfg_*.h5") if path.stem[4:].isdecimal())
     if not numbers:
-        raise InputError(f"{files.configurations}: no configurations found, cfg_NNNNNN.h5 expected; a run keeps them where its card "
-                         f"has run.save_every: `slhmc resume {files.path} --set run.save_every=10` with more --trajectories")
+        raise InputError(f"{files.configurations}: no configurations found, cfg_NNNNNN.h5 expected; a run keeps them if its "
+                         f"card has run.save_every: `slhmc resume {files.path} --set run.save_every=10` with more --trajectories")
     return numbers
 
 
@@ -134,12 +133,12 @@ def _value(observable, U, seed: int, trajectory: int):
         raise type(error)(f"trajectory {trajectory}, measuring {observable.name}: {error}") from None
 
 
-def settings(card: RunCard, name: str) -> str:
-    """What the values of an observable depend on besides the links, in words: its table, its quark, the boundary, the seed."""
+def settings(card: RunCard, name: str) -> dict:
+    """What the values of an observable depend on besides the links: its table, its quark, the boundary, the seed."""
     base, _, number = name.rpartition("_")
     base, number = (base, int(number)) if number.isdecimal() else (name, 1)
     told = {key: value for key, value in getattr(card.measure, base).model_dump().items() if key != "every"}
     if base in QUARK_OBSERVABLES:
         quark = card.quarks[number - 1].model_dump(exclude_none=True, exclude={"level", "hasenbusch", "rational", "flavors"})
         told |= {"quark": quark, "fermion_boundary": list(card.lattice.fermion_boundary), "seed": card.run.seed}
-    return json.dumps(told)
+    return told
