@@ -79,7 +79,7 @@ SITE_FUNCTION void staggered_hop_dot_site(const staggered_hop_dot_arguments &a, 
 REDUCTION_KERNEL(staggered_hop_dot, 1)
 
 // F_a(x, mu) += weight s(x) eta_mu(x) c_a(U_mu(x) Z(x+mu) Z(x)^+), s = +1 on even and -1 on odd sites, Z = X on even
-// and Y = D_oe X on odd sites; derivation in slhmc/actions/staggered.py.
+// and Y = D_oe X on odd sites; derivation in slhmc/dirac/staggered.py.
 SITE_FUNCTION void staggered_force_site(const staggered_force_arguments &a, Site x) {
     const Geometry &g = a.geometry;
     const ColorVector here = load_vector(g, a.field, x);

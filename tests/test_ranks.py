@@ -29,8 +29,8 @@ CASES = {
     + [("gauge", 2, [8, 8], [2, 1]), ("chain", 2, [8, 8], [1, 2]), ("gauge_chain", 2, [8, 8], [2, 1]),
        ("quarks", 3, [4, 8, 4], [1, 2, 1]), ("roots", 3, [4, 8, 4], [1, 2, 1])]
     + [("wilson", 3, WIDE, [1, 1, 1, 2])] + [("wilson", 2, WIDE, grid) for grid in ([2, 1, 1, 1], [1, 2, 1, 1], [1, 1, 2, 1])]
-    + [("mesons", 2, SMALL, [1, 1, 1, 2]), ("mesons", 2, SMALL, [2, 1, 1, 1])]
-    + [("quark_ratios", 3, WIDE, [1, 1, 1, 2]), ("quark_ratios", 2, SMALL, [2, 1, 1, 1])],
+    + [("mesons", 2, WIDE, [1, 1, 1, 2]), ("mesons", 2, WIDE, [2, 1, 1, 1])]
+    + [("quark_ratios", 3, WIDE, [1, 1, 1, 2]), ("quark_ratios", 2, WIDE, [2, 1, 1, 1])],
     4: [(kind, 3, WIDE, [1, 1, 1, 4]) for kind in ("gauge", "quarks", "chain")]  # blocks no deeper than the halo
     + [(kind, 2, WIDE, grid) for grid in ([4, 1, 1, 1], [2, 1, 1, 2], [1, 2, 2, 1])
        for kind in ("random_fields", "gauge", "quarks", "chain")]

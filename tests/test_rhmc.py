@@ -166,7 +166,8 @@ def test_power_one_has_the_energy_change_of_plain_hmc(hot_links):
     """To the tolerance of the solves: the same phi, momenta and links."""
     U = hot_links(3, 4, 4, 2, 4)
     quarks = rational(U.lattice, 1.0)
-    plain = SameField(lambda U: StaggeredNormal(StaggeredDirac(U, 0.3, boundary_of(4))), *(ConjugateGradient(U.lattice, 1e-13) for _ in range(2)))
+    plain = SameField(lambda U: StaggeredNormal(StaggeredDirac(U, 0.3, boundary_of(4))),
+                      *(ConjugateGradient(U.lattice, 1e-13) for _ in range(2)))
     plain.origin = quarks
     changes = []
     for part in (quarks, plain):

@@ -65,7 +65,35 @@ def test_an_integer_is_a_number_and_a_bool_is_not():
     ]
 
 
+STAGGERED = 'operator = "staggered"\nmass = 0.3'
 SINGLE_FAULTS = [
+    (STAGGERED, 'operator = "wilson"\nmass = 0.3\nkappa = 0.1',
+     "10: quarks.0.kappa: mass and kappa = 1 / (2 (4 + mass)) are both"),
+    (STAGGERED, 'operator = "wilson"', "7: quarks.0.mass: missing: bare quark mass in lattice units, or kappa"),
+    (STAGGERED, 'operator = "wilson"\nmass = -4.0', "9: quarks.0.mass: must be greater than -4, where the diagonal 4 + mass"),
+    (STAGGERED, 'operator = "wilson"\nmass = 0\nc_sw = 1.0', '10: quarks.0.c_sw: "wilson" has no key c_sw; it has mass, kappa, '
+     'hasenbusch, level, and c_sw belongs to "clover"'),
+    (STAGGERED, 'operator = "clover"\nmass = 0', "7: quarks.0.c_sw: missing: Sheikholeslami-Wohlert coefficient"),
+    (STAGGERED, 'operator = "domain_wall"\nmass = 0.1\nLs = 4', "7: quarks.0.M5: missing: domain-wall height"),
+    (STAGGERED, 'operator = "domain_wall"\nmass = 1.5\nLs = 4\nM5 = 1.8', "9: quarks.0.mass: must be between 0 and 1, the mass"),
+    (STAGGERED, 'operator = "domain_wall"\nmass = 0.1\nLs = 4\nM5 = 1.8\nb5 = 1.0',
+     '12: quarks.0.b5: "domain_wall" has no key b5'),
+    (STAGGERED, 'operator = "domain_wall"\nmass = 0.1\nLs = 4\nM5 = 1.8\nhasenbusch = [0.5, 1.0]',
+     "12: quarks.0.hasenbusch.1: must be between 0 and 1"),
+    (STAGGERED, 'operator = "moebius"\nmass = 0.1\nLs = 4\nM5 = 1.8\nb5 = 1.0\nc5 = 3.0',
+     "13: quarks.0.c5: (c5 - b5) (4 - M5) must"),
+    (STAGGERED, 'operator = "moebius"\nmass = 0.1\nLs = 1\nM5 = 1.8\nb5 = 1.0\nc5 = 0', "10: quarks.0.Ls: must be at least 2"),
+    (STAGGERED, 'operator = "overlap"\nmass = 0.1', '8: quarks.0.operator: expected "staggered", "wilson", "clover", '),
+    ("mass = 0.3", "mass = 0.3\nkappa = 0.1", '10: quarks.0.kappa: "staggered" has no key kappa; it has mass, '),
+    ("mass = 0.3", "mass = 0.3\nhasenbusch = [0.5, 0.4]", "10: quarks.0.hasenbusch.1: 0.4 is not above the one before, 0.5"),
+    ("mass = 0.3", "mass = 0.3\nhasenbusch = [0.2]", "10: quarks.0.hasenbusch.0: 0.2 is not above the quark's mass, 0.3"),
+    ("mass = 0.3", 'mass = 0.3\nhasenbusch = ["heavy"]', '10: quarks.0.hasenbusch.0: expected a number, found "heavy"'),
+    ("mass = 0.3", "mass = 0.3\nhasenbusch = [0.5]\nflavors = 2",
+     "10: quarks.0.hasenbusch: a rational approximation is of the whole"),
+    ("mass = 0.3", "mass = 0.3\nhasenbusch = [0.5]\nlevel = [0]", "11: quarks.0.level: 1 entry for 2 factors of the determinant"),
+    ("mass = 0.3", "mass = 0.3\nlevel = [0, 0]", "10: quarks.0.level: 2 entries for 1 factor of the determinant"),
+    ("mass = 0.3", "mass = 0.3\nhasenbusch = [0.5]\nlevel = [0, 1]", "11: quarks.0.level.1: level 1 has no scheme"),
+    ("mass = 0.3", "mass = 0.3\nlevel = -1", "10: quarks.0.level: expected a level (0, 1, 2 ...) or a list of them, found -1"),
     ("beta = 2.7", "beta = 2.7\nbetta = 2", "7: gauge.betta: unknown key; did you mean beta?"),
     ("colors = 2", "colors = 2\nbeta = 2", "4: lattice.beta: unknown key; beta belongs to [gauge]"),
     ("steps = 10", "steps = 10\nzzz = 1", "13: hmc.zzz: unknown key; [hmc] has scheme, length, steps, inner"),
@@ -127,6 +155,19 @@ SINGLE_FAULTS = [
 def test_one_fault_gives_one_line(old, new, expected):
     (line,) = faults(edited(old, new))
     assert line.startswith(f"card.toml:{expected}")
+
+
+def test_wilson_quarks_need_four_directions():
+    (line,) = faults(CARD.replace("[4, 4, 4, 8]", "[4, 8]").replace("staggered", "wilson"))
+    assert line.startswith('card.toml:8: quarks.0.operator: "wilson" needs four directions, lattice.extent has 2; use "stag')
+
+
+def test_quarks_know_their_masses_and_levels():
+    text = edited(STAGGERED, 'operator = "wilson"\nkappa = 0.125\nhasenbusch = [0.5, 1]\nlevel = [0, 1, 1]')
+    card = parse_card(text, "card.toml", ["hmc.inner=[{scheme='omf4', steps=2}]"])
+    assert card.quarks[0].bare_mass == 0.0 and card.quarks[0].levels == (0, 1, 1)
+    assert parse_card(card_text(card), "resolved") == card
+    assert parse_card(edited("mass = 0.3", "mass = 0.3\nhasenbusch = [1]"), "card.toml").quarks[0].levels == (0, 0)
 
 
 def test_missing_tables_are_named_without_a_line():

@@ -123,8 +123,9 @@ class StaggeredNormal:
     def add_force(self, X: FermionField, force, weight: float) -> None:
         """force_a += weight (-d_a)(X^+ A X), X on this parity and held fixed. Collective.
 
-        With Z = X and H X / 2 on the other parity, d_a (X^+ A X) = -s(x) eta_mu(x) Re tr T_a U_mu(x) Z(x+mu) Z(x)^+, s = +1 on
-        this parity and -1 on the other.
+        A = m^2 - D_eo D_oe with D_eo = H_eo / 2 anti-Hermitian as a part of D, so X^+ dA X = -2 Re X^+ dD_eo Y, Y = D_oe X. With
+        Z = X on this parity and Y on the other, d_a (X^+ A X) = -s(x) eta_mu(x) Re tr T_a U_mu(x) Z(x+mu) Z(x)^+, s = +1 on this
+        parity and -1 on the other.
         """
         z, sign = self._both(), 1.0 if self.parity == "even" else -1.0
         z.assign_parity(X)
