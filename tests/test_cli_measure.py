@@ -1,6 +1,7 @@
 """`slhmc measure`: files, tables and plots of kept configurations; what it refuses."""
 
 import fcntl
+import re
 import shutil
 
 import h5py
@@ -9,10 +10,10 @@ import pytest
 from running import run_process, sets, slhmc_command
 
 from slhmc import simulation
-from slhmc.analysis import effective_masses
+from slhmc.analysis import effective_masses, summarise
 from slhmc.cli.measure import parse_window
 from slhmc.cli.summary import parenthesis
-from slhmc.errors import InputError
+from slhmc.errors import InputError, RunCardError
 from slhmc.io import EnsembleFile, MeasurementFile, load_links
 from slhmc.lattice import Draws, GaugeField, Lattice
 from slhmc.runcard import load_card, parse_card
@@ -199,6 +200,38 @@ def test_a_damaged_file_and_one_in_use_are_refused(run, capsys):
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert "another `slhmc measure` is at work on it" in refusal(capsys, "measure", run)
     assert slhmc_command("measure", run, "--observable", "plaquette") == 0
+
+
+WALL = CARD.replace('"wilson"\nmass = 0.4', '"domain_wall"\nmass = 0.1\nLs = 4\nM5 = 1.6') + "[measure.residual_mass]\nnoise = 3\n"
+
+
+def test_domain_walls_are_measured_with_their_residual_mass(tmp_path, capsys):
+    """Within the run and after it; one value, a ratio of sums over configurations."""
+    assert simulation.create(parse_card(WALL, "card.toml", ["run.trajectories=2"]), tmp_path / "run").run()
+    chain = EnsembleFile.open(tmp_path / "run" / "chain.h5")
+    assert {"mesons", "mesons_2", "residual_mass"} <= set(chain.observables) and "residual_mass_2" not in chain.observables
+    sums = chain.observables["residual_mass"][1][1:]  # without thermalization
+    entry = summarise(tmp_path / "run")["observables"]["residual_mass"]
+    assert sums.shape == (2, 3, 2)
+    assert entry["mean"] == pytest.approx(sums[..., 0].mean() / sums[..., 1].mean(), rel=1e-13) and 0 < entry["mean"] < 1
+    assert not any(name.startswith("mesons") for name in summarise(tmp_path / "run")["observables"])
+    assert slhmc_command("measure", tmp_path / "run", "--observable", "residual_mass", "--observable", "mesons") == 0
+    out = capsys.readouterr().out
+    assert "mesons (domain_wall, mass 0.1)" in out and measured(tmp_path / "run" / "measure.h5").names == [
+        "mesons", "mesons_2", "residual_mass"]
+    found = measured(tmp_path / "run" / "measure.h5").series("residual_mass")[1]
+    value = found[..., 0].mean() / found[..., 1].mean()
+    assert any(line.startswith("residual_mass ") and f"{value:.2g}" in line for line in out.splitlines())
+
+
+def test_cards_ask_for_quarks_that_there_are():
+    for text, words in (
+        (CARD[:CARD.index("[[quarks]]")] + CARD[CARD.index("[hmc]"):], "measure.mesons: needs at least one [[quarks]], which"),
+        (WALL.replace("Ls = 4", "Ls = 5"), "measure.residual_mass: is measured half-way between two slices: needs an even Ls"),
+        (CARD + "[measure.residual_mass]\n", 'measure.residual_mass: needs a quark with operator "domain_wall" or "moebius"'),
+    ):
+        with pytest.raises(RunCardError, match=re.escape(words)):
+            parse_card(text, "card.toml")
 
 
 def test_a_window_is_two_times():

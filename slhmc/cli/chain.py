@@ -14,7 +14,7 @@ STOPPED_EARLY = 75
 def start(path: Path, directory: Path, overrides: list[str], device: str) -> int:
     """Run the card `path` into `directory`; returns the exit code. Collective."""
     card = load_card(path, overrides)  # before MPI and compilers: a faulty card costs nothing
-    log_warnings()
+    _log_warnings()
     from slhmc import simulation
 
     with simulation.StopRequest() as stop:  # heeds signals that come while MPI starts or kernels are compiled
@@ -24,7 +24,7 @@ def start(path: Path, directory: Path, overrides: list[str], device: str) -> int
 
 def resume_run(directory: Path, trajectories: int | None, device: str) -> int:
     """Continue the run in `directory`; returns the exit code. Collective."""
-    log_warnings()
+    _log_warnings()
     from slhmc import simulation
 
     with simulation.StopRequest() as stop:
@@ -59,6 +59,5 @@ def _watch(simulation: Any, directory: Path, stop: Any) -> int:
     return 0
 
 
-def log_warnings() -> None:
-    """Warnings on stderr, from rank 0."""
+def _log_warnings() -> None:
     logging.basicConfig(format="slhmc: %(message)s", level=logging.WARNING if ranks.rank() == 0 else logging.CRITICAL)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from slhmc.cli import ranks
-from slhmc.cli.chain import log_warnings
+from slhmc.cli.chain import _log_warnings
 from slhmc.cli.summary import describe, parenthesis, print_entries
 from slhmc.cli.terminal import on_terminal
 from slhmc.errors import InputError
@@ -35,10 +35,12 @@ def measure_run(directory: Path, names: list[str], overrides: list[str], output:
     """Measure what the file of measurements lacks, then show all that it holds of the observables asked for. Collective."""
     times = parse_window(window)
     check_plot(plot)
-    log_warnings()
+    _log_warnings()
     from slhmc import simulation
 
     communicator = ranks.world()
+    if ranks.rank() == 0:
+        check_request(simulation.measurement_card(directory, names, overrides), plot, times)
     file = simulation.measure(directory, names, overrides, output=output, device=device, communicator=communicator,
                               observer=_tell)
     if file is not None:
@@ -59,6 +61,7 @@ def show_online(directory: Path, plot: Path | None, window: str | None) -> None:
     from slhmc.observables import StaggeredMesons, WilsonMesons
 
     card, chain = load_card(directory / "card.toml"), EnsembleFile.open(directory / "chain.h5")
+    check_request(card, plot, times)
     production, measured = chain.records["trajectory"][~chain.records["thermalization"]], {}
     for name, (trajectories, values) in chain.observables.items():
         kept = np.isin(trajectories, production)
@@ -95,8 +98,6 @@ def show(measured: dict[str, Measured], card: RunCard, plot: Path | None, window
     """Averages, then effective masses for each quark, then the plot."""
     from slhmc.analysis import observable_entries
 
-    if window is not None and window[1] > card.lattice.extent[-1] // 2:
-        raise InputError(f"--plateau {window[0]}:{window[1]}: times up to T/2 = {card.lattice.extent[-1] // 2} expected")
     entries: dict = {}
     for name, found in measured.items():
         entries |= observable_entries(name, found.values)
@@ -105,9 +106,7 @@ def show(measured: dict[str, Measured], card: RunCard, plot: Path | None, window
     mesons = {name: channels_of(found, window) for name, found in measured.items() if name.startswith("mesons")}
     for name, channels in mesons.items():
         _print_masses(f"{name} ({_quark(card, name)})", channels, len(measured[name].trajectories), window)
-    if plot is not None:
-        if not mesons:
-            raise InputError(f"--plot {plot}: no meson correlators to plot; add --observable mesons")
+    if plot is not None and mesons:
         draw(plot, {f"{name} ({_quark(card, name)})": channels for name, channels in mesons.items()})
     elif not mesons and card.quarks:
         print("  no meson correlators among them; --observable mesons measures them")
@@ -172,6 +171,14 @@ def check_plot(path: Path | None) -> None:
         raise InputError(f"--plot {path}: a name that ends in .png, .pdf or .svg expected")
     if not path.absolute().parent.is_dir():
         raise InputError(f"--plot {path}: no such directory as {path.absolute().parent}; make it first")
+
+
+def check_request(card: RunCard, plot: Path | None, window: tuple[int, int] | None) -> None:
+    """InputError before anything is computed if the card has no such times, or nothing to plot."""
+    if window is not None and window[1] > card.lattice.extent[-1] // 2:
+        raise InputError(f"--plateau {window[0]}:{window[1]}: times up to T/2 = {card.lattice.extent[-1] // 2} expected")
+    if plot is not None and card.measure.mesons is None:
+        raise InputError(f"--plot {plot}: no meson correlators to plot; add --observable mesons")
 
 
 def draw(path: Path, mesons: dict[str, list[Channel]]) -> None:
