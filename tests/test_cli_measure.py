@@ -16,7 +16,7 @@ from slhmc.cli.summary import parenthesis
 from slhmc.errors import InputError, RunCardError
 from slhmc.io import EnsembleFile, MeasurementFile, load_links
 from slhmc.lattice import Draws, GaugeField, Lattice
-from slhmc.runcard import load_card, parse_card
+from slhmc.runcard import card_text, load_card, parse_card
 from slhmc.simulation.build import make_observables
 
 CARD = """
@@ -202,7 +202,8 @@ def test_a_damaged_file_and_one_in_use_are_refused(run, capsys):
     assert slhmc_command("measure", run, "--observable", "plaquette") == 0
 
 
-WALL = CARD.replace('"wilson"\nmass = 0.4', '"domain_wall"\nmass = 0.1\nLs = 4\nM5 = 1.6') + "[measure.residual_mass]\nnoise = 3\n"
+WALL = CARD.replace('"wilson"\nmass = 0.4', '"domain_wall"\nmass = 0.1\nLs = 4\nM5 = 1.6')
+WALL += "[measure.residual_mass]\nnoise = 3\n"
 
 
 def test_domain_walls_are_measured_with_their_residual_mass(tmp_path, capsys):
@@ -222,6 +223,25 @@ def test_domain_walls_are_measured_with_their_residual_mass(tmp_path, capsys):
     found = measured(tmp_path / "run" / "measure.h5").series("residual_mass")[1]
     value = found[..., 0].mean() / found[..., 1].mean()
     assert any(line.startswith("residual_mass ") and f"{value:.2g}" in line for line in out.splitlines())
+
+
+def test_valence_quarks_take_the_place_of_dynamical_ones(tmp_path, capsys):
+    """On links of a heat bath, which knows no quarks; faults of a valence quark have their place."""
+    text = CARD[:CARD.index("[[quarks]]")] + "[heat_bath]\n" + CARD[CARD.index("[run]"):CARD.index("[measure")]
+    assert simulation.create(parse_card(text, "card.toml"), tmp_path / "run").run()
+    valence = sets('measure.quarks=[{operator="staggered", mass=0.3}, {operator="wilson", kappa=0.12}]')
+    assert slhmc_command("measure", tmp_path / "run", "--observable", "mesons", *valence) == 0
+    out, file = capsys.readouterr().out, measured(tmp_path / "run" / "measure.h5")
+    assert "mesons (staggered, mass 0.3)" in out and "mesons_2 (wilson, kappa 0.12)" in out
+    assert file.labels["mesons"] == ("pion",) and file.settings["mesons_2"]["quark"] == {"operator": "wilson", "kappa": 0.12}
+    card = parse_card(text, "card.toml", [valence[1], "measure.mesons.every=2"])
+    assert parse_card(card_text(card), "card.toml") == card
+    for wrong, words in (('{operator="wilson"}', "measure.quarks.0.mass: missing"),
+                         ('{operator="wilson", mass=0.1, mas=1}', "measure.quarks.0.mas: unknown key; did you mean mass?")):
+        line = refusal(capsys, "measure", tmp_path / "run", "--observable", "mesons", *sets(f"measure.quarks=[{wrong}]"))
+        assert words in line
+    assert "measure.mesons: needs at least one [[quarks]]" in refusal(
+        capsys, "measure", tmp_path / "run", "--set", "measure.mesons.every=1")
 
 
 def test_cards_ask_for_quarks_that_there_are():

@@ -108,7 +108,7 @@ def show(measured: dict[str, Measured], card: RunCard, plot: Path | None, window
         _print_masses(f"{name} ({_quark(card, name)})", channels, len(measured[name].trajectories), window)
     if plot is not None and mesons:
         draw(plot, {f"{name} ({_quark(card, name)})": channels for name, channels in mesons.items()})
-    elif not mesons and card.quarks:
+    elif not mesons and card.measured_quarks:
         print("  no meson correlators among them; --observable mesons measures them")
 
 
@@ -122,7 +122,7 @@ def channels_of(found: Measured, window: tuple[int, int] | None) -> list[Channel
 
 def _quark(card: RunCard, name: str) -> str:
     number = name.rpartition("_")[2]
-    quark = card.quarks[int(number) - 1 if number.isdecimal() else 0]
+    quark = card.measured_quarks[int(number) - 1 if number.isdecimal() else 0]
     return f"{quark.operator}, " + (f"mass {quark.mass:g}" if quark.kappa is None else f"kappa {quark.kappa:g}")
 
 

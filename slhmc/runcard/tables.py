@@ -144,6 +144,9 @@ class MeasureTable(Table):
     chiral_condensate: CondensateTable | None = Field(None, description="chiral condensate of each quark")
     mesons: MesonsTable | None = Field(None, description="meson correlators of each quark")
     residual_mass: ResidualMassTable | None = Field(None, description="residual mass of each domain-wall quark")
+    quarks: Annotated[tuple[QuarkTable, ...], Field(strict=False)] = Field(
+        (), description="valence quarks, to be measured in place of the dynamical ones"
+    )
 
 
 class ReferenceValue(Table):
@@ -180,6 +183,11 @@ class RunCard(Table):
     run: RunTable = Field(description="start, length and bookkeeping of the chain")
     measure: MeasureTable = Field(MeasureTable(), description="observables")
     reference: ReferenceTable | None = Field(None, description="published values to compare with")
+
+    @property
+    def measured_quarks(self) -> tuple[QuarkTable, ...]:
+        """The quarks that observables are of: valence quarks, or the dynamical ones."""
+        return self.measure.quarks or self.quarks
 
     @model_validator(mode="after")
     def _consistent(self) -> "RunCard":

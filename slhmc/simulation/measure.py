@@ -25,7 +25,7 @@ def measurement_card(directory, names: Iterable[str] = (), overrides: Iterable[s
     Raises InputError for a name that is no observable, an override of anything but CHOICES, or what does not fit the card.
     """
     names, overrides, path = list(names), list(overrides), Path(directory) / "card.toml"
-    known = list(MeasureTable.model_fields)
+    known = [name for name in MeasureTable.model_fields if name != "quarks"]
     if unknown := [name for name in names if name not in known]:
         raise InputError(f"--observable {unknown[0]}: no such observable; there are {', '.join(known)}")
     for override in overrides:
@@ -139,6 +139,7 @@ def settings(card: RunCard, name: str) -> dict:
     base, number = (base, int(number)) if number.isdecimal() else (name, 1)
     told = {key: value for key, value in getattr(card.measure, base).model_dump().items() if key != "every"}
     if base in QUARK_OBSERVABLES:
-        quark = card.quarks[number - 1].model_dump(exclude_none=True, exclude={"level", "hasenbusch", "rational", "flavors"})
+        dynamics = {"level", "hasenbusch", "rational", "flavors"}
+        quark = card.measured_quarks[number - 1].model_dump(exclude_none=True, exclude=dynamics)
         told |= {"quark": quark, "fermion_boundary": list(card.lattice.fermion_boundary), "seed": card.run.seed}
     return told
