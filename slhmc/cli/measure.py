@@ -162,10 +162,9 @@ def check_plot(path: Path | None) -> None:
     if path is None:
         return
     try:
-        import matplotlib
+        import matplotlib  # noqa: F401
     except ImportError as error:
         raise InputError(f"--plot {path}: matplotlib does not load ({error}); pip install 'slhmc[plot]'") from error
-    matplotlib.use("Agg")
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     if path.suffix.lower() not in (".png", ".pdf", ".svg"):
         raise InputError(f"--plot {path}: a name that ends in .png, .pdf or .svg expected")
