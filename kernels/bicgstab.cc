@@ -2,10 +2,7 @@
 // imaginary parts are neighbouring vectors of lanes; and the scalars that steer it, which stay on the device.
 #include "signatures.h"
 
-// The scalars of a solve, in slhmc/solvers/bicgstab.py by the same names; complex ones take two places.
-enum { RHO, NEXT_RHO = 2, NEW_RESIDUAL = 4, PRODUCT, OVERLAP = 7, OVERLAP_NORM = 9, ALPHA, OMEGA = 12, BETA = 14, RESIDUAL = 16,
-       INNER, OUTER, ITERATIONS, TARGET, FLOOR, SOURCE, TRUE_RESIDUAL, RESTARTS, BEST, STALLS, FRESH, BROKEN, SHADOW, START,
-       LEAST, LEAST_AT, TOTAL_ITERATIONS, FAILURES, FAILED_RESIDUAL, FAILED_ITERATIONS };
+// The scalars of a solve are those of `BiCGStabState` in slhmc/backend/signatures.py; complex ones take two places.
 #define MOST_STALLS 3     // fresh starts in a row that did not lower the true residual
 #define PATIENCE 500      // iterations without a new least residual before a fresh start
 #define ORTHOGONAL 1e-14  // |<shadow, r>|^2 / (|shadow| |r|)^2 below which the recurrence has broken down

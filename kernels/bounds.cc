@@ -1,8 +1,7 @@
 // What the machine can do: multiply-adds in registers, and bytes to and from memory.
 #include "signatures.h"
 
-// 2 * FMA_CHAINS * rounds flops a lane: independent chains, as many as hide the latency
-#define FMA_CHAINS 16
+// 2 * FMA_CHAINS * rounds flops a lane
 SITE_FUNCTION void multiply_add_peak_site(const multiply_add_peak_arguments &a, Site x) {
     V chain[FMA_CHAINS];
     const V factor = load(a.data, x), term = load(a.data + LANES, x);

@@ -73,6 +73,7 @@ SITE_FUNCTION void clover_blocks_site(const clover_blocks_arguments &a, Site x) 
     const Geometry &g = a.geometry;
     real *p = a.blocks + element(g, x, BLOCKS_REALS);
     for (int k = 0; k < 3; k++) {
+        prefetch_links(g, a.links, x, true, k, 3);
         const Hermitian b = field_strength(clover_leaves(g, a.links, x, (k + 1) % 3, (k + 2) % 3));
         const Hermitian e = field_strength(clover_leaves(g, a.links, x, k, 3));
         Hermitian plus, minus;
@@ -182,9 +183,11 @@ SITE_FUNCTION void clover_determinant_site(const clover_determinant_arguments &a
 }
 SITE_KERNEL(clover_determinant)
 
-SITE_FUNCTION Link load_insertion(const Geometry &g, const real *insertions, Site x, int plane) {
+// factor Lambda of one plane
+SITE_FUNCTION Link load_insertion(const Geometry &g, const real *insertions, Site x, int plane, real factor) {
     Hermitian h;
     load_reals<HERMITIAN_REALS>(g, insertions + element(g, x, INSERTION_REALS) + plane * (HERMITIAN_REALS * LANES), x, (V *)&h);
+    UNROLL for (int k = 0; k < HERMITIAN_REALS; k++) ((V *)&h)[k] *= factor;
 #if COLORS == 2
     return {{V{}, (h.d[0] - h.d[1]) * real(0.5), h.l[0].im, h.l[0].re}};
 #else
@@ -201,40 +204,46 @@ SITE_FUNCTION Link load_insertion(const Geometry &g, const real *insertions, Sit
 #endif
 }
 
-SITE_FUNCTION void add_scaled(Link &sum, real factor, const Link &u) {
-    UNROLL for (int k = 0; k < LINK_REALS; k++) reals(sum)[k] += factor * reals(u)[k];
+SITE_FUNCTION void add_multiply(Link &sum, const Link &x, const Link &y) {
+#if COLORS == 2
+    add(sum, multiply(x, y));
+#else
+    product<true>(sum, x, y);
+#endif
 }
 
-// Lambda(x) U_mu(x) + U_mu(x) Lambda(x + mu): the link between its two insertions
-SITE_FUNCTION Link insert_both(const Geometry &g, const real *insertions, Site x, Site x_mu, int plane, const Link &u) {
-    Link sum = multiply(load_insertion(g, insertions, x, plane), u);
-    add(sum, multiply(u, load_insertion(g, insertions, x_mu, plane)));
+// factor [Lambda(x) U_mu(x) + U_mu(x) Lambda(x + mu)]: the link between its two insertions
+SITE_FUNCTION Link insert_both(const Geometry &g, const real *insertions, Site x, Site x_mu, int plane, const Link &u,
+                               real factor) {
+    Link sum = multiply(load_insertion(g, insertions, x, plane, factor), u);
+    add_multiply(sum, u, load_insertion(g, insertions, x_mu, plane, factor));
     return sum;
 }
 
-// What multiplies U_mu(x) in the plaquettes of one plane with an insertion at each corner in turn. With A, B, C the links
-// U_nu(x+mu), U_mu(x+nu), U_nu(x) and K = B with insertions at its ends: upper staple S = A B^+ C^+, with insertions -A K^+ C^+;
-// the lower one turns the other way, so its sign is the opposite. Corners x and x + mu are common to both.
-SITE_FUNCTION Link clover_staples(const clover_force_arguments &a, Site x, Site x_mu, int mu, int nu, int plane) {
+// sum += factor times what multiplies U_mu(x) in the plaquettes of one plane with an insertion at each corner in turn. With
+// A, B, C the links U_nu(x+mu), U_mu(x+nu), U_nu(x) and K = B with insertions at its ends: upper staple S = A B^+ C^+, with
+// insertions -A K^+ C^+; the lower one turns the other way, so its sign is the opposite. Corners x and x + mu are common to both.
+SITE_FUNCTION void add_clover_staples(const clover_force_arguments &a, Site x, Site x_mu, int mu, int nu, int plane, real factor,
+                                      Link &sum) {
     const Geometry &g = a.geometry;
-    Link staples = {}, sum = {};
+    Link staples;
+    {
+        const Site down = backward(g, x, nu), down_mu = backward(g, x_mu, nu);
+        const Link far = load_link(g, a.links, down, mu), beside = load_link(g, a.links, down_mu, nu);
+        const Link own = load_link(g, a.links, down, nu);
+        staples = adjoint_multiply(multiply(far, beside), own);
+        UNROLL for (int k = 0; k < LINK_REALS; k++) reals(staples)[k] = -reals(staples)[k];
+        add_adjoint_multiply(sum, multiply(insert_both(g, a.insertions, down, down_mu, plane, far, factor), beside), own);
+    }
     {
         const Site up = forward(g, x, nu), up_mu = forward(g, x_mu, nu);
         const Link far = load_link(g, a.links, up, mu), beside = load_link(g, a.links, x_mu, nu);
         const Link own = load_link(g, a.links, x, nu);
-        staples = multiply_adjoint(multiply_adjoint(beside, far), own);
-        const Link inserted = insert_both(g, a.insertions, up, up_mu, plane, far);
-        add_scaled(sum, -1, multiply_adjoint(multiply_adjoint(beside, inserted), own));
+        add_multiply_adjoint(staples, multiply_adjoint(beside, far), own);
+        add_multiply_adjoint(sum, multiply_adjoint(beside, insert_both(g, a.insertions, up, up_mu, plane, far, -factor)), own);
     }
-    const Site down = backward(g, x, nu), down_mu = backward(g, x_mu, nu);
-    const Link far = load_link(g, a.links, down, mu), beside = load_link(g, a.links, down_mu, nu);
-    const Link own = load_link(g, a.links, down, nu);
-    add_scaled(staples, -1, adjoint_multiply(multiply(far, beside), own));
-    const Link inserted = insert_both(g, a.insertions, down, down_mu, plane, far);
-    add(sum, adjoint_multiply(multiply(inserted, beside), own));
-    add(sum, multiply(staples, load_insertion(g, a.insertions, x, plane)));
-    add(sum, multiply(load_insertion(g, a.insertions, x_mu, plane), staples));
-    return sum;
+    add_multiply(sum, staples, load_insertion(g, a.insertions, x, plane, factor));
+    add_multiply(sum, load_insertion(g, a.insertions, x_mu, plane, factor), staples);
 }
 
 // force_a(x, mu) += weight c_a(U_mu(x) times its staples with insertions); Lambda_{nu mu} = -Lambda_{mu nu}
@@ -244,10 +253,12 @@ SITE_FUNCTION void clover_force_site(const clover_force_arguments &a, Site x) {
         const Site x_mu = forward(g, x, mu);
         Link sum = {};
         for (int nu = 0; nu < DIMENSIONS; nu++) {
+            prefetch_links(g, a.links, x, true, mu * DIMENSIONS + nu, DIMENSIONS * DIMENSIONS);
             if (nu == mu) continue;
+            prefetch_corner(g, a.links, x, mu, nu);
             const int plane = nu == 3 ? 3 + mu : mu == 3 ? 3 + nu : 3 - mu - nu;
             const bool positive = nu == 3 || (mu != 3 && (nu - mu + 3) % 3 == 1);
-            add_scaled(sum, positive ? a.weight : -a.weight, clover_staples(a, x, x_mu, mu, nu, plane));
+            add_clover_staples(a, x, x_mu, mu, nu, plane, positive ? a.weight : -a.weight, sum);
         }
         V c[ALGEBRA];
         algebra_coefficients(multiply(load_link(g, a.links, x, mu), sum), c);

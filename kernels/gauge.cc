@@ -71,6 +71,30 @@ SITE_FUNCTION void add_rectangle_staples(const Geometry &g, const real *links, S
     }
 }
 
+// force_mu(x) += plaquette * c_a(P), force_nu(x) -= the same: P_{mu nu}(x) begins with U_mu(x), its adjoint with U_nu(x)
+SITE_FUNCTION void add_plaquette_force(const gauge_force_arguments &a, Site x, Site x_mu, int mu, int nu, real *force) {
+    const Geometry &g = a.geometry;
+    Link p, q;
+    const Link lower = multiply(view_link(g, a.links, x, mu, p), view_link(g, a.links, x_mu, nu, q));
+    const Link upper = multiply(view_link(g, a.links, x, nu, p), view_link(g, a.links, forward(g, x, nu), mu, q));
+    V c[ALGEBRA];
+    algebra_coefficients(multiply_adjoint(lower, upper), c);
+    UNROLL for (int k = 0; k < ALGEBRA; k++) {
+        real *own = force + (mu * ALGEBRA + k) * LANES, *other = force + (nu * ALGEBRA + k) * LANES;
+        store(own, x, load(own, x) + c[k] * a.plaquette);
+        store(other, x, load(other, x) - c[k] * a.plaquette);
+    }
+}
+
+// The next lane group's links and force, in as many parts as there are pairs of directions.
+SITE_FUNCTION void prefetch_force(const gauge_force_arguments &a, Site x, int part) {
+    const Geometry &g = a.geometry;
+    prefetch_links(g, a.links, x, true, part, DIMENSIONS * DIMENSIONS);
+    if (!g.prefetch || x.group + PREFETCH_DISTANCE >= g.groups) return;
+    const Site next = Site{x.parity, x.group + PREFETCH_DISTANCE, 0};
+    prefetch_part(g, a.force, next, DIMENSIONS * ALGEBRA, part, DIMENSIONS * DIMENSIONS);
+}
+
 // force_a += plaquette * c_a(U staples) + rectangle * c_a(U rectangle staples), c_a the algebra coefficients
 SITE_FUNCTION void gauge_force_site(const gauge_force_arguments &a, Site x) {
     const Geometry &g = a.geometry;
@@ -79,10 +103,11 @@ SITE_FUNCTION void gauge_force_site(const gauge_force_arguments &a, Site x) {
         const Site x_mu = forward(g, x, mu);
         Link staples = {};
         for (int nu = 0; nu < DIMENSIONS; nu++) {
-            prefetch_links(g, a.links, x, true, mu * DIMENSIONS + nu, DIMENSIONS * DIMENSIONS);
+            prefetch_force(a, x, mu * DIMENSIONS + nu);
             if (nu == mu) continue;
             prefetch_corner(g, a.links, x, mu, nu);
-            add_staples(g, a.links, x, x_mu, mu, nu, staples);
+            if (nu > mu) add_plaquette_force(a, x, x_mu, mu, nu, force);
+            add_lower_staple(g, a.links, x, x_mu, mu, nu, staples);
         }
         UNROLL for (int k = 0; k < LINK_REALS; k++) reals(staples)[k] *= a.plaquette;
         if (a.rectangle != 0) {

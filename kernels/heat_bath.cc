@@ -62,8 +62,11 @@ SITE_FUNCTION void rotate_rows(const Quaternion &g, Link &m, int i, int j) {
 SITE_FUNCTION Link link_times_staples(const Geometry &g, const real *links, Site x, int mu, const Link &u) {
     const Site x_mu = forward(g, x, mu);
     Link staples = {};
-    for (int nu = 0; nu < DIMENSIONS; nu++)
-        if (nu != mu) add_staples(g, links, x, x_mu, mu, nu, staples);
+    for (int nu = 0; nu < DIMENSIONS; nu++) {
+        if (nu == mu) continue;
+        add_upper_staple(g, links, x, x_mu, mu, nu, staples);
+        add_lower_staple(g, links, x, x_mu, mu, nu, staples);
+    }
     return multiply(u, staples);
 }
 

@@ -32,18 +32,22 @@ SITE_FUNCTION const Link &view_link(const Geometry &g, const real *links, Site x
     load_reals<LINK_REALS>(g, p, x, reals(scratch));
     return scratch;
 }
+// One of `parts` equal parts of what a field has at y, fetched ahead.
+SITE_FUNCTION void prefetch_part(const Geometry &g, const real *field, Site y, int count, int part, int parts) {
+    const int from = part * count / parts, to = (part + 1) * count / parts;
+    prefetch_reals(field + element(g, y, count) + (long)from * LANES, to - from);
+}
 // Fetch ahead for a lane group to come: its links, and those of its neighbours in the two slowest directions (up; with
 // `both`, down too): they are what the cache has not seen for longest. Done in `parts` between the pieces of the work, as a
 // core waits once it has asked for more lines than it can keep track of.
 SITE_FUNCTION void prefetch_links(const Geometry &g, const real *links, Site x, bool both, int part, int parts) {
     if (!g.prefetch || x.group + PREFETCH_DISTANCE >= g.groups) return;
     const Site next = Site{x.parity, x.group + PREFETCH_DISTANCE, 0};
-    const int count = DIMENSIONS * LINK_REALS, from = part * count / parts, length = (part + 1) * count / parts - from;
-    links += (long)from * LANES;
-    prefetch_reals(links + element(g, next, count), length);
+    const int count = DIMENSIONS * LINK_REALS;
+    prefetch_part(g, links, next, count, part, parts);
     for (int mu = DIMENSIONS - 2; mu < DIMENSIONS; mu++) {
-        prefetch_reals(links + element(g, forward(g, next, mu), count), length);
-        if (both) prefetch_reals(links + element(g, backward(g, next, mu), count), length);
+        prefetch_part(g, links, forward(g, next, mu), count, part, parts);
+        if (both) prefetch_part(g, links, backward(g, next, mu), count, part, parts);
     }
 }
 // The same for U_nu(x + mu - nu), which belongs to none of those neighbours.

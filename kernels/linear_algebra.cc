@@ -87,10 +87,8 @@ SITE_FUNCTION void combine_scalars_scalar(const combine_scalars_arguments &k) {
 SCALAR_KERNEL(combine_scalars)
 
 // ------------------------------------------------------------------------------------------------ conjugate gradient
-// The scalars of a solve, in slhmc/solvers/conjugate_gradient.py by the same names.
+// The scalars of a solve are those of `SolverState` in slhmc/backend/signatures.py.
 #define MOST_STALLS 1  // fresh starts in a row that did not lower the true residual
-enum { RESIDUAL, CURVATURE, ALPHA, BETA, INNER, OUTER, ITERATIONS, TARGET, FLOOR, SOURCE, TRUE_RESIDUAL, RESTARTS, NEW_RESIDUAL,
-       TOTAL_ITERATIONS, BEST, FAILURES, FAILED_RESIDUAL, FAILED_ITERATIONS, STALLS, ACTIVE, OWING };
 
 // x += alpha p; p = r + beta p
 SITE_FUNCTION void cg_direction_site(const cg_direction_arguments &a, Site x) {

@@ -2,7 +2,7 @@
 //
 // A kernel file defines site functions on the value type V of one lane group and exports them with SITE_KERNEL,
 // REDUCTION_KERNEL or SCALAR_KERNEL. Three targets accept the same file:
-//   host lanes    V is a GCC/Clang vector of LANES reals, one lane group per loop iteration, OpenMP over groups;
+//   host lanes    V is a GCC/Clang vector of LANES reals, one lane group per loop iteration, shared among threads;
 //   CUDA          V is one real, one lane per thread (NVRTC);
 //   host threads  (-DHOST_THREADS) V is one real, blocks and threads as CUDA would launch them, as plain loops:
 //                 proves the launch geometry on a machine without a GPU.
@@ -22,11 +22,10 @@ typedef REAL real;
 #define UNROLL _Pragma("GCC unroll 16")
 #endif
 
-#define REDUCTION_BLOCK 128      // threads of a block on CUDA
-#define REDUCTION_CHUNK 64       // lane groups of one partial sum on a host; fixed, so sums do not depend on threads
-// fewer lane groups than this are not worth waking other threads: of site kernels, of linear algebra (low: a vector that one
+// REDUCTION_BLOCK, REDUCTION_CHUNK: constants of signatures.h
+// fewer lane groups than this are not worth sharing among threads: of site kernels, of linear algebra (low: a vector that one
 // thread alone touches between two hops is then in the wrong core's cache)
-#define PARALLEL_GROUPS 96
+#define PARALLEL_GROUPS 32
 #define PARALLEL_VECTORS 512
 
 // ---------------------------------------------------------------- value type
@@ -55,9 +54,11 @@ typedef unsigned int word;
 typedef unsigned long long word2;
 
 #define PREFETCH_DISTANCE 2  // lane groups ahead; one is too short for memory, four are too many for the cache
-SITE_FUNCTION void prefetch_reals(const real *p, int count) {
+// into: 3 the first-level cache, 2 the second-level one, 0 the first level without a place in the second: for a stream that
+// would drive out there what is used again
+template <int into = 3> SITE_FUNCTION void prefetch_reals(const real *p, int count) {
 #if !defined(CUDA_TARGET)
-    for (int k = 0; k < count * LANES; k += 64 / (int)sizeof(real)) __builtin_prefetch(p + k);
+    for (int k = 0; k < count * LANES; k += 64 / (int)sizeof(real)) __builtin_prefetch(p + k, 0, into);
 #endif
 }
 
@@ -105,7 +106,7 @@ struct Geometry {
     const int *permutations32;
     const int *site_numbers;
     int groups, stride, shift_low, shift_high;
-    int prefetch;  // lattice too large for the cache: fetch ahead what the next lane group needs
+    int prefetch;  // fetch ahead what lane groups to come need: 0 no, the cache holds it, 1 from the last-level cache, 2 from memory
 };
 
 // Key and counter words of a draw (philox.h).
@@ -167,6 +168,11 @@ SITE_FUNCTION long element(const Geometry &g, Site x, int components) {
 }
 
 // ---------------------------------------------------------------- launching
+// A kernel on a host does the share of `thread` among `threads`, which tape.cc brings together; worth sharing from
+// `enough` lane groups on, never if 0.
+#define HOST_FUNCTION(name, enough)                                                                    \
+    extern "C" { long name##_enough = enough; }                                                        \
+    extern "C" void name(const name##_arguments *p, long thread, long threads)
 SITE_FUNCTION long range_length(const Range &r) { return (long)(r.end - r.begin) * r.parities; }
 SITE_FUNCTION Site site_of(const Range &r, long i, int lane) {
     // parities alternate: a group and its neighbours, which have the other parity, are used close together in time
@@ -220,7 +226,7 @@ SITE_FUNCTION Site site_of(const Range &r, long i, int lane) {
     }
 #elif defined(HOST_THREADS)
 #define SITE_KERNEL(name)                                                                              \
-    extern "C" void name(const name##_arguments *p) {                                                  \
+    HOST_FUNCTION(name, 0) {                                                                           \
         const name##_arguments a = *p;                                                                 \
         long blocks = (range_length(a.range) * LANES + REDUCTION_BLOCK - 1) / REDUCTION_BLOCK;         \
         for (long block = 0; block < blocks; block++)                                                  \
@@ -231,7 +237,7 @@ SITE_FUNCTION Site site_of(const Range &r, long i, int lane) {
             }                                                                                          \
     }
 #define REDUCTION_KERNEL(name, K)                                                                      \
-    extern "C" void name(const name##_arguments *p) {                                                  \
+    HOST_FUNCTION(name, 0) {                                                                           \
         const name##_arguments a = *p;                                                                 \
         static thread_local double shared[K][REDUCTION_BLOCK];                                         \
         long blocks = (range_length(a.range) * LANES + REDUCTION_BLOCK - 1) / REDUCTION_BLOCK;         \
@@ -251,57 +257,44 @@ SITE_FUNCTION Site site_of(const Range &r, long i, int lane) {
         }                                                                                              \
     }
 #define SCALAR_KERNEL(name)                                                                            \
-    extern "C" void name(const name##_arguments *p) { name##_scalar(*p); }
+    HOST_FUNCTION(name, 0) { name##_scalar(*p); }
 #else
-#define PRAGMA(text) _Pragma(#text)
-// one parity: consecutive groups; both: parities alternate (site_of)
-#define SITE_LOOPS(name, PARALLEL)                                                                     \
-    if (a.range.parities == 1) {                                                                       \
-        PARALLEL                                                                                       \
-        for (int group = a.range.begin; group < a.range.end; group++)                                  \
-            name##_site(a, Site{a.range.first_parity, group, 0});                                      \
-    } else {                                                                                           \
-        PARALLEL                                                                                       \
-        for (long i = 0; i < length; i++) name##_site(a, site_of(a.range, i, 0));                      \
-    }
 #define SITE_KERNEL(name) HOST_KERNEL(name, PARALLEL_GROUPS)
 #define LINEAR_KERNEL(name) HOST_KERNEL(name, PARALLEL_VECTORS)
 #define REDUCTION_KERNEL(name, K) HOST_REDUCTION(name, K, PARALLEL_GROUPS)
 #define LINEAR_REDUCTION(name, K) HOST_REDUCTION(name, K, PARALLEL_VECTORS)
+#define SHARE(length, thread) ((length) * (thread) / threads)  // where the share of a thread begins
+// Site kernels read their arguments where they lie, reductions copy them: each the faster way, by up to 10%.
+// one parity: consecutive groups; both: parities alternate (site_of)
 #define HOST_KERNEL(name, enough)                                                                      \
-    extern "C" void name(const name##_arguments *p) {                                                  \
-        const name##_arguments a = *p;                                                                 \
-        const long length = range_length(a.range);                                                     \
-        if (length < enough) {                                                                         \
-            SITE_LOOPS(name, )                                                                         \
+    HOST_FUNCTION(name, enough) {                                                                      \
+        const name##_arguments &a = *p;                                                                \
+        const long length = range_length(a.range), first = SHARE(length, thread), last = SHARE(length, thread + 1); \
+        if (a.range.parities == 1) {                                                                   \
+            const int begin = a.range.begin + (int)first, end = a.range.begin + (int)last;             \
+            for (int group = begin; group < end; group++) name##_site(a, Site{a.range.first_parity, group, 0}); \
         } else {                                                                                       \
-            SITE_LOOPS(name, PRAGMA(omp parallel for schedule(static)))                                \
+            for (long i = first; i < last; i++) name##_site(a, site_of(a.range, i, 0));                \
         }                                                                                              \
     }
-#define CHUNK_LOOP(name, K)                                                                            \
-    for (long chunk = 0; chunk < chunks; chunk++) {                                                    \
-        V sums[K] = {};                                                                                \
-        long last = (chunk + 1) * REDUCTION_CHUNK < length ? (chunk + 1) * REDUCTION_CHUNK : length;   \
-        for (long i = chunk * REDUCTION_CHUNK; i < last; i++) name##_site(a, site_of(a.range, i, 0), sums); \
-        for (int k = 0; k < K; k++) {                                                                  \
-            double total = 0;                                                                          \
-            for (int lane = 0; lane < VECTOR_LANES; lane++) total += lane_get(sums[k], lane);          \
-            a.partials[(a.range.partial_offset + chunk) * K + k] = total;                              \
-        }                                                                                              \
-    }
-#define HOST_REDUCTION(name, K, enough)                                                                    \
-    extern "C" void name(const name##_arguments *p) {                                                  \
+// one chunk cannot be shared
+#define HOST_REDUCTION(name, K, enough)                                                                \
+    HOST_FUNCTION(name, enough > REDUCTION_CHUNK ? enough : REDUCTION_CHUNK + 1) {                     \
         const name##_arguments a = *p;                                                                 \
         const long length = range_length(a.range), chunks = (length + REDUCTION_CHUNK - 1) / REDUCTION_CHUNK; \
-        if (length < enough) {                                                                \
-            CHUNK_LOOP(name, K)                                                                        \
-        } else {                                                                                       \
-            PRAGMA(omp parallel for schedule(static))                                                  \
-            CHUNK_LOOP(name, K)                                                                        \
+        for (long chunk = SHARE(chunks, thread); chunk < SHARE(chunks, thread + 1); chunk++) {         \
+            V sums[K] = {};                                                                            \
+            long last = (chunk + 1) * REDUCTION_CHUNK < length ? (chunk + 1) * REDUCTION_CHUNK : length; \
+            for (long i = chunk * REDUCTION_CHUNK; i < last; i++) name##_site(a, site_of(a.range, i, 0), sums); \
+            for (int k = 0; k < K; k++) {                                                              \
+                double total = 0;                                                                      \
+                for (int lane = 0; lane < VECTOR_LANES; lane++) total += lane_get(sums[k], lane);      \
+                a.partials[(a.range.partial_offset + chunk) * K + k] = total;                          \
+            }                                                                                          \
         }                                                                                              \
     }
 #define SCALAR_KERNEL(name)                                                                            \
-    extern "C" void name(const name##_arguments *p) { name##_scalar(*p); }
+    HOST_FUNCTION(name, 0) { name##_scalar(*p); }
 #endif
 
 #if defined(CUDA_TARGET) || defined(HOST_THREADS)
@@ -310,11 +303,11 @@ SITE_FUNCTION Site site_of(const Range &r, long i, int lane) {
 #endif
 #if !defined(CUDA_TARGET)
 #define SUM_KERNEL(name)                                                                               \
-    extern "C" void name(const name##_arguments *a) {                                                  \
-        for (int k = 0; k < a->components; k++) {                                                      \
+    HOST_FUNCTION(name, 0) {                                                                           \
+        for (int k = 0; k < p->components; k++) {                                                      \
             double total = 0;                                                                          \
-            for (long i = 0; i < a->count; i++) total += a->partials[i * a->components + k];           \
-            a->result[k] = total;                                                                      \
+            for (long i = 0; i < p->count; i++) total += p->partials[i * p->components + k];           \
+            p->result[k] = total;                                                                      \
         }                                                                                              \
     }
 #endif

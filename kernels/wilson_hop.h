@@ -47,11 +47,24 @@ SITE_FUNCTION void add_transported(Spinor &sum, const real *p, const HalfSpinor 
 #endif
 }
 
+// Fetch ahead for a lane group to come: its links, and the spinor that no group before it has needed, not all the
+// way: two lane groups fill the first-level cache.
+template <int direction, int link_reals>
+SITE_FUNCTION void prefetch_direction(const Geometry &g, const real *links, const real *psi, Site x) {
+    if (!g.prefetch || x.group + PREFETCH_DISTANCE >= g.groups) return;
+    links += (PREFETCH_DISTANCE * 8 + direction) * (long)(link_reals * LANES);
+    if (g.prefetch == 2) prefetch_reals<0>(links, link_reals);
+    else prefetch_reals<2>(links, link_reals);
+    if (direction != DIMENSIONS - 1) return;
+    const Site next = Site{x.parity, x.group + PREFETCH_DISTANCE, 0};
+    prefetch_reals<2>(psi + (long)neighbour(g, next, direction).group * (FIELD_REALS * LANES), FIELD_REALS);
+}
+
 template <int direction, bool dagger, int rows, class Arguments>
 SITE_FUNCTION void add_direction(const Geometry &g, const Arguments &a, const real *links, Site x, Spinor *sum) {
     constexpr int mu = direction % 4, sign = (direction < 4) == dagger ? 1 : -1;
     constexpr int link_reals = COLORS == 2 ? 4 : 6 * rows;
-    prefetch_hop(g, links, link_reals, a.psi_other, FIELD_REALS, x, direction);
+    prefetch_direction<direction, link_reals>(g, links, a.psi_other, x);
     const Site y = neighbour(g, x, direction);
     const V third_sign = rows == 2 && COLORS == 3 ? hopping_sign(g, a.codes, a.signs, x, direction) : V{};
     const real *psi = a.psi_other + (long)y.group * (FIELD_REALS * LANES);

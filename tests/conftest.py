@@ -66,6 +66,14 @@ def gaussian_vector():
 
 
 @pytest.fixture(scope="session")
+def uninterrupted(tmp_path_factory):
+    """The small card of `running.py` run in one go: its directory."""
+    from running import run_card  # here, because tests of devices also run without the command line's packages
+
+    return run_card(tmp_path_factory.mktemp("uninterrupted") / "run")
+
+
+@pytest.fixture(scope="session")
 def gaussian_spinor():
     """Factory of Gaussian four-spinors for a gauge field."""
     def make(U, parity="both", seed=3, real="double"):

@@ -109,7 +109,7 @@ class Function:
 
     def __init__(self, library, name, structure, lanes):
         self.call, self.structure, self.lanes = getattr(library, name), structure, lanes
-        self.call.restype, self.call.argtypes = None, (ctypes.c_void_p,)
+        self.call.restype, self.call.argtypes = None, (ctypes.c_void_p, ctypes.c_long, ctypes.c_long)
         self.ptr = len(Function.table)
         Function.table.append(self)
 
@@ -138,7 +138,7 @@ def launch_kernel(function, x, y, z, threads, ty, tz, shared, stream, parameters
         assert x == 1 and threads in (1, BLOCK)
     Stream.launched["kernel"] += 1
     queue = Stream.queue if Stream.capture is None else Stream.capture
-    queue.append(lambda: kernel.call(ctypes.addressof(arguments)))
+    queue.append(lambda: kernel.call(ctypes.addressof(arguments), 0, 1))
 
 
 def memcpy_async(to, source, count, kind, stream):

@@ -12,13 +12,14 @@ from monte_carlo import boundary_of, staggered_action, staggered_target, time_sc
 from slhmc.actions import (
     CompositeAction,
     GaugeAction,
+    LogDeterminantAction,
     PseudofermionAction,
     RatioAction,
     RationalAction,
     RationalSettings,
     StaggeredRatioAction,
 )
-from slhmc.dirac import StaggeredDirac, StaggeredNormal, WilsonDirac
+from slhmc.dirac import CloverDirac, DomainWall, DomainWallDirac, StaggeredDirac, StaggeredNormal, WilsonDirac
 from slhmc.lattice import (
     AlgebraField,
     Draws,
@@ -45,9 +46,9 @@ def hot_start(lattice, colors):
     return U
 
 
-def gaussian_vector(lattice, colors, parity="both", real="double", spins=1):
-    """The colour vector or spinor that all grids share."""
-    psi = FermionField(lattice, colors, parity, real, spins)
+def gaussian_vector(lattice, colors, parity="both", real="double", spins=1, Ls=1):
+    """The colour vector, spinor or slices of spinors that all grids share."""
+    psi = FermionField(lattice, colors, parity, real, spins, Ls)
     psi.draw_gaussian(Draws(3, 0).next(Purpose.NOISE))
     return psi
 
@@ -94,28 +95,6 @@ def quarks(lattice, colors):
     result |= {"phi": phi.to_sites(), "quark action": float(action.action(U, phi)) / lattice.sites,
                "quark force": action.force(U, phi).gather_reals()}
     return result
-
-
-def even_odd_quarks(lattice, colors, make_dirac):
-    """Operator and adjoint in both precisions, even-odd operator with its norm, force of the pseudofermions."""
-    U, result = hot_start(lattice, colors), {}
-    for real, name in (("double", "D psi"), ("float", "hop in single precision")):
-        D, psi = make_dirac(U, real), gaussian_vector(lattice, colors, real=real, spins=4)
-        result |= {name: D(psi).to_sites(), f"{name}, adjoint": D.adjoint(psi).to_sites()}
-    A, b = make_dirac(U, "double").even_odd().normal, gaussian_vector(lattice, colors, "even", spins=4)
-    out, norm = b.like(), lattice.device.zeros((1,), np.float64)
-    A.apply(b, out, norm)
-    result |= {"A psi": out.to_sites(), "|M psi|^2": lattice.device.to_host(norm) / lattice.sites}
-    solver = ConjugateGradient(lattice, EXACT, precision="double")
-    action = PseudofermionAction(lambda U: make_dirac(U, "double").even_odd().normal, solver, solver)
-    phi = action.refresh(U, Draws(4, 1))
-    return result | {"phi": phi.to_sites(), "quark action": float(action.action(U, phi)) / lattice.sites,
-                     "quark force": action.force(U, phi).gather_reals()}
-
-
-def wilson(lattice, colors):
-    """Wilson quarks."""
-    return even_odd_quarks(lattice, colors, lambda U, real: WilsonDirac(U, 0.3, boundary_of(4), real))
 
 
 def quark_ratios(lattice, colors):
@@ -172,6 +151,58 @@ def roots(lattice, colors):
     return result | trajectory_results(hmc, GaugeField(lattice, colors), 3)
 
 
+def even_odd_quarks(lattice, colors, make_dirac, Ls=1):
+    """Operator and adjoint in both precisions, even-odd operator with its norm, force of the pseudofermions."""
+    U, result = hot_start(lattice, colors), {}
+    for real, name in (("double", "D psi"), ("float", "hop in single precision")):
+        D, psi = make_dirac(U, real), gaussian_vector(lattice, colors, real=real, spins=4, Ls=Ls)
+        result |= {name: D(psi).to_sites(), f"{name}, adjoint": D.adjoint(psi).to_sites()}
+    A, b = make_dirac(U, "double").even_odd().normal, gaussian_vector(lattice, colors, "even", spins=4, Ls=Ls)
+    out, norm = b.like(), lattice.device.zeros((1,), np.float64)
+    A.apply(b, out, norm)
+    result |= {"A psi": out.to_sites(), "|M psi|^2": lattice.device.to_host(norm) / lattice.sites}
+    solver = ConjugateGradient(lattice, EXACT, precision="double")
+    action = PseudofermionAction(lambda U: make_dirac(U, "double").even_odd().normal, solver, solver)
+    phi = action.refresh(U, Draws(4, 1))
+    return result | {"phi": phi.to_sites(), "quark action": float(action.action(U, phi)) / lattice.sites,
+                     "quark force": action.force(U, phi).gather_reals()}
+
+
+def wilson(lattice, colors):
+    """Wilson quarks."""
+    return even_odd_quarks(lattice, colors, lambda U, real: WilsonDirac(U, 0.3, boundary_of(4), real))
+
+
+def clover_operator(U, real="double"):
+    return CloverDirac(U, 0.3, 1.3, boundary_of(4), real)
+
+
+def clover(lattice, colors):
+    """Clover quarks; the force of the clover term reaches around the corners of a rank's block."""
+    U, determinant = hot_start(lattice, colors), LogDeterminantAction(lambda U: clover_operator(U).even_odd())
+    return even_odd_quarks(lattice, colors, clover_operator) | {
+        "log det": float(determinant.action(U, None)) / lattice.sites,
+        "determinant force": determinant.force(U, None).gather_reals()}
+
+
+def clover_chain(lattice, colors):
+    """Trajectories whose tape rebuilds the clover term and its inverse after each change of the links."""
+    solver = ConjugateGradient(lattice, EXACT, precision="double")
+    target = CompositeAction({"gauge": GaugeAction(2.0 * colors),
+                              "quarks": PseudofermionAction(lambda U: clover_operator(U).even_odd().normal, solver, solver),
+                              "determinant": LogDeterminantAction(lambda U: clover_operator(U).even_odd())})
+    return trajectory_results(HMC(target, time_scales(target, ("omelyan2", 8)), 0.2), GaugeField(lattice, colors), 3)
+
+
+def domain_wall(lattice, colors):
+    """Moebius quarks, the quark propagator of four dimensions and the one half-way."""
+    parameters, boundary = DomainWall(0.2, 4, b5=1.5, c5=0.5), boundary_of(4)
+    result = even_odd_quarks(lattice, colors, lambda U, real: DomainWallDirac(U, parameters, boundary, real), Ls=4)
+    D, solver = DomainWallDirac(hot_start(lattice, colors), parameters, boundary), ConjugateGradient(lattice, EXACT)
+    psi = D.even_odd().solve(solver, D.source(gaussian_vector(lattice, colors, spins=4)))
+    return result | {"quark": D.quark(psi).to_sites(), "midpoint": D.midpoint(psi).to_sites()}
+
+
 def trajectory_results(hmc, U, trajectories):
     """Links after each trajectory, and the energy changes."""
     result, delta_h = {}, []
@@ -208,8 +239,9 @@ def nested_chain(lattice, colors):
     return trajectory_results(HMC(CompositeAction(parts), guide, 0.3), GaugeField(lattice, colors), 3)
 
 
-KINDS = {function.__name__: function for function in (random_fields, gauge, quarks, roots, wilson, quark_ratios, mesons, chain,
-                                                       gauge_chain, nested_chain)}
+KINDS = {function.__name__: function for function in (
+    random_fields, gauge, quarks, roots, wilson, clover, domain_wall, quark_ratios, mesons, chain, gauge_chain, nested_chain,
+    clover_chain)}
 
 
 def results_of(case, communicator=None):

@@ -270,6 +270,31 @@ def function_of_normal(links, psi, function, mass, boundary):
     return result.reshape(psi.shape)
 
 
+# ---- rational approximations
+def relative_error(r, x):
+    """r(x) x^power - 1 for the coefficients as they are, in 60 decimals; x a float."""
+    with localcontext() as context:
+        context.prec = 60
+        x = Decimal(x)
+        total = sum((Decimal(a) / (x + Decimal(s)) for a, s in zip(r.residues, r.shifts, strict=True)), Decimal(r.constant))
+        return float(total * (Decimal(r.power) * x.ln()).exp() - 1)
+
+
+def zolotarev(lowest, highest, n):
+    """Poles and error of the best approximation of x^-1/2 with n poles: lowest sc^2(jK / (2n + 1)), zeros at even j.
+
+    Elliptic functions of k^2 = 1 - lowest / highest; the error is the swing of sqrt(x) r(x) between an end and the next extremum.
+    """
+    m = 1 - lowest / highest
+    sn, cn, dn, _ = ellipj(np.arange(1, 2 * n + 1) * ellipkm1(1 - m) / (2 * n + 1), m)
+    points = lowest * (sn / cn)**2
+
+    def r(x):
+        return np.prod((x + points[1::2]) / (x + points[::2]))
+    ends = np.sqrt(highest) * r(highest), np.sqrt(highest * dn[0]**2) * r(highest * dn[0]**2)
+    return points[::2], abs(ends[0] - ends[1]) / sum(ends)
+
+
 # ---- Wilson quarks: psi is [t, z, y, x, spin, colour], or [t, z, y, x, spin, colour, k] for several vectors
 SIGMA = np.array([[[0, 1], [1, 0]], [[0, -1j], [1j, 0]], [[1, 0], [0, -1]]])
 _ZERO = np.zeros((2, 2))
@@ -400,31 +425,6 @@ def bicgstab(matrix, b, iterations):
         omega = np.vdot(t, s) / np.vdot(t, t)
         x, r = x + alpha * p + omega * s, s - omega * t
     return x
-
-
-# ---- rational approximations
-def relative_error(r, x):
-    """r(x) x^power - 1 for the coefficients as they are, in 60 decimals; x a float."""
-    with localcontext() as context:
-        context.prec = 60
-        x = Decimal(x)
-        total = sum((Decimal(a) / (x + Decimal(s)) for a, s in zip(r.residues, r.shifts, strict=True)), Decimal(r.constant))
-        return float(total * (Decimal(r.power) * x.ln()).exp() - 1)
-
-
-def zolotarev(lowest, highest, n):
-    """Poles and error of the best approximation of x^-1/2 with n poles: lowest sc^2(jK / (2n + 1)), zeros at even j.
-
-    Elliptic functions of k^2 = 1 - lowest / highest; the error is the swing of sqrt(x) r(x) between the end and the next extremum.
-    """
-    m = 1 - lowest / highest
-    sn, cn, dn, _ = ellipj(np.arange(1, 2 * n + 1) * ellipkm1(1 - m) / (2 * n + 1), m)
-    points = lowest * (sn / cn)**2
-
-    def r(x):
-        return np.prod((x + points[1::2]) / (x + points[::2]))
-    ends = np.sqrt(highest) * r(highest), np.sqrt(highest * dn[0]**2) * r(highest * dn[0]**2)
-    return points[::2], abs(ends[0] - ends[1]) / sum(ends)
 
 
 # ---- exact results

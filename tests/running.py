@@ -1,6 +1,7 @@
 """A small card and what runs leave behind, for tests of whole runs."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from slhmc import simulation
 from slhmc.cli import main
 from slhmc.io import EnsembleFile, load_checkpoint
 from slhmc.runcard import parse_card
@@ -39,6 +41,8 @@ every = 2
 every = 3
 noise = 2
 """
+HEAT_BATH_CARD = CARD[:CARD.index("[[quarks]]")] + "[heat_bath]\n" + CARD[CARD.index("[run]"):CARD.index("[measure.chiral")]
+STOPPED_EARLY = 75
 
 
 def card_of(*overrides):
@@ -75,6 +79,28 @@ def run_process(*arguments, environment=None, timeout=60, **options):
     variables = dict(os.environ) | {"PYTHONPATH": str(ROOT)} | (environment or {})
     return subprocess.run(command_line(*arguments), env=variables, capture_output=True, text=True, timeout=timeout,
                           check=False, **options)
+
+
+def run_card(directory, *overrides, observer=None):
+    """Run CARD to its end; the directory."""
+    assert simulation.create(card_of(*overrides), directory).run(observer)
+    return directory
+
+
+def stop_after(*trajectories):
+    """An observer that sends this process USR1 after these trajectories."""
+    return lambda report: report.trajectory in trajectories and os.kill(os.getpid(), signal.SIGUSR1)
+
+
+def refusal(capsys, *arguments):
+    """The message of a command that must refuse; a single one, without a traceback, in exit code 2."""
+    capsys.readouterr()
+    assert slhmc_command(*arguments) == 2
+    captured = capsys.readouterr()
+    assert "Traceback" not in captured.err
+    (line,) = captured.err.splitlines()
+    assert line.startswith("slhmc: ")
+    return line
 
 
 def final_links(directory):

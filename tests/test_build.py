@@ -7,7 +7,8 @@ import subprocess
 import pytest
 from running import CARD, ROOT, card_file, command_line, run_process, sets
 
-from slhmc.backend import compiler
+from slhmc.backend import compiler, signatures
+from slhmc.errors import KernelError
 
 RANKS_CARD = CARD.replace("extent = [8, 8]", "extent = [4, 4, 4, 8]\nranks = [1, 1, 1, 2]")
 HEAT_BATH = """
@@ -114,3 +115,31 @@ def test_the_cache_remembers_the_toolchain_of_each_cpu_and_setting(cache, monkey
     plain = compiler.toolchain_file()
     monkeypatch.setenv("SLHMC_CXXFLAGS", "-O1")
     assert compiler.toolchain_file() != plain
+
+
+# ---- what the cache goes by
+INCLUDERS = {"gauge.cc": {"gauge.cc"}, "staples.h": {"gauge.cc", "heat_bath.cc"}, "tape.cc": {"tape.cc"},
+             "philox.h": {"heat_bath.cc", "links.cc", "random.cc"},
+             "lattice.h": {"gauge.cc", "heat_bath.cc", "links.cc", "staggered.cc"}, "target.h": set(signatures.KERNELS)}
+
+
+@pytest.mark.parametrize("edited", INCLUDERS)
+def test_an_edit_of_a_kernel_file_compiles_again_what_includes_it(monkeypatch, edited):
+    files = [*signatures.KERNELS, "tape.cc"]
+    before, sources = [compiler.source_key(file) for file in files], compiler.kernel_sources()
+    monkeypatch.setattr(compiler, "kernel_sources", lambda: sources | {edited: sources[edited] + "//"})
+    assert {file for file, key in zip(files, before, strict=True) if compiler.source_key(file) != key} == INCLUDERS[edited]
+
+
+def test_an_edit_of_a_signature_compiles_its_file_again(monkeypatch):
+    before = [compiler.source_key(file) for file in signatures.KERNELS]
+    monkeypatch.setitem(signatures.KERNELS["links.cc"], "reunitarize", ("site", "Range range"))
+    changed = [compiler.source_key(file) != key for file, key in zip(signatures.KERNELS, before, strict=True)]
+    assert [file for file, new in zip(signatures.KERNELS, changed, strict=True) if new] == ["links.cc"]
+
+
+def test_an_include_of_nothing_is_named(monkeypatch):
+    sources = compiler.kernel_sources()
+    monkeypatch.setattr(compiler, "kernel_sources", lambda: sources | {"lattice.h": '#include "grup.h"'})
+    with pytest.raises(KernelError, match=r"gauge\.cc needs grup\.h, which is not in kernels/"):
+        compiler.source_key("gauge.cc")

@@ -149,10 +149,9 @@ def test_a_run_goes_by_default_to_a_directory_named_after_the_card(simulation, r
 
 
 def test_resume_continues_a_directory(simulation, run_directory):
-    assert slhmc_command("resume", run_directory, "--trajectories", 9) == 0
-    assert simulation.calls == [
-        ("resume", (run_directory,), {"device": "cpu", "communicator": None, "trajectories": 9})
-    ]
+    assert slhmc_command("resume", run_directory, "--trajectories", 9, "--set", "run.save_every=3") == 0
+    options = {"device": "cpu", "communicator": None, "overrides": ["run.save_every=3", "run.trajectories=9"]}
+    assert simulation.calls == [("resume", (run_directory,), options)]
 
 
 def test_build_compiles_for_each_card(simulation):
@@ -281,6 +280,7 @@ def test_status_has_one_line_for_each_run(tmp_path, capsys):
     captured = capsys.readouterr()
     assert captured.out.startswith(f"{tmp_path}: running  trajectory 7/20  acceptance 0.500  (written 0:00:0")
     assert str(tmp_path / "none") in captured.err
+    assert status_line({"state": "failed", "error": "first\nsecond"}, 1.0) == "failed  error: first  (written 0:00:01 ago)"
     assert status_line({}, 61.0) == "unknown state  (written 0:01:01 ago)"
 
 

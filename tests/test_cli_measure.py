@@ -7,7 +7,7 @@ import shutil
 import h5py
 import numpy as np
 import pytest
-from running import run_process, sets, slhmc_command
+from running import refusal, run_process, sets, slhmc_command
 
 from slhmc import simulation
 from slhmc.analysis import effective_masses, summarise
@@ -59,15 +59,6 @@ def finished(tmp_path_factory):
 def run(finished, tmp_path):
     """A copy to measure."""
     return shutil.copytree(finished, tmp_path / "run")
-
-
-def refusal(capsys, *arguments):
-    """The message of a command that must refuse: one line, exit code 2, no traceback."""
-    capsys.readouterr()
-    assert slhmc_command(*arguments) == 2
-    line, = capsys.readouterr().err.splitlines()
-    assert line.startswith("slhmc: ")
-    return line
 
 
 def measured(path):
@@ -242,6 +233,16 @@ def test_valence_quarks_take_the_place_of_dynamical_ones(tmp_path, capsys):
         assert words in line
     assert "measure.mesons: needs at least one [[quarks]]" in refusal(
         capsys, "measure", tmp_path / "run", "--set", "measure.mesons.every=1")
+
+
+def test_a_chain_keeps_its_quarks_and_its_noise(tmp_path, capsys):
+    """A series of the chain file is of one quark, and its values have one shape."""
+    assert simulation.create(parse_card(WALL, "card.toml", ["run.trajectories=1"]), tmp_path / "run").run()
+    for change, words in (('measure.quarks=[{operator="wilson", mass=1}]', "a run that goes on may not change this key"),
+                          ('measure={quarks=[{operator="wilson", mass=1}]}', "measure.quarks.0.mass = 1.0 (was nothing)"),
+                          ("measure.residual_mass.noise=4", "holds measurements with 3; give it that number")):
+        assert words in refusal(capsys, "resume", tmp_path / "run", "--trajectories", 2, "--set", change)
+    assert slhmc_command("resume", tmp_path / "run", "--trajectories", 2, "--set", "measure.mesons.source=wall") == 0
 
 
 def test_cards_ask_for_quarks_that_there_are():

@@ -21,23 +21,38 @@ ARCHITECTURES = ("sm_80", "sm_90")
 REALS = ("double", "float")
 PLAIN = {"bicgstab.cc", "bounds.cc", "linear_algebra.cc", "random.cc"}  # know no gauge group
 GAUGE = {"gauge.cc", "heat_bath.cc", "links.cc"}         # know any gauge group
+QUARKS = {"wilson.cc", "clover.cc", "clover_term.cc", "domain_wall.cc"}  # know four dimensions
 LANES = 16                                               # as CudaDevice.default_lanes
+SLICES = {"domain_wall.cc": (8, 16)}                     # Ls of kernels that know a fifth dimension
 
-# (kernel, colors, real): most bytes of spill stores and loads a thread, and why they are tolerated
-_SU4 = "an SU(4) matrix in double is 64 of 255 registers; a product of two added to a sum holds four"
-ALLOWED_SPILLS = {(kernel, 4, "double"): (900, _SU4)
-                  for kernel in ("gauge_force", "rectangle_sum", "heat_bath", "over_relaxation")}
+# Beyond SU(2) and SU(3) in four dimensions: one architecture is enough to see that they compile and what they spill.
+OTHER_GROUPS = ((2, 3), (3, 3), (3, 2))
+LARGE_GROUPS = ((4, 4), (5, 4), (6, 4))  # no quarks
+
+# (colors, real): why spills are tolerated, and the most bytes of stores and loads a thread, by kernel
+ALLOWED_SPILLS = {
+    (4, "double"): ("a matrix is 64 of 255 registers; a product of two added to a sum holds four", {
+        "gauge_force": 900, "rectangle_sum": 900, "heat_bath": 200, "over_relaxation": 200}),
+    (5, "double"): ("a matrix is 100 of 255 registers; a product of two holds three", {
+        "gauge_force": 5000, "rectangle_sum": 3600, "plaquette_sum": 2400, "heat_bath": 2400, "over_relaxation": 2600,
+        "link_update": 100}),
+    (6, "double"): ("a matrix is 144 of 255 registers, two are too many; in the two sums ptxas gives up on registers", {
+        "gauge_force": 13000, "rectangle_sum": 115000, "plaquette_sum": 52000, "heat_bath": 8000, "over_relaxation": 9300,
+        "link_update": 2700, "transport": 500}),
+    (6, "float"): ("a matrix is 72 of 255 registers; a product of two added to a sum holds four", {
+        "gauge_force": 1500, "plaquette_sum": 300, "heat_bath": 400, "over_relaxation": 400}),
+}
 
 
 def cases():
-    """(file, real, architecture, colors, dimensions); colors 0 for kernels that know no gauge group."""
+    """(file, real, architecture, colors, dimensions, Ls); colors and Ls 0 for kernels that know none."""
     for file in signatures.KERNELS:
         for real in REALS:
             for architecture in ARCHITECTURES:
                 groups = [(0, 0)] if file in PLAIN else [(2, 4), (3, 4)]
-                if file in GAUGE and architecture == "sm_90":
-                    groups += [(3, 2), (4, 4)]
-                yield from ((file, real, architecture, *group) for group in groups)
+                if file not in PLAIN | QUARKS and architecture == "sm_90":
+                    groups += OTHER_GROUPS + LARGE_GROUPS * (file in GAUGE)
+                yield from ((file, real, architecture, *group, Ls) for group in groups for Ls in SLICES.get(file, (0,)))
 
 
 CASES = list(cases())
@@ -45,8 +60,9 @@ CASES = list(cases())
 
 def compile_case(case) -> str:
     """The log of one compilation."""
-    file, real, architecture, colors, dimensions = case
+    file, real, architecture, colors, dimensions, Ls = case
     defines = {"REAL": real, "LANES": LANES} | ({"COLORS": colors, "DIMENSIONS": dimensions} if colors else {})
+    defines |= {"LS": Ls} if Ls else {}
     return compile_cuda(file, defines, architecture)[1]
 
 
@@ -69,14 +85,14 @@ def logs(request):
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: "-".join(map(str, case)))
 def test_kernels_compile_and_do_not_spill(case, logs):
-    file, real, _, colors, _ = case
+    file, real, _, colors, _, _ = case
     if isinstance(logs[case], KernelError):
         raise logs[case]
     usage = kernel_usage(logs[case])
     assert usage.keys() == signatures.KERNELS[file].keys()
     for kernel, used in usage.items():
-        allowed, _ = ALLOWED_SPILLS.get((kernel, colors, real), (0, ""))
-        assert used.spill_bytes <= allowed, f"{kernel}: {used}"
+        _, allowed = ALLOWED_SPILLS.get((colors, real), ("", {}))
+        assert used.spill_bytes <= allowed.get(kernel, 0), f"{kernel}: {used}"
 
 
 def compile_text(text: str, headers: dict[str, str]) -> None:

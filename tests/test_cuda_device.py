@@ -10,12 +10,13 @@ import pytest
 from cupy_stand_in import Stream
 from monte_carlo import staggered_action
 
-from slhmc.actions import CompositeAction, GaugeAction
+from slhmc.actions import CompositeAction, GaugeAction, RationalAction, RationalSettings
 from slhmc.backend import HostDevice, cuda, open_device
 from slhmc.backend.tape import CALL, REPEAT, SKIP, Loop, Straight, Tape
+from slhmc.dirac import StaggeredDirac, StaggeredNormal
 from slhmc.errors import ComputationError, InputError
 from slhmc.lattice import Draws, GaugeField, Lattice, Purpose
-from slhmc.solvers import ConjugateGradient
+from slhmc.solvers import ConjugateGradient, MultiShiftConjugateGradient
 from slhmc.updates import HMC, TimeScale
 
 BOUNDARY = (1, 1, 1, -1)
@@ -51,6 +52,21 @@ def test_a_chain_is_that_of_the_cpu(device, colors):
     expected_energies, expected_links = hmc_chain(HostDevice(), colors)
     np.testing.assert_allclose(energies, expected_energies, rtol=0, atol=1e-8)
     np.testing.assert_allclose(links, expected_links, rtol=0, atol=1e-8)
+
+
+def test_a_rational_action_is_that_of_the_cpu(device):
+    """Multi-shift solves, tables of addresses, Lanczos; on a tape that is run anew."""
+    found = []
+    for place in (device, HostDevice()):
+        lattice = Lattice((4, 4, 4, 4), place)
+        U = GaugeField(lattice, 3)
+        U.randomize(Draws(1, 0).next(Purpose.START))
+        quarks = RationalAction(lambda U: StaggeredNormal(StaggeredDirac(U, 0.5, BOUNDARY)), 0.5, RationalSettings(0.25, 12.0),
+                                *(MultiShiftConjugateGradient(lattice, tolerance) for tolerance in (1e-10, 1e-12)))
+        target = CompositeAction({"gauge": GaugeAction(5.5), "quarks": quarks})
+        hmc = HMC(target, [TimeScale(target, "leapfrog", 2)], 0.1)
+        found.append([hmc.step(U, 7, k).delta_h for k in (1, 2, 3)])
+    np.testing.assert_allclose(*found, rtol=0, atol=1e-8)
 
 
 def test_steps_become_nested_pieces():

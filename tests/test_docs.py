@@ -11,10 +11,12 @@ from running import CARDS, ROOT, sets, slhmc_command
 
 from slhmc.actions import GaugeAction
 from slhmc.backend import HostDevice
+from slhmc.bench import spinors
 from slhmc.bench.cases import Workbench
 from slhmc.cli.app import app
 from slhmc.lattice import Purpose
 from slhmc.runcard import card_text, load_card, parse_card, quarks, tables
+from slhmc.simulation.changes import CHANGEABLE
 from slhmc.updates import SCHEMES
 
 DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -182,6 +184,11 @@ def test_the_table_of_the_card_has_all_keys():
         assert set(rows[name]) == set(model.model_fields), name
 
 
+def test_what_resume_may_change_is_told():
+    told = TEXTS["README.md"].split("may change what leaves the chain one chain: ")[1].partition(". ")[0]
+    assert {name.strip("[]") for name in names(told)} == set(CHANGEABLE)
+
+
 def test_variables_of_the_environment_are_told():
     told = {name for cell, _ in table("README.md", "variable") for name in names(cell)}
     used = set()
@@ -201,8 +208,10 @@ def test_purposes_and_schemes_are_told():
 
 def test_flops_and_bytes_of_the_benchmarks_are_those_counted():
     bench = Workbench(HostDevice(), (4, 4, 4, 4), 3)
-    quarks = (bench.quark_force_case(), bench.hopping_case("double"), bench.solver_case("double"))
-    cases = {case.name: case for case in (*bench.gauge_cases(), *quarks)}
+    quarks = (bench.quark_force_case(), bench.hopping_links_case("double"), bench.hopping_case("double"),
+              *bench.linear_algebra_cases("double"), bench.solver_case("double"))
+    cases = {case.name: case for case in (*bench.gauge_cases(), *bench.update_cases(), *quarks, *spinors.cases(bench))
+             if case.real == "double"}
     rows = table("docs/benchmarks.md", "kernel | per")
     assert {row[0] for row in rows} == set(cases)
     for name, per, flops, moved, _ in rows:

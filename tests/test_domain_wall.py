@@ -9,7 +9,7 @@ from test_forces import assert_force_is_minus_derivative, pseudofermions
 
 from slhmc.dirac import DomainWall, DomainWallDirac, WilsonDirac
 from slhmc.errors import InputError
-from slhmc.lattice import Draws, FermionField, GaugeField
+from slhmc.lattice import Draws, FermionField, GaugeField, Purpose
 from slhmc.observables import ResidualMass
 from slhmc.observables.residual_mass import ratio
 from slhmc.solvers import ConjugateGradient
@@ -30,7 +30,6 @@ def gaussian_slices():
     """Factory of Gaussian fields of Ls spinors a site."""
     def make(U, Ls, parity="both", seed=3, real="double"):
         psi = FermionField(U.lattice, U.colors, parity, real, spins=4, Ls=Ls)
-        from slhmc.lattice import Purpose
         psi.draw_gaussian(Draws(seed, 0).next(Purpose.NOISE))
         return psi
     return make

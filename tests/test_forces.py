@@ -7,8 +7,8 @@ import pytest
 import reference
 from monte_carlo import staggered_action
 
-from slhmc.actions import RECTANGLE_COEFFICIENTS, CompositeAction, GaugeAction, PseudofermionAction
-from slhmc.dirac import WilsonDirac
+from slhmc.actions import RECTANGLE_COEFFICIENTS, CompositeAction, GaugeAction, LogDeterminantAction, PseudofermionAction
+from slhmc.dirac import CloverDirac, WilsonDirac
 from slhmc.lattice import Draws, GaugeField
 from slhmc.solvers import ConjugateGradient
 
@@ -125,8 +125,8 @@ def pseudofermions(lattice, make_dirac):
     return PseudofermionAction(lambda U: make_dirac(U).even_odd().normal, *solvers)
 
 
-# SU(2) knows no number of rows
-WILSON_CASES = [(2, (4, 2, 8, 4), None), (3, (4, 4, 2, 6), 2), (3, (4, 4, 2, 6), 3)]
+# of SU(2) matrices one row is stored, whatever `rows` says
+WILSON_CASES = [(2, (4, 2, 8, 4), 3), (3, (4, 4, 2, 6), 2), (3, (4, 4, 2, 6), 3)]
 
 
 @pytest.mark.parametrize(("mass", "boundary"), [(0.1, (1, 1, 1, -1)), (1.0, (-1, 1, -1, -1)), (0.3, (1, 1, 1, 1))])
@@ -136,6 +136,33 @@ def test_wilson_force_is_minus_the_derivative(hot_links, gaussian_momenta, color
     action = pseudofermions(U.lattice, lambda V: WilsonDirac(V, mass, boundary, rows=rows))
     phi = action.refresh(U, Draws(4, 1))
     assert_force_is_minus_derivative(action, U, phi, gaussian_momenta(U))
+
+
+@pytest.mark.parametrize(("mass", "c_sw", "boundary"), [(0.1, 1.0, (1, 1, 1, -1)), (0.8, 1.9, (-1, 1, -1, -1))])
+@pytest.mark.parametrize(("colors", "extent", "rows"), WILSON_CASES)
+def test_clover_force_is_minus_the_derivative(hot_links, gaussian_momenta, colors, extent, rows, mass, c_sw, boundary):
+    """Of the pseudofermions, whose even and odd clover terms both depend on the links."""
+    U = hot_links(colors, *extent)
+    action = pseudofermions(U.lattice, lambda V: CloverDirac(V, mass, c_sw, boundary, rows=rows))
+    phi = action.refresh(U, Draws(4, 1))
+    assert_force_is_minus_derivative(action, U, phi, gaussian_momenta(U))
+
+
+def determinant(mass, c_sw, flavors=2):
+    return LogDeterminantAction(lambda V: CloverDirac(V, mass, c_sw, (1, 1, 1, -1)).even_odd(), flavors)
+
+
+@pytest.mark.parametrize("flavors", [1, 2])
+@pytest.mark.parametrize(("colors", "extent"), [(2, (4, 2, 8, 4)), (3, (4, 4, 2, 6)), (3, (2, 2, 2, 2))])
+def test_determinant_force_is_minus_the_derivative(hot_links, gaussian_momenta, colors, extent, flavors):
+    U = hot_links(colors, *extent)
+    assert_force_is_minus_derivative(determinant(0.1, 1.9, flavors), U, None, gaussian_momenta(U))
+
+
+@pytest.mark.parametrize("lanes", [1, 2, 4])
+def test_determinant_force_does_not_depend_on_lanes(hot_links, lanes):
+    wide, narrow = (public(determinant(0.1, 1.9).force(hot_links(3, 4, 4, 2, 8, lanes=n), None)) for n in (None, lanes))
+    np.testing.assert_allclose(narrow, wide, rtol=0, atol=1e-13 * abs(wide).max())
 
 
 # ---- covariance
@@ -161,7 +188,15 @@ def test_gauge_force_is_covariant(hot_links, rng, colors, extent):
 
 
 QUARKS = {"staggered": lambda lattice: staggered(lattice, 0.5),
-          "wilson": lambda lattice: pseudofermions(lattice, lambda V: WilsonDirac(V, 0.3, (1, 1, 1, -1)))}
+          "wilson": lambda lattice: pseudofermions(lattice, lambda V: WilsonDirac(V, 0.3, (1, 1, 1, -1))),
+          "clover": lambda lattice: pseudofermions(lattice, lambda V: CloverDirac(V, 0.3, 1.5, (1, 1, 1, -1)))}
+
+
+@pytest.mark.parametrize(("colors", "extent"), [(2, (4, 2, 8, 4)), (3, (4, 4, 2, 6))])
+def test_determinant_force_is_covariant(hot_links, rng, colors, extent):
+    U = hot_links(colors, *extent)
+    g = reference.random_group(tuple(reversed(extent)), colors, rng)
+    assert_covariant(partial(gauge_force_of, determinant(0.3, 1.5), U), U.to_sites(), g)
 
 
 @pytest.mark.parametrize("quarks", QUARKS)

@@ -132,6 +132,21 @@ def test_truncated_chain_is_the_chain_that_stopped_there(tmp_path, last):
     assert same_chain(chain, small_chain(tmp_path / "short.h5", trajectories=min(last, 6)))
 
 
+def test_changes_of_the_card_come_back_and_are_no_later_than_the_chain(tmp_path):
+    chain = small_chain(tmp_path / "chain.h5")
+    chain.change_card("first", 2, [("run.trajectories", "4", "5"), ("reference.source", "", '"Maß"')])
+    chain.change_card("second", 5, [("run.time_limit", "1.0", "")])
+    chain.flush()
+    bytes_of = (tmp_path / "chain.h5").read_bytes()
+    found = EnsembleFile.open(tmp_path / "chain.h5")
+    assert (found.card_text, found.changes) == ("second", [
+        (2, "run.trajectories", "4", "5"), (2, "reference.source", "", '"Maß"'), (5, "run.time_limit", "1.0", "")])
+    found.flush()
+    assert (tmp_path / "chain.h5").read_bytes() == bytes_of
+    found.truncate(4)
+    assert [change[0] for change in found.changes] == [2, 2, 4]
+
+
 def test_empty_chain_comes_back(tmp_path):
     EnsembleFile.create(tmp_path / "chain.h5", "", "0.1").flush()
     chain = EnsembleFile.open(tmp_path / "chain.h5")

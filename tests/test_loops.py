@@ -5,6 +5,7 @@ import pytest
 import reference
 
 from slhmc.errors import InputError
+from slhmc.io import load_links, save_links
 from slhmc.lattice import GaugeField, line_trace, plaquette_sum, rectangle_sum
 
 pytestmark = pytest.mark.device
@@ -51,6 +52,18 @@ def test_loops_are_translation_invariant(hot_links, colors, extent):
     for mu in range(len(extent)):
         U.from_sites(reference.shift(U.to_sites(), mu, 1, len(extent)))
         assert_same(loops(U), before, U.lattice.sites)
+
+
+@pytest.mark.parametrize(("colors", "extent"), CASES)
+def test_a_field_that_was_saved_has_its_loops_when_it_is_loaded(hot_links, make_lattice, tmp_path, colors, extent):
+    """Mean plaquette, rectangle and Polyakov loops to 1e-13, on other lanes."""
+    U = hot_links(colors, *extent)
+    save_links(tmp_path / "links.h5", U.to_sites())
+    loaded = GaugeField(make_lattice(*extent, lanes=1), colors)
+    loaded.from_sites(load_links(tmp_path / "links.h5", extent, colors)[0])
+    planes, sites = U.lattice.planes, U.lattice.sites
+    terms = colors * sites * np.array([planes, 2 * planes, *[1] * len(extent)])
+    np.testing.assert_allclose(loops(loaded) / terms, loops(U) / terms, rtol=0, atol=1e-13)
 
 
 def test_loops_of_unit_links_count_them(make_lattice):

@@ -3,6 +3,7 @@
 import configparser
 import os
 import re
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -62,3 +63,38 @@ def test_scripts_can_be_run(name):
 def test_continuous_integration_runs_the_tests_and_nothing_else():
     commands = [line for line in lines((ROOT / ".ci" / "run").read_text()) if not line.startswith("#")]
     assert len(commands) == 1 and commands[0].startswith("exec ") and "scripts/test" in commands[0]
+
+
+STAND_INS = """
+source {root}/scripts/environment
+id() {{ echo {user}; }}
+apt-get() {{ echo "apt-get $*" >&2; if [ "$1" = install ]; then {install}; fi; }}
+python() {{ case "$2" in *ensurepip*) [ -e {folder}/venv ];; *) echo python3.11-venv;; esac; }}
+ensure_venv python
+echo ready
+"""
+
+
+@pytest.mark.parametrize(("present", "user", "install", "told", "code"), [
+    (True, 1000, "false", "ready", 0),
+    (False, 0, "touch {folder}/venv", "installing python3.11-venv", 0),
+    (False, 0, "false", "python cannot make virtual environments (no ensurepip): install python3.11-venv", 2),
+    (False, 0, "true", "python cannot make virtual environments (no ensurepip): install python3.11-venv", 2),
+    (False, 1000, "false", "python cannot make virtual environments (no ensurepip): install python3.11-venv", 2)])
+def test_debian_without_its_package_for_environments(tmp_path, present, user, install, told, code):
+    """Installed by root, named for others."""
+    if present:
+        (tmp_path / "venv").touch()
+    script = STAND_INS.format(root=ROOT, folder=tmp_path, user=user, install=install.format(folder=tmp_path))
+    result = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
+    assert result.returncode == code and told in result.stdout + result.stderr
+    assert ("apt-get install" in result.stderr.replace("(Debian: apt-get install", "")) == (user == 0)
+    assert ("ready" in result.stdout) == (code == 0)
+
+
+def test_a_python_that_is_not_there_is_named():
+    script = f"source {ROOT}/scripts/environment; ensure_compiler() {{ :; }}; cksum() {{ echo none; }}; environment mpi"
+    environment = dict(os.environ) | {"PYTHON": "/nowhere/python3"}
+    result = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False, env=environment)
+    assert result.returncode == 2
+    assert result.stderr.startswith("no /nowhere/python3 found: install Python 3.11 or later (Debian: apt-get install")

@@ -28,7 +28,9 @@ CASES = {
        for kind in ("random_fields", "gauge", "quarks", "chain")]
     + [("gauge", 2, [8, 8], [2, 1]), ("chain", 2, [8, 8], [1, 2]), ("gauge_chain", 2, [8, 8], [2, 1]),
        ("quarks", 3, [4, 8, 4], [1, 2, 1]), ("roots", 3, [4, 8, 4], [1, 2, 1])]
-    + [("wilson", 3, WIDE, [1, 1, 1, 2])] + [("wilson", 2, WIDE, grid) for grid in ([2, 1, 1, 1], [1, 2, 1, 1], [1, 1, 2, 1])]
+    + [(kind, 3, WIDE, [1, 1, 1, 2]) for kind in ("wilson", "clover", "clover_chain")]
+    + [(kind, 2, WIDE, grid) for grid in ([2, 1, 1, 1], [1, 2, 1, 1], [1, 1, 2, 1]) for kind in ("wilson", "clover")]
+    + [("domain_wall", 3, WIDE, [1, 1, 1, 2]), ("domain_wall", 2, WIDE, [2, 1, 1, 1])]
     + [("mesons", 2, WIDE, [1, 1, 1, 2]), ("mesons", 2, WIDE, [2, 1, 1, 1])]
     + [("quark_ratios", 3, WIDE, [1, 1, 1, 2]), ("quark_ratios", 2, WIDE, [2, 1, 1, 1])],
     4: [(kind, 3, WIDE, [1, 1, 1, 4]) for kind in ("gauge", "quarks", "chain")]  # blocks no deeper than the halo
@@ -36,7 +38,10 @@ CASES = {
        for kind in ("random_fields", "gauge", "quarks", "chain")]
     + [(kind, 2, SMALL, [1, 1, 2, 2]) for kind in ("gauge", "quarks", "roots", "nested_chain")]
     + [("chain", 3, HOT, [2, 2, 1, 1])]
-    + [("wilson", 3, WIDE, [1, 1, 1, 4]), ("wilson", 2, WIDE, [2, 1, 1, 2]), ("wilson", 2, SMALL, [1, 2, 2, 1])],
+    + [(kind, 3, WIDE, [1, 1, 1, 4]) for kind in ("wilson", "clover")]
+    + [(kind, 2, WIDE, [2, 1, 1, 2]) for kind in ("wilson", "clover")]
+    + [(kind, 2, SMALL, [1, 2, 2, 1]) for kind in ("wilson", "clover", "clover_chain")]
+    + [("domain_wall", 2, WIDE, [2, 1, 1, 2]), ("domain_wall", 2, SMALL, [1, 2, 2, 1])],
 }
 BITWISE = {"hot links", "momenta", "colour vector", "uniform deviate"}
 TOLERANCE = {"hop in single precision": 1e-5, "hop in single precision, adjoint": 1e-5}
@@ -157,17 +162,17 @@ import sys
 from mpi4py import MPI
 from slhmc.cli import main
 from slhmc.errors import ComputationError
-from slhmc.lattice.halo import HaloExchange
+from slhmc.lattice.halo import _Plan
 
-finish, calls = HaloExchange._finish, []
+finish, calls = _Plan.finish, []
 
-def failing(self, messages, array, components):
+def failing(self, array):
     calls.append(1)
     if MPI.COMM_WORLD.rank == 1 and len(calls) > 5:
         raise ComputationError("the network is gone")
-    finish(self, messages, array, components)
+    finish(self, array)
 
-HaloExchange._finish = failing
+_Plan.finish = failing
 main(sys.argv[1:])
 """
 
@@ -183,6 +188,36 @@ def test_an_error_of_one_rank_in_mid_exchange_ends_the_job(tmp_path):
     result = on_ranks(2, tmp_path / "program.py", "run", card_file(tmp_path), "-o", tmp_path / "run")
     assert result.returncode == 3 and time.monotonic() - began < 30
     assert own_lines(result.stderr) == ["slhmc: rank 1: the network is gone"]
+
+
+MPI_FAILS = """
+import ctypes, sys
+from mpi4py import MPI
+from slhmc.backend import messages
+from slhmc.cli import main
+
+calls, wait_all = [], ctypes.CDLL(MPI.__file__).MPI_Waitall
+wait_all.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
+
+@ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
+def failing(*arguments):
+    calls.append(1)
+    return MPI.ERR_OTHER if MPI.COMM_WORLD.rank == 1 and len(calls) > 300 else wait_all(*arguments)
+
+messages._mpi().wait_all = ctypes.cast(failing, ctypes.c_void_p).value
+main(sys.argv[1:])
+"""
+
+
+def test_an_error_code_of_mpi_on_one_rank_ends_the_job(tmp_path):
+    """It comes up in compiled code, in mid tape."""
+    (tmp_path / "program.py").write_text(MPI_FAILS)
+    began = time.monotonic()
+    result = on_ranks(2, tmp_path / "program.py", "run", card_file(tmp_path), "-o", tmp_path / "run")
+    assert result.returncode == 3 and time.monotonic() - began < 30
+    (line,) = own_lines(result.stderr)
+    assert line.startswith("slhmc: rank 1: trajectory 1: messages between ranks: MPI_Waitall failed (")
+    assert "slhmc resume" in line and "Traceback" not in result.stderr
 
 
 def test_an_error_of_all_ranks_and_one_of_rank_zero_end_the_job_with_one_message(tmp_path):

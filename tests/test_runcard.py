@@ -146,6 +146,15 @@ SINGLE_FAULTS = [
     ("seed = 1", 'seed = 1\nstart_file = "a.h5"', '16: run.start_file: has a meaning only with start = "file", found'),
     ("[hmc]", '[solver]\nstart = "chronological"\nforce_tolerance = 1e-8\n[hmc]', "11: solver.start: a chronological"),
     ("[hmc]", "[measure]\nplaquete.every = 2\n[hmc]", "11: measure.plaquete: unknown key; did you mean plaquette?"),
+    ("mass = 0.3", "mass = 0.3\nflavors = 5", "10: quarks.0.flavors: must be at most 4, found 5"),
+    ("mass = 0.3", "mass = 0.3\nrational.order = 0", "10: quarks.0.rational.order: must be at least 1, found 0"),
+    ("mass = 0.3", "mass = 0.3\nrational.accuracy = 1e-16", "10: quarks.0.rational.accuracy: must be at least 1e-15, found"),
+    ("mass = 0.3", "mass = 0.3\n[quarks.rational]\nhigh = 5", "11: quarks.0.rational.high: unknown key; did you mean highest?"),
+    (
+        "mass = 0.3",
+        "mass = 0.3\nrational = { lowest = 2, highest = 1.5 }",
+        "10: quarks.0.rational.lowest: must be less than highest = 1.5, found 2",
+    ),
     ("[[quarks]]", "[quarks]", "7: quarks: expected a list of tables, written [[quarks]], found a table"),
     ("[hmc]", "[reference]\nsource = 'x'\nplaquette = 3\n[hmc]", "12: reference.plaquette: expected a table, found 3"),
 ]

@@ -14,9 +14,9 @@ from slhmc.solvers import ConjugateGradient
 
 pytestmark = pytest.mark.device
 PERIODIC, ANTIPERIODIC = (1, 1, 1, 1), (1, 1, 1, -1)
-# SU(2) knows no number of rows
-CASES = [(2, (2, 4, 4, 4), None), (3, (4, 4, 2, 4), 2), (3, (4, 4, 2, 4), 3)]
-WIDE = [(2, (8, 4, 2, 6), None), (3, (4, 2, 8, 4), 2), (3, (4, 2, 8, 4), 3)]
+# of SU(2) matrices one row is stored, whatever `rows` says
+CASES = [(2, (2, 4, 4, 4), 3), (3, (4, 4, 2, 4), 2), (3, (4, 4, 2, 4), 3)]
+WIDE = [(2, (8, 4, 2, 6), 3), (3, (4, 2, 8, 4), 2), (3, (4, 2, 8, 4), 3)]
 
 every_case = pytest.mark.parametrize(("colors", "extent", "rows"), CASES)
 wide_case = pytest.mark.parametrize(("colors", "extent", "rows"), WIDE)

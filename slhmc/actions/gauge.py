@@ -27,7 +27,10 @@ class GaugeAction(Action):
 
     def add_force(self, U, phi, force, weight):
         """F_a = -(beta / 2 Nc) c_a(U [c0 staples + c1 rectangle staples]), c_a(M) = -2 Re tr T_a M."""
-        U.update_halo()
+        if self.c1:
+            U.update_halo()
+        else:
+            U.update_staple_halo()
         factor = -weight * self.beta / (2 * U.colors)
         U.layout.launch(U.kernel("gauge.cc", "gauge_force"), U.layout.geometry, U.pointer, force.pointer,
                         factor * self.c0, factor * self.c1, keep=(U, force))

@@ -7,6 +7,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -149,22 +150,35 @@ def default_lanes(real: str) -> int:
     return toolchain().vector_bytes // (8 if real == "double" else 4)
 
 
-def source_key(*parts: str) -> str:
-    """Hash of all kernel texts, the signature table and `parts`."""
+def included_sources(file: str) -> dict[str, str]:
+    """Texts by name of a kernel file and of all that it includes, directly or not; `signatures.h` is the generated one.
+
+    Raises KernelError for a name that is not in `kernels/`.
+    """
+    texts: dict[str, str] = {}
+    waiting = [file]
+    while waiting:
+        name = waiting.pop()
+        if name != "signatures.h" and name not in kernel_sources():
+            raise KernelError(f"{file} needs {name}, which is not in kernels/; correct the name or the #include")
+        texts[name] = signatures.header(file) if name == "signatures.h" else kernel_sources()[name]
+        found = re.findall(r'^[ \t]*#[ \t]*include[ \t]*"([^"]+)"', texts[name], re.MULTILINE)
+        waiting += [header for header in found if header not in texts]
+    return texts
+
+
+def source_key(file: str, *parts: str) -> str:
+    """Hash of a kernel file with all that it includes, and of `parts`."""
     digest = hashlib.sha256()
-    texts = [t for item in kernel_sources().items() for t in item]
-    texts += [signatures.header(file) for file in signatures.KERNELS]
-    for text in (*texts, *parts):
+    for text in (*(word for item in sorted(included_sources(file).items()) for word in item), file, *parts):
         digest.update(text.encode() + b"\0")
     return digest.hexdigest()[:24]
 
 
 def write_sources(directory: Path, file: str) -> None:
-    """Lay out all kernel texts and the generated header of one file, ready for a compiler."""
-    for name, text in kernel_sources().items():
+    """Lay out a kernel file and what it includes, ready for a compiler: nothing that is not in `source_key`."""
+    for name, text in included_sources(file).items():
         (directory / name).write_text(text)
-    if file in signatures.KERNELS:
-        (directory / "signatures.h").write_text(signatures.header(file))
 
 
 def compile_host(file: str, defines: dict[str, object]) -> Path:

@@ -11,10 +11,9 @@ import numpy as np
 
 from slhmc.backend.cuda_compiler import INSTALL, compile_cuda, nvrtc_library
 from slhmc.backend.device import Device, Kernel, kernel_table
+from slhmc.backend.signatures import REDUCTION_BLOCK as BLOCK
 from slhmc.backend.tape import Loop, Straight, Tape
 from slhmc.errors import ComputationError, InputError
-
-BLOCK = 128  # threads of a block: REDUCTION_BLOCK of kernels/target.h
 
 # Rank on the node, by launcher; Slurm last, as an mpiexec inside a Slurm job inherits SLURM_LOCALID = 0 on every rank.
 LOCAL_RANK_VARIABLES = ("OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID", "SLURM_LOCALID")

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from slhmc.backend import signatures
-from slhmc.backend.compiler import compile_once, kernel_sources, source_key
+from slhmc.backend.compiler import compile_once, included_sources, source_key
 from slhmc.errors import InputError, KernelError
 
 # ptxas reports registers and spills of every kernel in the log
@@ -42,9 +41,8 @@ def compile_cuda(file: str, defines: dict[str, object], arch: str) -> tuple[byte
 
 
 def _compile(nvrtc, file: str, options: tuple[str, ...], target: Path) -> None:
-    headers = {name: text for name, text in kernel_sources().items() if name.endswith(".h")}
-    headers["signatures.h"] = signatures.header(file)
-    program = nvrtc.createProgram(kernel_sources()[file], file, tuple(text.encode() for text in headers.values()),
+    headers = included_sources(file)
+    program = nvrtc.createProgram(headers.pop(file), file, tuple(text.encode() for text in headers.values()),
                                   tuple(name.encode() for name in headers))
     try:
         nvrtc.compileProgram(program, options)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from slhmc.backend import signatures
+from slhmc.backend.messages import Exchange, RankSums
 from slhmc.backend.tape import REPEAT, SKIP, Tape
 
 
@@ -80,6 +81,14 @@ class Device(ABC):
     def stage_in(self, host, buffer) -> None:
         """Bring a received message from its staging memory to the device."""
 
+    def exchange(self, communicator, send, receive, outgoing, incoming) -> Exchange:
+        """Messages from the device array `send` into `receive`, any number of times: see Exchange. Collective."""
+        return Exchange(self, communicator, send, receive, outgoing, incoming)
+
+    def rank_sums(self, communicator) -> RankSums:
+        """Sums of device arrays over the ranks of mpi4py's communicator."""
+        return RankSums(self, communicator)
+
     # ---- kernels
     @abstractmethod
     def default_lanes(self, real: str) -> int:
@@ -127,7 +136,7 @@ class Device(ABC):
             self.tape.add(0, kernel, arguments, keep=keep)
 
     def call(self, function) -> None:
-        """Run a Python function (communication) in order with the kernels around it."""
+        """Run a function of Python or a CompiledCall (messages) in order with the kernels around it."""
         if self.tape is None:
             self.synchronize()
             function()

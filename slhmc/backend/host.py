@@ -10,17 +10,17 @@ import numpy as np
 
 from slhmc.backend.compiler import compile_host, default_lanes
 from slhmc.backend.device import Device, Kernel, kernel_table
+from slhmc.backend.messages import CompiledExchange, CompiledSums
+from slhmc.backend.signatures import REDUCTION_BLOCK, REDUCTION_CHUNK
 from slhmc.backend.tape import Tape
 from slhmc.errors import ComputationError
 
 ALIGNMENT = 64
 HUGE_PAGE = 1 << 21
 HUGE = 1 << 22       # arrays from this size on ask for transparent huge pages: fewer TLB misses (+10-15%)
-REDUCTION_CHUNK = 64    # as in kernels/target.h
-REDUCTION_BLOCK = 128
 
-# With the cores shared, libgomp's default (spin without end) costs milliseconds a barrier; a short spin keeps barriers
-# fast and lets go soon. Must be set before the first kernel library loads libgomp.
+# Between tapes the threads of kernels/tape.cc wait in libgomp, by default without end; half a millisecond of spinning
+# outlasts Python between two tapes and lets go soon. Must be set before the first kernel library loads libgomp.
 os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 # Ranks of one node share its cores.
 LOCAL_RANKS = ("OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS", "SLURM_NTASKS_PER_NODE")
@@ -36,7 +36,7 @@ class HostDevice(Device):
     def __init__(self, threads_geometry: bool = False):
         super().__init__()
         self.threads_geometry = threads_geometry
-        self._executor = None
+        self._replayer = None
 
     def description(self):
         try:
@@ -50,7 +50,7 @@ class HostDevice(Device):
         return sorted({1, int(os.environ["OMP_NUM_THREADS"].split(",")[0])})
 
     def use_threads(self, count):
-        ctypes.CDLL("libgomp.so.1").omp_set_num_threads(count)
+        self._team().use_threads(count)
 
     def empty(self, shape, dtype):
         dtype = np.dtype(dtype)
@@ -79,6 +79,12 @@ class HostDevice(Device):
     def pointer(self, array):
         return array.ctypes.data
 
+    def exchange(self, communicator, send, receive, outgoing, incoming):
+        return CompiledExchange(self, communicator, send, receive, outgoing, incoming)
+
+    def rank_sums(self, communicator):
+        return CompiledSums(self, communicator)
+
     def default_lanes(self, real):
         return default_lanes(real)
 
@@ -90,7 +96,8 @@ class HostDevice(Device):
         def find(name):
             function = getattr(library, name)
             function.restype = None
-            function.argtypes = (ctypes.c_void_p,)
+            function.argtypes = (ctypes.c_void_p, ctypes.c_long, ctypes.c_long)
+            function.enough = ctypes.c_long.in_dll(library, f"{name}_enough").value
             return function
         return kernel_table(file, defines["REAL"], lanes, find)
 
@@ -99,17 +106,30 @@ class HostDevice(Device):
             return -(-groups * lanes // REDUCTION_BLOCK)
         return -(-groups // REDUCTION_CHUNK)
 
+    def shares(self, kernel: Kernel, arguments) -> bool:
+        """Whether a kernel is worth the meeting of all threads."""
+        enough = kernel.function.enough
+        return enough > 0 and (arguments.range.end - arguments.range.begin) * arguments.range.parities >= enough
+
     def execute(self, kernel: Kernel, arguments):
-        kernel.function(ctypes.addressof(arguments))
+        if self.shares(kernel, arguments):
+            self._team().execute(kernel.function, ctypes.addressof(arguments))
+        else:
+            kernel.function(ctypes.addressof(arguments), 0, 1)
 
     def synchronize(self):
         """Host kernels are done when they return."""
 
     def replay(self, tape: Tape):
-        if self._executor is None:
-            self._executor = ctypes.CDLL(str(compile_host("tape.cc", {}))).replay
-            self._executor.restype = ctypes.c_long
-            self._executor.argtypes = (ctypes.c_void_p, ctypes.c_long)
-        tape.failure = None
-        if self._executor(tape.compiled(), len(tape.steps)):
-            raise tape.failure
+        stopped = self._team().replay(tape.compiled(), len(tape.steps))
+        if stopped:
+            raise tape.error_at(stopped - 1)
+
+    def _team(self):
+        """The threads that run tapes and kernels (kernels/tape.cc)."""
+        if self._replayer is None:
+            self._replayer = library = ctypes.CDLL(str(compile_host("tape.cc", {})))
+            library.replay.restype, library.replay.argtypes = ctypes.c_long, (ctypes.c_void_p, ctypes.c_long)
+            library.execute.restype, library.execute.argtypes = None, (ctypes.c_void_p, ctypes.c_void_p)
+            library.use_threads.restype, library.use_threads.argtypes = None, (ctypes.c_int,)
+        return self._replayer

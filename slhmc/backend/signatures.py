@@ -1,11 +1,83 @@
-"""The signature table: every kernel of `kernels/`, its kind and its arguments, once for C++ and for ctypes.
+"""What C++ and Python both know: every kernel of `kernels/`, its kind and its arguments, and constants of both sides.
 
 `header(file)` is the text of `signatures.h` that a kernel file includes; `structure(file, name, real)` is the same
 argument struct for ctypes. All kernels take one struct, so that a recorded call is a pair of addresses.
 """
 
 import ctypes
+from enum import IntEnum
 from functools import cache
+
+REDUCTION_BLOCK = 128  # threads of a block on CUDA
+REDUCTION_CHUNK = 64   # lane groups of one partial sum on a host; fixed, so sums do not depend on threads
+FMA_CHAINS = 16        # independent multiply-adds of `multiply_add_peak`, as many as hide the latency
+
+
+class SolverState(IntEnum):
+    """The scalars of a solve by conjugate gradient, which stay on the device."""
+
+    RESIDUAL = 0
+    CURVATURE = 1
+    ALPHA = 2
+    BETA = 3
+    INNER = 4
+    OUTER = 5
+    ITERATIONS = 6
+    TARGET = 7
+    FLOOR = 8
+    SOURCE = 9
+    TRUE_RESIDUAL = 10
+    RESTARTS = 11
+    NEW_RESIDUAL = 12
+    TOTAL_ITERATIONS = 13
+    BEST = 14
+    FAILURES = 15
+    FAILED_RESIDUAL = 16
+    FAILED_ITERATIONS = 17
+    STALLS = 18
+    ACTIVE = 19
+    OWING = 20
+
+
+class BiCGStabState(IntEnum):
+    """The scalars of a solve by BiCGStab; complex ones take two places."""
+
+    RHO = 0
+    NEXT_RHO = 2
+    NEW_RESIDUAL = 4
+    PRODUCT = 5
+    OVERLAP = 7
+    OVERLAP_NORM = 9
+    ALPHA = 10
+    OMEGA = 12
+    BETA = 14
+    RESIDUAL = 16
+    INNER = 17
+    OUTER = 18
+    ITERATIONS = 19
+    TARGET = 20
+    FLOOR = 21
+    SOURCE = 22
+    TRUE_RESIDUAL = 23
+    RESTARTS = 24
+    BEST = 25
+    STALLS = 26
+    FRESH = 27
+    BROKEN = 28
+    SHADOW = 29
+    START = 30
+    LEAST = 31
+    LEAST_AT = 32
+    TOTAL_ITERATIONS = 33
+    FAILURES = 34
+    FAILED_RESIDUAL = 35
+    FAILED_ITERATIONS = 36
+
+
+# constants of one kernel file, beside those of the launch geometry
+_CONSTANTS = {"bounds.cc": {"FMA_CHAINS": FMA_CHAINS},
+              "linear_algebra.cc": {state.name: state.value for state in SolverState},
+              "bicgstab.cc": {state.name: state.value for state in BiCGStabState}}
 
 # kinds: "site" (one call a lane group), an integer K (reduction of K sums a site), "scalar" (one call), "sum" (partials)
 _LATTICE = "Range range; Geometry geometry; "
@@ -169,6 +241,8 @@ def structure(file: str, name: str, real: str) -> type:
 
 
 def header(file: str) -> str:
-    """signatures.h for one kernel file: the argument structs."""
+    """signatures.h for one kernel file: constants and argument structs."""
+    constants = {"REDUCTION_BLOCK": REDUCTION_BLOCK, "REDUCTION_CHUNK": REDUCTION_CHUNK} | _CONSTANTS.get(file, {})
+    enumeration = f"enum {{ {', '.join(f'{name} = {value}' for name, value in constants.items())} }};"
     structs = [f"struct {name}_arguments {{ {text.rstrip('; ')}; }};" for name, (_, text) in KERNELS[file].items()]
-    return "\n".join(['#pragma once', '#include "target.h"', *structs, ""])
+    return "\n".join(['#pragma once', enumeration, '#include "target.h"', *structs, ""])

@@ -18,7 +18,21 @@ _CALLBACK_TYPE = ctypes.CFUNCTYPE(ctypes.c_long, ctypes.c_void_p)
 
 class _Step(ctypes.Structure):
     _fields_ = [("kind", ctypes.c_long), ("function", ctypes.c_void_p), ("arguments", ctypes.c_void_p),
-                ("target", ctypes.c_long)]
+                ("target", ctypes.c_long), ("shared", ctypes.c_long)]
+
+
+class CompiledCall:
+    """A compiled function `long f(arguments *)` between kernels; `failure()` is the error if it returns other than 0.
+
+    Called, it runs, and raises that error. It keeps alive what `arguments` point to: `keep`, or what `failure` is bound to.
+    """
+
+    def __init__(self, function, arguments: ctypes.Structure, failure: Callable[[], Exception], keep=()):
+        self.function, self.arguments, self.failure, self.keep = function, arguments, failure, keep
+
+    def __call__(self) -> None:
+        if self.function(ctypes.addressof(self.arguments)):
+            raise self.failure()
 
 
 @dataclass
@@ -54,7 +68,7 @@ class Tape:
         self.kept.append((arguments, keep))
 
     def add_callback(self, function: Callable[[], None]) -> None:
-        """A call into Python (communication) between kernels."""
+        """A call into Python, or of a CompiledCall (messages), between kernels."""
         self.add(CALLBACK, function, None)
 
     def check(self, function: Callable[[], None]) -> None:
@@ -79,14 +93,17 @@ class Tape:
         if self._compiled is None:
             array = (_Step * max(1, len(self.steps)))()
             for i, (kind, function, arguments, target) in enumerate(self.steps):
-                if kind == CALLBACK:
+                shared = kind == CALL and self.device.shares(function, arguments)
+                if isinstance(function, CompiledCall):
+                    function, arguments = function.function, function.arguments
+                elif kind == CALLBACK:
                     function = _CALLBACK_TYPE(self._guarded(function))
                     self.kept.append(function)
                 elif kind == CALL:
                     function = function.function
                 function = None if function is None else ctypes.cast(function, ctypes.c_void_p).value
                 address = ctypes.addressof(arguments) if isinstance(arguments, ctypes.Structure) else arguments
-                array[i] = _Step(kind, function, address, target)
+                array[i] = _Step(kind, function, address, target, shared)
             self._compiled = array
         return self._compiled
 
@@ -95,6 +112,11 @@ class Tape:
         if self._pieces is None:
             self._pieces = _pieces(self.steps, 0, len(self.steps))
         return self._pieces
+
+    def error_at(self, step: int) -> BaseException:
+        """Why the compiled executor stopped at a CALLBACK step."""
+        function = self.steps[step][1]
+        return function.failure() if isinstance(function, CompiledCall) else self.failure
 
     def _guarded(self, function):
         def call(_):

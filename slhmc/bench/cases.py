@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 
 from slhmc.actions import GaugeAction
-from slhmc.dirac import StaggeredDirac, StaggeredNormal
-from slhmc.lattice import AlgebraField, Draws, FermionField, GaugeField, Lattice, Purpose, plaquette_sum, rectangle_sum
+from slhmc.dirac import StaggeredDirac, StaggeredNormal, hopping
+from slhmc.lattice import AlgebraField, Draws, FermionField, GaugeField, Lattice, Purpose, Scalar, plaquette_sum, rectangle_sum
 from slhmc.lattice.fields import algebra_dimension, link_reals
 from slhmc.solvers import ConjugateGradient
+from slhmc.updates import HeatBath
 
 
 @dataclass
@@ -27,18 +28,32 @@ def _matrix(n: int) -> int:
     return 28 if n == 2 else 8 * n**3 - 2 * n**2
 
 
-def _matrix_vector(n: int) -> int:
+def matrix_vector_flops(n: int) -> int:
+    """Flops of a matrix times a colour vector."""
     return 8 * n * n - 2 * n
 
 
 def hopping_flops(n: int, dimensions: int) -> int:
     """Per site: 2 D matrix-vector products and the sum, the field's count (570 for SU(3), D = 4)."""
-    return 2 * dimensions * (_matrix_vector(n) + 2 * n) - 2 * n
+    return 2 * dimensions * (matrix_vector_flops(n) + 2 * n) - 2 * n
 
 
 def hopping_bytes(n: int, dimensions: int, size: int) -> int:
     """Per site: 2 D hopping links as stored (SU(2) 4 reals, SU(3) 12), one vector read, one written."""
-    return size * (2 * dimensions * {2: 4, 3: 12}[n] + 4 * n)
+    return size * (2 * dimensions * hopping.link_reals(n) + 4 * n)
+
+
+def sweep_flops(n: int, dimensions: int) -> int:
+    """Per site: link times staples, then in each SU(2) subgroup the rotation and its products with two matrices."""
+    staples = 2 * (dimensions - 1) * (2 * _matrix(n) + link_reals(n)) + _matrix(n)
+    part, rotation, rows = (0, 13 + 28, 28) if n == 2 else (8, 13 + 28, 28 * n)
+    return dimensions * (staples + n * (n - 1) // 2 * (part + rotation + 2 * rows))
+
+
+def reunitarize_flops(n: int, dimensions: int) -> int:
+    """Per site: the norm of a quaternion for SU(2); Gram and Schmidt of two rows and their cross product for SU(3)."""
+    normalise = 4 * n - 1 + 2 + 2 * n
+    return dimensions * {2: 12, 3: 2 * normalise + (8 * n - 2) + 8 * n + 14 * n}[n]
 
 
 class Workbench:
@@ -58,8 +73,8 @@ class Workbench:
         links, algebra = 8 * d * link_reals(n), 8 * d * algebra_dimension(n)
         planes, sites = lattice.planes, lattice.sites
         trace = 8 if n == 2 else 4 * n * n
-        # force: per link 2 (D - 1) staples of two products, their sum, one product more
-        force = d * (2 * (d - 1) * (2 * _matrix(n) + link_reals(n)) + _matrix(n))
+        # force: per plane a plaquette (three products), per link D - 1 lower staples of two products, their sum, one product more
+        force = planes * 3 * _matrix(n) + d * ((d - 1) * (2 * _matrix(n) + link_reals(n)) + _matrix(n))
         update = d * {2: 110 + 28, 3: 2 * 198 + 400}.get(n, 20 * _matrix(n))
         action, improved, moving = GaugeAction(6.0), GaugeAction(6.0, -1 / 12), self.U.copy()
         random = Draws(1, 5).next(Purpose.MOMENTA)
@@ -78,6 +93,19 @@ class Workbench:
             Case("momenta", "double", lambda: momenta.draw_gaussian(random), 0, sites * algebra, sites * algebra),
         ]
 
+    def update_cases(self) -> list[Case]:
+        """Sweeps over all links and the return to the group; random numbers are not counted as flops."""
+        n, d, sites = self.colors, self.lattice.dimensions, self.lattice.sites
+        U, updates = self.U.copy(), HeatBath({2: 2.4, 3: 6.0}[n], 0)
+        links = sites * 8 * d * link_reals(n)
+        # a sweep is 2 D kernels, each of which reads all links and writes those of one direction and parity
+        flops, moved = sites * sweep_flops(n, d), links * (2 * d + 1)
+        return [
+            Case("heat bath", "double", lambda: updates.heat_bath_sweep(U, Draws(1, 6)), flops, moved, links),
+            Case("over-relaxation", "double", lambda: updates.over_relaxation_sweep(U), flops, moved, links),
+            Case("reunitarize", "double", U.reunitarize, sites * reunitarize_flops(n, d), 2 * links, links),
+        ]
+
     def quark_force_case(self) -> Case:
         """The outer products of the staggered force; double precision."""
         n, d, sites = self.colors, self.lattice.dimensions, self.lattice.sites
@@ -85,10 +113,38 @@ class Workbench:
         dirac.prepare()
         z, force = FermionField(self.lattice, n), AlgebraField(self.lattice, n)
         z.draw_gaussian(Draws(1, 4).next(Purpose.NOISE))
-        flops = sites * d * (_matrix_vector(n) + 6 * n * n + 4 * algebra_dimension(n))
+        flops = sites * d * (matrix_vector_flops(n) + 6 * n * n + 4 * algebra_dimension(n))
         links, algebra = 8 * d * link_reals(n), 8 * d * algebra_dimension(n)
         moved = sites * (links + 2 * algebra + 16 * n)
         return Case("staggered force", "double", lambda: dirac.add_outer_force(z, force, 1e-9), flops, moved, moved)
+
+    def hopping_links_case(self, real: str) -> Case:
+        """What follows a change of the links: hopping links in double, or their conversion to single."""
+        n, d, sites = self.colors, self.lattice.dimensions, self.lattice.sites
+        links = StaggeredDirac(self.U, 0.1, self.boundary, real).prepare()
+        reals = 2 * d * links.link_reals
+        flops, moved = (reals, 8 * (d * link_reals(n) + reals)) if real == "double" else (0, (8 + 4) * reals)
+
+        def rebuild():
+            links.version = -1
+            links.update(self.U)
+        return Case("hopping links", real, rebuild, sites * flops, sites * moved, sites * moved)
+
+    def linear_algebra_cases(self, real: str) -> list[Case]:
+        """Colour vectors on one parity: out = a x + b y, x.y, and the two recurrences of conjugate gradient."""
+        reals, size = self.lattice.sites // 2 * 2 * self.colors, 8 if real == "double" else 4
+        x, y, out = (FermionField(self.lattice, self.colors, "even", real) for _ in range(3))
+        for number, field in enumerate((x, y)):
+            field.draw_gaussian(Draws(1, 7 + number).next(Purpose.NOISE))
+        result = Scalar(self.lattice).array
+        solver = ConjugateGradient(self.lattice, 0.5)  # its alpha and beta are 0, so that values stay what they are
+
+        def case(name, work, flops, moved, fields):
+            return Case(name, real, work, reals * flops, reals * moved * size, reals * fields * size)
+        return [case("combination", lambda: out.assign_combination(0.5, x, 0.5, y), 3, 3, 3),
+                case("dot", lambda: x.inner_into(y, result), 2, 2, 2),
+                case("CG residual", lambda: solver.lower_residual(x, y), 4, 3, 2),
+                case("CG direction", lambda: solver.turn_direction(out, x, y), 4, 5, 3)]
 
     def hopping_case(self, real: str) -> Case:
         """Half hop: one parity."""
@@ -109,7 +165,7 @@ class Workbench:
         source, solution = (operator.field("double") for _ in range(2))
         source.draw_gaussian(Draws(1, 3).next(Purpose.NOISE))
         real = "float" if precision == "mixed" else "double"
-        solver = _FixedIterations(self.lattice, iterations, precision)
+        solver = FixedIterations(self.lattice, iterations, precision)
         size = 8 if real == "double" else 4
         flops = half * (2 * hopping_flops(n, d) + 4 * n * 7)
         # two hops, q read again by the residual update; x, p, r, q as fused: 4 reads and 3 writes beyond the hops
@@ -119,7 +175,7 @@ class Workbench:
                     inner=iterations)
 
 
-class _FixedIterations(ConjugateGradient):
+class FixedIterations(ConjugateGradient):
     """The recurrence alone, a fixed number of times."""
 
     def __init__(self, lattice, iterations: int, precision: str):

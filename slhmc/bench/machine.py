@@ -2,10 +2,8 @@
 
 import numpy as np
 
-from slhmc.backend.signatures import Range
+from slhmc.backend.signatures import FMA_CHAINS, Range
 from slhmc.bench.timing import seconds_per_call
-
-FMA_CHAINS = 16  # as in kernels/bounds.cc
 
 
 class Machine:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from slhmc import __version__
 from slhmc.backend import open_device
-from slhmc.bench import trajectories
+from slhmc.bench import spinors, trajectories
 from slhmc.bench.cases import Workbench
 from slhmc.bench.machine import Machine
 from slhmc.bench.timing import seconds_per_call
@@ -14,6 +14,8 @@ from slhmc.errors import InputError
 
 LATTICES = ((4, 4, 4, 4), (8, 8, 8, 8), (16, 16, 16, 16), (24, 24, 24, 32))
 QUICK = LATTICES[:2]
+REALS = ("double", "float")
+LARGEST = {3: 4, 2: 3}  # SU(2) up to 16^4
 HEADER = f"{'kernel':<24}{'real':<8}{'lattice':<13}{'threads':>7}{'us':>12}{'GF/s':>9}{'GB/s':>8}{'of bound':>10}"
 
 
@@ -39,7 +41,7 @@ def main(device: str = "cpu", quick: bool = False, json_file: str | None = None)
 def _measure(device, threads: int, quick: bool, result: dict, show) -> None:
     device.use_threads(threads)
     machine = Machine(device)
-    bounds = {"threads": threads, "peak": {real: machine.peak(real) for real in ("double", "float")},
+    bounds = {"threads": threads, "peak": {real: machine.peak(real) for real in REALS},
               "triad": {size: machine.bandwidth(size) for size in (1 << 18, 1 << 22, 1 << 28)}}
     result["bounds"].append(bounds)
     show(f"\n{threads} thread{'s' * (threads > 1)}: FMA peak {bounds['peak']['double'] / 1e9:.0f} GF/s double, "
@@ -47,7 +49,7 @@ def _measure(device, threads: int, quick: bool, result: dict, show) -> None:
          ", ".join(f"{rate / 1e9:.0f} GB/s in {size >> 10} KiB" for size, rate in bounds["triad"].items()))
     show(HEADER)
     for colors in (3, 2):
-        for extent in QUICK if quick or colors == 2 else LATTICES:
+        for extent in QUICK if quick else LATTICES[:LARGEST[colors]]:
             for case in cases(device, extent, colors):
                 row = _row(device, machine, case, extent, colors, threads)
                 result["kernels"].append(row)
@@ -63,9 +65,13 @@ def cases(device, extent, colors: int):
     """The cases of one lattice, one after the other (large lattices would not fit together)."""
     bench = Workbench(device, extent, colors)
     yield from bench.gauge_cases()
+    yield from bench.update_cases()
     yield bench.quark_force_case()
-    yield from (bench.hopping_case(real) for real in ("double", "float"))
+    yield from (bench.hopping_links_case(real) for real in REALS)
+    yield from (bench.hopping_case(real) for real in REALS)
+    yield from (case for real in REALS for case in bench.linear_algebra_cases(real))
     yield from (bench.solver_case(precision) for precision in ("double", "mixed"))
+    yield from spinors.cases(bench)
 
 
 def _row(device, machine: Machine, case, extent, colors: int, threads: int) -> dict:

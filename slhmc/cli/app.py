@@ -38,6 +38,10 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override a key (repeatable): gauge.beta=5.7, quarks.0.mass=0.1."),
 ]
+Changes = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the run's card that is not physics (repeatable)."),
+]
 Output = Annotated[
     Path | None,
     typer.Option("-o", "--output", metavar="DIR", help="Output directory.", show_default="runs/NAME_OF_CARD"),
@@ -83,14 +87,15 @@ def run(
 def resume(
     directory: Directory,
     trajectories: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Production trajectories in all, instead of the card's.")
+        int | None, typer.Option(min=1, metavar="N", help="Production trajectories in all: run.trajectories of the card.")
     ] = None,
+    overrides: Changes = None,
     device: DeviceOption = Device.CPU,
 ) -> int:
     """Continue a run from its checkpoint, bit for bit as if it had not stopped."""
     from slhmc.cli.chain import resume_run
 
-    return resume_run(directory, trajectories, device.value)
+    return resume_run(directory, trajectories, overrides or [], device.value)
 
 
 @app.command()

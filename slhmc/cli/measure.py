@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from slhmc.cli import ranks
-from slhmc.cli.chain import _log_warnings
+from slhmc.cli.chain import log_warnings
 from slhmc.cli.summary import describe, parenthesis, print_entries
 from slhmc.cli.terminal import on_terminal
 from slhmc.errors import InputError
@@ -35,7 +35,7 @@ def measure_run(directory: Path, names: list[str], overrides: list[str], output:
     """Measure what the file of measurements lacks, then show all that it holds of the observables asked for. Collective."""
     times = parse_window(window)
     check_plot(plot)
-    _log_warnings()
+    log_warnings()
     from slhmc import simulation
 
     communicator = ranks.world()

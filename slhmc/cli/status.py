@@ -38,4 +38,6 @@ def status_line(status: dict[str, Any], age: float) -> str:
             words.append(f"{name} {status[key]:{form}}")
     if status.get("state") == "running" and status.get("eta_seconds") is not None:
         words.append(f"ETA {duration(status['eta_seconds'])}")
+    if status.get("error"):
+        words.append(f"error: {str(status['error']).splitlines()[0]}")
     return "  ".join([*words, f"(written {duration(age)} ago)"])

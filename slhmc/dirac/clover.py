@@ -14,7 +14,7 @@ class CloverDirac(WilsonDirac):
     hep-lat/9605038. c_sw = 1 at tree level. Raises InputError unless the lattice has four dimensions and Nc is 2 or 3.
     """
 
-    def __init__(self, U: GaugeField, mass: float, c_sw: float, boundary, real: str = "double", rows: int | None = None):
+    def __init__(self, U: GaugeField, mass: float, c_sw: float, boundary, real: str = "double", rows: int = 3):
         super().__init__(U, mass, boundary, real, rows)
         self.c_sw = float(c_sw)
 

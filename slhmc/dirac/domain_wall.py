@@ -1,6 +1,6 @@
 """Domain-wall quarks, Shamir and Moebius: five-dimensional operator, its even-odd form, quarks at the walls.
 
-D = A - H B / 2 with the Wilson hopping term H on each slice s and A, B polynomials in S: docs/conventions.md, "Domain-wall quarks".
+D = A - H B / 2 with the Wilson hopping term H on each slice s; A and B act on a site: docs/conventions.md, "Domain-wall quarks".
 """
 
 from dataclasses import dataclass
@@ -183,7 +183,7 @@ class DomainWallDirac:
         return self._slices(psi, right=self.parameters.Ls - 1, left=0)
 
     def midpoint(self, psi: FermionField) -> FermionField:
-        """P_+ psi_{Ls/2-1} + P_- psi_{Ls/2}, the quark half-way: what J5q, the anomalous part of the axial current, is made of."""
+        """P_+ psi_{Ls/2-1} + P_- psi_{Ls/2}, the quark half-way, of which the anomalous current J5q is made."""
         half = self.parameters.Ls // 2
         return self._slices(psi, right=half - 1, left=half)
 
@@ -257,7 +257,7 @@ class DomainWallEvenOdd(EvenOddOperator):
         self.hopping.hop_and(self.parameters.fifth(-0.25, 0.0), between, out, "even", 1.0, psi, adjoint=True, norm=norm)
 
     def extend(self, x, full, adjoint=False):
-        """full <- vectors with Y^+ dM X = -Y^+ dH X / 2 of the full ones: (x, K H x / 2); adjoint: z = K^+ x, (z, K^+ H^+ z / 2)."""
+        """full <- (x, K H x / 2), or (z, K^+ H^+ z / 2) with z = K^+ x if adjoint: Y^+ dM X = -Y^+ dH X / 2 of full vectors."""
         if adjoint:
             self.parameters.K.apply(x, full, adjoint=True, parity="even")
         else:
@@ -292,6 +292,6 @@ class DomainWallNormal(NormalOperator):
         return self if real == self.factor.real else DomainWallNormal(self.factor.in_precision(real))
 
     def apply(self, psi, out, dot=None):
-        between, after_k = self.factor.kept("M psi"), self.factor.kept("K M psi")
-        self.factor.apply_with_image(psi, between, after_k, norm=dot)
-        self.factor.apply_adjoint(between, after_k, out)
+        y = self.factor.kept("M psi")
+        self.factor.apply_with_image(psi, y, out, norm=dot)  # out holds K^+ M psi meanwhile
+        self.factor.apply_adjoint(y, out, out)

@@ -9,6 +9,11 @@ from slhmc.lattice.fields import Field, convert
 OPPOSITE = {"even": "odd", "odd": "even"}
 
 
+def link_reals(colors: int, rows: int = 2) -> int:
+    """Reals of one hopping link: SU(2) a quaternion, SU(3) so many rows."""
+    return 4 if colors == 2 else 2 * colors * rows
+
+
 def _phase_codes(layout, boundary, phases: str) -> tuple[np.ndarray, np.ndarray]:
     """Signs of the hopping links as (codes (2, stride, 2D), table of lane vectors (2 + 4D, lanes)).
 
@@ -42,7 +47,8 @@ class HoppingLinks(Field):
     def __init__(self, U: GaugeField, boundary, real: str, phases: str, rows: int = 2):
         if U.colors not in (2, 3):
             raise InputError(f"quarks with {U.colors} colours: the hopping kernels know 2 and 3")
-        self.link_reals, self.rows = 4 if U.colors == 2 else 6 * rows, rows
+        self.boundary, self.phases, self.rows = tuple(boundary), phases, rows
+        self.link_reals = link_reals(U.colors, rows)
         super().__init__(U.lattice.layout(real), (2 * U.lattice.dimensions, self.link_reals))
         codes, signs = _phase_codes(self.layout, boundary, phases)
         self.codes, self.signs = (self.lattice.device.from_host(table) for table in (codes, signs))
@@ -56,21 +62,20 @@ class HoppingLinks(Field):
         if key not in U.derived:
             U.derived[key] = cls(U, boundary, real, phases, rows)
         links = U.derived[key]
-        links.update(U, key[1:])
+        links.update(U)
         return links
 
-    def update(self, U: GaugeField, kind: tuple) -> None:
-        """Rebuild if U changed; kind = (boundary, real, phases, rows). Collective."""
+    def update(self, U: GaugeField) -> None:
+        """Rebuild if U changed. Collective."""
         if self.version == U.version:
             return
         if self.lattice.device.in_loop:
             raise RuntimeError("hopping links would be rebuilt in the body of a loop: call prepare() before the loop")
-        boundary, real, phases, rows = kind
-        if real == "double":
-            U.update_halo()
+        if self.layout.real == "double":
+            U.update_staple_halo()
             kernel = U.kernel("hopping.cc", "hopping_links")
             self.layout.launch(kernel, self.layout.geometry, U.pointer, self.pointer, *self.phase_pointers, self.link_reals,
                                keep=(U, self))
         else:
-            convert(HoppingLinks.of(U, boundary, "double", phases, rows), self)
+            convert(HoppingLinks.of(U, self.boundary, "double", self.phases, self.rows), self)
         self.version = U.version

@@ -84,6 +84,11 @@ class RunDirectory:
         """The text of card.toml; InputError if it cannot be read."""
         return self._read(self.card)
 
+    def change_card(self, text: str) -> None:
+        """Make card.toml say `text`; it is left alone if it does."""
+        if self.read_card() != text:
+            replace_file(self.card, [text.encode()])
+
     def write_status(self, status: Mapping[str, Any]) -> None:
         """Replace status.json at once; not synced to disk, as it only tells how a live run does. NaN becomes null."""
         text = json.dumps(_finite(status), indent=1, allow_nan=False)

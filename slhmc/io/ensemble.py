@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -22,11 +22,13 @@ _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 class EnsembleFile:
     """Records and observables of one chain, kept in memory; `flush` replaces the file on disk atomically.
 
-    `card_text` is the card that made the chain, `version` that of the code. Trajectory numbers only grow.
+    `card_text` is the card of the last session, `changes` how it came to differ from earlier ones: (trajectory after which
+    it changed, key, value before, value from then on). `version` is that of the code. Trajectory numbers only grow.
     """
 
     def __init__(self, path: str | os.PathLike, card_text: str, version: str):
         self.path, self.card_text, self.version = Path(path), card_text, version
+        self.changes: list[tuple[int, str, str, str]] = []
         self._rows: list[tuple] = []
         self._observables: dict[str, tuple[list[int], list[np.ndarray]]] = {}
 
@@ -44,6 +46,8 @@ class EnsembleFile:
         with open_sealed(path, "chain") as file:
             chain = cls(path, file["card"].asstr()[()], file.attrs["version"])
             chain._rows = file["records"][()].astype(RECORD).tolist()
+            if "changes" in file:
+                chain.changes = [(int(row[0]), *(word.decode() for word in row.tolist()[1:])) for row in file["changes"][()]]
             for name, group in file["observables"].items():
                 trajectories, values = group["trajectory"][()], group["values"][()]
                 if len(trajectories) != len(values):
@@ -82,9 +86,15 @@ class EnsembleFile:
         values.append(value)
         self._observables[name] = trajectories, values
 
+    def change_card(self, card_text: str, trajectory: int, changes: Iterable[tuple[str, str, str]]) -> None:
+        """Another card from after `trajectory` on: `changes` are (key, value before, value from then on)."""
+        self.card_text = card_text
+        self.changes += [(trajectory, *change) for change in changes]
+
     def truncate(self, trajectory: int) -> None:
         """Forget everything later than `trajectory`: what a resumed run will make again."""
         self._rows = [row for row in self._rows if row[0] <= trajectory]
+        self.changes = [(min(after, trajectory), *change) for after, *change in self.changes]  # an older checkpoint
         for name, (trajectories, values) in list(self._observables.items()):
             kept = sum(number <= trajectory for number in trajectories)
             self._observables[name] = trajectories[:kept], values[:kept]
@@ -100,10 +110,19 @@ class EnsembleFile:
         file.attrs["version"] = self.version
         file.create_dataset("card", data=self.card_text)
         file.create_dataset("records", data=self.records)
+        if self.changes:
+            file.create_dataset("changes", data=np.array(self.changes, dtype=_change_type()))
         group = file.create_group("observables")
         for name, (trajectories, values) in self.observables.items():
             group.create_dataset(f"{name}/trajectory", data=trajectories)
             group.create_dataset(f"{name}/values", data=values)
+
+
+def _change_type() -> np.dtype:
+    import h5py
+
+    text = h5py.string_dtype()
+    return np.dtype([("trajectory", "i8"), ("key", text), ("was", text), ("now", text)])
 
 
 def _measured(name: str, value: complex | np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 import numpy as np
 
 from slhmc.errors import InputError
+from slhmc.lattice.communicator import receive_array, send_array
 from slhmc.lattice.lattice import Lattice, Layout
 from slhmc.lattice.scalar import Scalar
 
@@ -108,21 +109,29 @@ class Field:
     def gather_reals(self) -> np.ndarray | None:
         """All sites on the root rank, shape [t, z, y, x, components]; None elsewhere. Collective."""
         lattice = self.lattice
-        parts = lattice.communicator.gather((lattice.rank_coordinates, self._local_reals()))
-        if parts is None:
+        communicator, mine = lattice.communicator, self._local_reals()
+        if not lattice.is_root:
+            send_array(communicator, mine, 0)
             return None
         result = np.empty((*reversed(lattice.extent), self.component_count), self.layout.dtype)
-        for coordinates, values in parts:
+        for rank in range(communicator.size):
+            values = receive_array(communicator, np.empty_like(mine), rank) if rank else mine
             block = values.reshape(*reversed(lattice.local), self.component_count)
-            result[_rank_slices(lattice, coordinates)] = block
+            result[_rank_slices(lattice, lattice.coordinates_of(rank))] = block
         return result
 
     def scatter_reals(self, values: np.ndarray | None) -> None:
         """Inverse of `gather_reals`: `values` on the root rank reach all ranks. Collective."""
         lattice = self.lattice
-        values = lattice.communicator.bcast(values)
-        block = values[_rank_slices(lattice, lattice.rank_coordinates)]
-        self._assign_local_reals(block.reshape(lattice.local_sites, self.component_count))
+        mine = np.empty((lattice.local_sites, self.component_count), self.layout.dtype)
+        if lattice.is_root:
+            for rank in reversed(range(lattice.communicator.size)):  # its own part last
+                mine[:] = values[_rank_slices(lattice, lattice.coordinates_of(rank))].reshape(mine.shape)
+                if rank:
+                    send_array(lattice.communicator, mine, rank)
+        else:
+            receive_array(lattice.communicator, mine, 0)
+        self._assign_local_reals(mine)
 
 
 def _parity_numbers(parity: str) -> tuple[int, ...]:
@@ -145,7 +154,7 @@ class GaugeField(Field):
         super().__init__(lattice.layout("double"), (lattice.dimensions, link_reals(colors)))
         self.colors = colors
         self.version = 0
-        self._halo_version = -1
+        self._halo_version = self._staples_version = -1
         self.derived: dict = {}
         unit = np.zeros((lattice.local_sites, lattice.dimensions, link_reals(colors)))
         unit[:, :, [0] if colors == 2 else [2 * (i * colors + i) for i in range(colors)]] = 1
@@ -166,7 +175,21 @@ class GaugeField(Field):
         """Bring other ranks' links up to date, if any changed. Collective."""
         if self._halo_version != self.version:
             self.layout.halo.all_links(self.array, self.component_count)
-            self._halo_version = self.version
+            self._halo_version = self._staples_version = self.version
+
+    def update_staple_halo(self) -> None:
+        """As `update_halo`, but only what plaquettes and their staples read: depth 1. Collective."""
+        if self._staples_version != self.version:
+            self.layout.halo.staple_links(self.array, link_reals(self.colors))
+            self._staples_version = self.version
+
+    def part_changed(self, mu: int, parity: int) -> None:
+        """The links in direction mu on one parity were written: if other ranks have the rest, only these travel. Collective."""
+        fresh = self._staples_version == self.version
+        self.changed()
+        if fresh:
+            self.layout.halo.staple_links(self.array, link_reals(self.colors), (mu,), parity)
+            self._staples_version = self.version
 
     def copy(self) -> "GaugeField":
         result = GaugeField(self.lattice, self.colors)
@@ -265,10 +288,8 @@ class FermionField(Field):
                            end=self._span[0], parities=1, keep=(self, other))
 
     def update_halo(self) -> None:
-        """Fetch the faces of both parities from other ranks. Collective."""
-        for parity in ("even", "odd"):
-            self.layout.halo.start_faces(self.parity_array(parity), PARITIES[parity], self.component_count)
-            self.layout.halo.finish_faces(self.parity_array(parity), PARITIES[parity], self.component_count)
+        """Fetch the faces of a field on both parities from other ranks. Collective."""
+        self.layout.halo.all_faces(self.array, self.component_count)
 
     @property
     def site_shape(self) -> tuple[int, ...]:

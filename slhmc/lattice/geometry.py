@@ -236,14 +236,14 @@ class Blocks:
             number = number * self.local[mu] + c
         return number
 
-    def slab(self, mu: int, low: int, high: int, extended: tuple[int, ...]) -> np.ndarray:
+    def slab(self, mu: int, low: int, high: int, depth: int, extended: tuple[int, ...]) -> np.ndarray:
         """Flat indices parity * stride + group of the groups with low <= y_mu < high, in coordinate order.
 
-        Other directions run over the block, over its halo too where listed in `extended`.
+        Other directions run over the block, over its halo of `depth` too where listed in `extended`.
         """
         ranges = []
         for nu in range(self.dimensions):
-            margin = self.margins[nu] if nu in extended else 0
+            margin = depth if nu in extended else 0
             ranges.append(np.arange(low, high) if nu == mu else np.arange(-margin, self.block[nu] + margin))
         points = np.stack([g.ravel() for g in np.meshgrid(*ranges[::-1], indexing="ij")][::-1])
         return points.sum(0) % 2 * self.stride + self.group_index(points)

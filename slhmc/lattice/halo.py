@@ -1,25 +1,85 @@
 """Halo exchange: groups at a rank's boundary are copied into the halo groups of its neighbours.
 
-`all_links` fills the whole halo, corners too, one direction after the other; `faces` fills depth 1 of one parity, all
-directions at once, in two halves (start, finish) so that the interior can be computed in between.
+`all_links` fills the whole halo, corners too, one direction after the other; `staple_links` as far as plaquette staples reach;
+`ahead` what forward neighbours read; `all_faces` depth 1 without corners. `start_faces` and `finish_faces` send depth 1 of
+one parity, all directions at once, in two halves so that the interior can be computed in between.
 """
+
+from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 
 from slhmc.backend.signatures import Range
 
+EAGER_BYTES = 4000  # Open MPI sends up to 4096, header included, without a handshake in shared memory: a third of the time
 
+
+@dataclass
 class _Message:
-    """One slab to one neighbour and the slab that comes back from the opposite side."""
+    """Records that go to one neighbour, and those that come in from the opposite one."""
 
-    def __init__(self, layout, components: int, send, receive, to: int, source: int, tag: int):
+    outgoing: np.ndarray
+    incoming: np.ndarray
+    to: int
+    source: int
+    tag: int
+
+
+def _spans(messages: list[_Message], record_bytes: int) -> list[tuple[int, int, _Message]]:
+    """(begin, end, first message) of what travels as one: two ranks in a direction are each other's neighbour both ways.
+
+    Not if messages without a handshake would become one that needs it.
+    """
+    spans, end = [], 0
+    for _, same in groupby(messages, lambda m: (m.to, m.source)):
+        same = list(same)
+        counts = [len(m.outgoing) for m in same]
+        if max(counts) * record_bytes <= EAGER_BYTES < sum(counts) * record_bytes:
+            parts = list(zip(counts, same, strict=True))
+        else:
+            parts = [(sum(counts), same[0])]
+        for count, message in parts:
+            spans.append((end, end + count, message))
+            end += count
+    return spans
+
+
+class _Plan:
+    """One exchange, for any field of one shape: records of `reals` components are packed, sent, received, unpacked."""
+
+    def __init__(self, layout, reals: int, messages: list[_Message]):
         device = layout.lattice.device
-        self.to, self.source, self.tag = to, source, tag
-        self.count = len(send)
-        self.send_list, self.receive_list = (device.from_host(np.ascontiguousarray(x, np.int32)) for x in (send, receive))
-        shape = (self.count, components, layout.lanes)
-        self.send_buffer, self.receive_buffer = (device.empty(shape, layout.dtype) for _ in range(2))
-        self.send_host, self.receive_host = device.staging(self.send_buffer), device.staging(self.receive_buffer)
+        self.layout, self.reals = layout, reals
+        self.count = sum(len(m.outgoing) for m in messages)
+        self.outgoing, self.incoming = (device.from_host(np.concatenate(lists).astype(np.int32)) for lists in (
+            [m.outgoing for m in messages], [m.incoming for m in messages]))
+        self.send, self.receive = (device.empty((self.count, reals, layout.lanes), layout.dtype) for _ in range(2))
+        spans = _spans(messages, reals * layout.lanes * layout.dtype.itemsize)
+        self.exchange = device.exchange(layout.lattice.communicator, self.send, self.receive,
+                                        [(begin, end, m.to, m.tag) for begin, end, m in spans],
+                                        [(begin, end, m.source, m.tag) for begin, end, m in spans])
+
+    def start(self, array) -> None:
+        """Pack records of a field and send them."""
+        device = self.layout.lattice.device
+        self._launch("pack", device.pointer(array), device.pointer(self.send), self.outgoing, array)
+        device.call(self.exchange.start)
+
+    def finish(self, array) -> None:
+        """Wait for the records that come in and put them in their places."""
+        device = self.layout.lattice.device
+        device.call(self.exchange.finish)
+        self._launch("unpack", device.pointer(self.receive), device.pointer(array), self.incoming, array)
+
+    def run(self, array) -> None:
+        self.start(array)
+        self.finish(array)
+
+    def _launch(self, name: str, source: int, target: int, records, array) -> None:
+        device, kernel = self.layout.lattice.device, self.layout.kernel("linear_algebra.cc", name)
+        structure = kernel.structure(Range(0, self.count, 0, 1, 0), source, target, device.pointer(records), self.reals)
+        device.launch(kernel, structure, array, self)
 
 
 class HaloExchange:
@@ -28,81 +88,87 @@ class HaloExchange:
     def __init__(self, layout):
         self.layout = layout
         self.split = [mu for mu, r in enumerate(layout.lattice.rank_grid) if r > 1]
-        self._plans: dict[tuple, list] = {}
+        self._plans: dict[tuple, _Plan] = {}
 
-    def _messages(self, mu: int, depth: int, extended, components: int, select) -> list[_Message]:
-        layout, lattice = self.layout, self.layout.lattice
-        blocks, n = layout.blocks, layout.blocks.block[mu]
+    def _plan(self, key: tuple, reals: int, messages) -> _Plan:
+        """The plan of a key, made of messages() at first use."""
+        if (*key, reals) not in self._plans:
+            self._plans[*key, reals] = _Plan(self.layout, reals, messages())
+        return self._plans[*key, reals]
 
-        def rank(step):
-            coordinates = list(lattice.rank_coordinates)
-            coordinates[mu] += step
-            return lattice.rank_of(coordinates)
+    def _rank(self, mu: int, step: int) -> int:
+        coordinates = list(self.layout.lattice.rank_coordinates)
+        coordinates[mu] += step
+        return self.layout.lattice.rank_of(coordinates)
 
-        def slab(low, high):
-            return select(blocks.slab(mu, low, high, extended))
-        up = _Message(layout, components, slab(n - depth, n), slab(-depth, 0), rank(+1), rank(-1), 2 * mu)
-        down = _Message(layout, components, slab(0, depth), slab(n, n + depth), rank(-1), rank(+1), 2 * mu + 1)
-        return [up, down]
+    def _up(self, mu: int, depth: int, select, extended=()) -> _Message:
+        """The highest slices in mu go to the next rank, for its sites x - mu. `select` turns groups into records."""
+        blocks, n = self.layout.blocks, self.layout.blocks.block[mu]
+        outgoing, incoming = (select(blocks.slab(mu, *ends, depth, extended)) for ends in ((n - depth, n), (-depth, 0)))
+        return _Message(outgoing, incoming, self._rank(mu, +1), self._rank(mu, -1), 2 * mu)
 
+    def _down(self, mu: int, depth: int, select, extended=()) -> _Message:
+        """The lowest slices in mu go to the rank before, for its sites x + mu."""
+        blocks, n = self.layout.blocks, self.layout.blocks.block[mu]
+        outgoing, incoming = (select(blocks.slab(mu, *ends, depth, extended)) for ends in ((0, depth), (n, n + depth)))
+        return _Message(outgoing, incoming, self._rank(mu, -1), self._rank(mu, +1), 2 * mu + 1)
+
+    # ---- links
     def all_links(self, array, components: int) -> None:
-        """Fill the halo of a two-parity field, corners included. Collective."""
+        """Fill the whole halo of a field on both parities, corners included. Collective."""
+        depth = self.layout.blocks.depth
         for k, mu in enumerate(self.split):
-            key = ("all", mu, components)
-            if key not in self._plans:
-                extended = tuple(self.split[:k])
-                self._plans[key] = self._messages(mu, self.layout.blocks.depth, extended, components, lambda flat: flat)
-            self._start(self._plans[key], array, components)
-            self._finish(self._plans[key], array, components)
+            def messages(mu=mu, extended=tuple(self.split[:k])):
+                return [way(mu, depth, lambda groups: groups, extended) for way in (self._up, self._down)]
+            self._plan(("all", mu), components, messages).run(array)
 
-    def _faces(self, parity: int, components: int) -> list[_Message]:
-        key = ("faces", parity, components)
-        if key not in self._plans:
-            stride = self.layout.stride
+    def staple_links(self, array, reals: int, directions=None, parity: int | None = None) -> None:
+        """Fill the halo of links as far as plaquette staples reach: U_mu at x - mu, x +- nu and x + nu - mu, nu != mu.
 
-            def of_parity(flat):
-                return flat[flat // stride == parity] % stride
-            self._plans[key] = [m for mu in self.split for m in self._messages(mu, 1, (), components, of_parity)]
-        return self._plans[key]
+        reals: of one link; directions: which mu (all), on which parity (both). Collective.
+        """
+        dimensions, stride = self.layout.blocks.dimensions, self.layout.stride
+        directions = tuple(range(dimensions)) if directions is None else tuple(directions)
+
+        def links(of):
+            def select(groups):
+                groups = groups if parity is None else groups[groups // stride == parity]
+                return (groups[:, None] * dimensions + np.array(of)).ravel()
+            return select
+        for k, mu in enumerate(self.split):
+            def messages(mu=mu, extended=tuple(self.split[:k])):
+                across = [nu for nu in directions if nu != mu]
+                up = [self._up(mu, 1, links(directions), extended)]
+                return up + ([self._down(mu, 1, links(across), extended)] if across else [])
+            self._plan(("staples", mu, directions, parity), reals, messages).run(array)
+
+    # ---- other fields
+    def ahead(self, array, components: int, mu: int) -> None:
+        """Fill the sites x + mu of a field on both parities. Collective."""
+        if mu in self.split:
+            self._plan(("ahead", mu), components, lambda: [self._down(mu, 1, lambda groups: groups)]).run(array)
+
+    def all_faces(self, array, components: int) -> None:
+        """Fill depth 1 of a field on both parities, without corners. Collective."""
+        if self.split:
+            self._plan(("all faces",), components, lambda: self._both_ways(lambda groups: groups)).run(array)
 
     def start_faces(self, array, parity: int, components: int) -> None:
         """Send the faces of a one-parity field (array of that parity alone). Collective."""
         if self.split:
-            self._start(self._faces(parity, components), array, components)
+            self._faces(parity, components).start(array)
 
     def finish_faces(self, array, parity: int, components: int) -> None:
-        """Wait for the faces that `start_faces` asked for. Collective."""
+        """Wait for the faces that `start_faces` sent. Collective."""
         if self.split:
-            self._finish(self._faces(parity, components), array, components)
+            self._faces(parity, components).finish(array)
 
-    def _start(self, messages, array, components: int) -> None:
-        device = self.layout.lattice.device
-        pack = self.layout.kernel("linear_algebra.cc", "pack")
-        for m in messages:
-            structure = pack.structure(Range(0, m.count, 0, 1, 0), device.pointer(array), device.pointer(m.send_buffer),
-                                       device.pointer(m.send_list), components)
-            device.launch(pack, structure, array, m)
-        communicator = self.layout.lattice.communicator
+    def _faces(self, parity: int, components: int) -> _Plan:
+        stride = self.layout.stride
 
-        def post():
-            for m in messages:
-                device.stage_out(m.send_buffer, m.send_host)
-            requests = [communicator.Irecv(m.receive_host, m.source, m.tag) for m in messages]
-            requests += [communicator.Isend(m.send_host, m.to, m.tag) for m in messages]
-            self._requests = requests
-        device.call(post)
+        def of_parity(groups):
+            return groups[groups // stride == parity] % stride
+        return self._plan(("faces", parity), components, lambda: self._both_ways(of_parity))
 
-    def _finish(self, messages, array, components: int) -> None:
-        device = self.layout.lattice.device
-        unpack = self.layout.kernel("linear_algebra.cc", "unpack")
-
-        def wait():
-            for request in self._requests:
-                request.Wait()
-            for m in messages:
-                device.stage_in(m.receive_host, m.receive_buffer)
-        device.call(wait)
-        for m in messages:
-            structure = unpack.structure(Range(0, m.count, 0, 1, 0), device.pointer(m.receive_buffer),
-                                         device.pointer(array), device.pointer(m.receive_list), components)
-            device.launch(unpack, structure, array, m)
+    def _both_ways(self, select) -> list[_Message]:
+        return [way(mu, 1, select) for mu in self.split for way in (self._up, self._down)]

@@ -13,7 +13,9 @@ from slhmc.lattice.halo import HaloExchange
 
 REALS = {"double": np.float64, "float": np.float32}
 HALO_DEPTH = 2  # rectangles reach two sites
-PREFETCH_SITES = 20000  # 12 MB of SU(3) links: beyond what a core may call its own in the last cache
+# Kernels fetch ahead beyond so many sites (12 MB of SU(3) links: more than a core may call its own in the last cache), and
+# differently beyond so many bytes of one real a site (from memory rather than from the last cache).
+PREFETCH_SITES, MEMORY_BYTES = 20_000, 400_000
 
 
 class Lattice:
@@ -31,14 +33,14 @@ class Lattice:
         size = self.communicator.size
         self.rank_grid = tuple(ranks) if ranks is not None else choose_rank_grid(self.extent, size)
         check_rank_grid(self.extent, self.rank_grid, size)
-        self.rank_coordinates = self._coordinates_of(self.communicator.rank)
+        self.rank_coordinates = self.coordinates_of(self.communicator.rank)
         self.local = tuple(n // r for n, r in zip(self.extent, self.rank_grid, strict=True))
         self.sites, self.local_sites = prod(self.extent), prod(self.local)
         if self.sites >= 1 << 31:
             raise InputError(f"extent = {list(self.extent)}: {self.sites} sites; site numbers have 31 bits")
         self._lanes = lanes
         self._layouts: dict[str, Layout] = {}
-        self._partials = None
+        self._partials = self._sums = None
 
     @property
     def dimensions(self) -> int:
@@ -54,7 +56,8 @@ class Lattice:
         """Whether this rank writes files and logs."""
         return self.communicator.rank == 0
 
-    def _coordinates_of(self, rank: int) -> tuple[int, ...]:
+    def coordinates_of(self, rank: int) -> tuple[int, ...]:
+        """Position of a rank in the rank grid, x fastest."""
         coordinates = []
         for r in self.rank_grid:
             coordinates.append(rank % r)
@@ -86,21 +89,11 @@ class Lattice:
         return self._partials
 
     def global_sum(self, array) -> None:
-        """Add up a small device array over all ranks, in the order of ranks, so every rank has the same bits. Collective."""
-        communicator = self.communicator
-        if communicator.size == 1:
-            return
-        device = self.device
-
-        def add():
-            local = device.to_host(array)
-            everything = np.empty((communicator.size, *local.shape), local.dtype)
-            communicator.Allgather(local, everything)
-            total = everything[0].copy()
-            for part in everything[1:]:
-                total += part
-            device.assign(array, total)
-        device.call(add)
+        """Add up a small array of doubles over all ranks, in the order of ranks, so that all have the same bits. Collective."""
+        if self.communicator.size > 1:
+            if self._sums is None:
+                self._sums = self.device.rank_sums(self.communicator)
+            self.device.call(self._sums.of(array))
 
     def uniform(self, random: Random) -> float:
         """One uniform deviate in (0, 1), the same on all ranks: site and component 0 of a draw."""
@@ -125,13 +118,13 @@ class Layout:
         self.core_groups = self.blocks.core_groups
         self.dtype = np.dtype(REALS[real])
         device = lattice.device
-        permutations = self.blocks.permutations()
+        sites, permutations = lattice.local_sites, self.blocks.permutations()
         low, high = self.blocks.shift_masks()
         self.tables = [device.from_host(np.ascontiguousarray(table)) for table in (
             self.blocks.neighbours(), permutations.astype(np.int64), permutations.astype(np.int32),
             self.blocks.site_numbers().astype(np.int32))]
         self.geometry = Geometry(*[device.pointer(table) for table in self.tables], self.groups, self.stride, low, high,
-                                 int(lattice.local_sites > PREFETCH_SITES))
+                                 (sites > PREFETCH_SITES) + (sites * self.dtype.itemsize > MEMORY_BYTES))
         self.halo = HaloExchange(self)
         self.conversion_tables: dict[str, object] = {}
 

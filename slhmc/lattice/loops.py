@@ -7,7 +7,6 @@ from slhmc.lattice.scalar import Scalar
 
 
 def _loop_sum(U: GaugeField, name: str) -> Scalar:
-    U.update_halo()
     result = Scalar(U.lattice)
     U.layout.reduce(U.kernel("gauge.cc", name), result.array, U.pointer, leading=(U.layout.geometry,), keep=(U,))
     return result
@@ -15,11 +14,13 @@ def _loop_sum(U: GaugeField, name: str) -> Scalar:
 
 def plaquette_sum(U: GaugeField) -> Scalar:
     """Sum over x and mu < nu of Re tr U_mu(x) U_nu(x+mu) U_mu(x+nu)^+ U_nu(x)^+."""
+    U.update_staple_halo()
     return _loop_sum(U, "plaquette_sum")
 
 
 def rectangle_sum(U: GaugeField) -> Scalar:
     """Sum over x and ordered pairs mu != nu of Re tr of the rectangle of 2 links in mu and 1 in nu."""
+    U.update_halo()
     return _loop_sum(U, "rectangle_sum")
 
 
@@ -34,7 +35,7 @@ def line_trace(U: GaugeField, mu: int) -> np.ndarray:
     kernel = U.kernel("links.cc", "transport")
     for length in range(lattice.extent[mu]):
         if length:
-            layout.halo.all_links(line, n)
+            layout.halo.ahead(line, n, mu)
         source = device.pointer(line) if length else None
         layout.launch(kernel, layout.geometry, U.pointer, source, device.pointer(longer), mu, keep=(U, line, longer))
         line, longer = longer, line

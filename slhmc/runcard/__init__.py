@@ -20,7 +20,7 @@ from slhmc.runcard.tables import (
     SolverTable,
     json_schema,
 )
-from slhmc.runcard.writer import card_text
+from slhmc.runcard.writer import card_text, toml_value
 
 __all__ = [
     "CadenceTable",
@@ -43,4 +43,5 @@ __all__ = [
     "json_schema",
     "load_card",
     "parse_card",
+    "toml_value",
 ]

@@ -27,7 +27,7 @@ def _blocks(path: tuple[str, ...], table: dict, brackets: int = 1):
 
 
 def _block(header: str, values: dict) -> str:
-    return header + "\n" + "".join(f"{_key(key)} = {_value(value)}\n" for key, value in values.items())
+    return header + "\n" + "".join(f"{_key(key)} = {toml_value(value)}\n" for key, value in values.items())
 
 
 def _is_table(value: Any) -> bool:
@@ -38,13 +38,14 @@ def _is_table_list(value: Any) -> bool:
     return isinstance(value, (list, tuple)) and bool(value) and isinstance(value[0], dict)
 
 
-def _value(value: Any) -> str:
+def toml_value(value: Any) -> str:
+    """`value` as TOML: a string, a number, a bool or a list of them."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
         return _string(value)
     if isinstance(value, (list, tuple)):
-        return f"[{', '.join(map(_value, value))}]"
+        return f"[{', '.join(map(toml_value, value))}]"
     return repr(value)
 
 

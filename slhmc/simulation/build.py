@@ -92,4 +92,5 @@ def build(card: RunCard, ranks: int | None = None) -> None:
     size = math.prod(card.lattice.ranks or (1,)) if ranks is None else ranks
     first_rank = SimpleNamespace(rank=0, size=size)  # sends nothing: all ranks have the lane widths of the first
     device.prepare(kernel_units(card, make_lattice(card, device, first_rank)))
-    compile_host("tape.cc", {})
+    for file in ("tape.cc", "messages.cc"):
+        compile_host(file, {})

@@ -2,7 +2,6 @@
 
 import logging
 import time
-from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -19,13 +18,10 @@ from slhmc.lattice.communicator import SerialCommunicator
 from slhmc.lattice.random import Purpose
 from slhmc.runcard import RunCard, card_text, parse_card
 from slhmc.simulation.build import kernel_units, make_lattice, make_observables, make_update
+from slhmc.simulation.changes import changes, check_overrides
 from slhmc.simulation.stopping import StopRequest
 
 STATUS_SECONDS = 1.0  # status.json is not written more often than this
-
-# what may change in card.toml between two sessions of one chain: a key, or a table with all its keys
-CHANGEABLE = {"run.trajectories", "run.checkpoint_every", "run.save_every", "run.time_limit", "run.max_delta_h",
-              "lattice.ranks", "lattice.lanes", "measure", "reference"}
 
 logger = logging.getLogger(__name__)
 
@@ -64,23 +60,9 @@ def on_root(communicator, function):
     return result
 
 
-def changed_keys(before: RunCard, now: RunCard) -> list[str]:
-    """Keys that differ though one chain has only one value of them, each with both values."""
-    old, new = (dict(_entries("", card.model_dump(exclude_none=True))) for card in (before, now))
-    keys = [key for key in old | new if not {key, key.partition(".")[0]} & CHANGEABLE]
-    return [f"{key} = {new.get(key, 'nothing')} (was {old.get(key, 'nothing')})"
-            for key in keys if old.get(key) != new.get(key)]
-
-
-def _entries(path: str, value) -> Iterator[tuple[str, object]]:
-    """(dotted key, value) of everything in the tables of a card; entries of a list of tables are counted from 0."""
-    if isinstance(value, tuple) and all(isinstance(entry, dict) for entry in value):
-        value = dict(enumerate(value))
-    if not isinstance(value, dict):
-        yield path, list(value) if isinstance(value, tuple) else value
-        return
-    for key, entry in value.items():
-        yield from _entries(f"{path}.{key}" if path else key, entry)
+def _words(error: BaseException) -> str:
+    """An error as a user is told it."""
+    return str(error) if isinstance(error, SlhmcError) else f"{type(error).__name__}: {error}"
 
 
 def create(card: RunCard, directory, *, device: str = "cpu", communicator=None) -> "Simulation":
@@ -93,24 +75,27 @@ def create(card: RunCard, directory, *, device: str = "cpu", communicator=None) 
     return simulation
 
 
-def resume(directory, *, device: str = "cpu", communicator=None, trajectories: int | None = None) -> "Simulation":
-    """Go on with the run in `directory` after its last checkpoint; `trajectories` replaces the number of the card. Collective.
+def resume(directory, *, device: str = "cpu", communicator=None, overrides=()) -> "Simulation":
+    """Go on with the run in `directory` after its last checkpoint. Collective.
 
-    Raises InputError if card.toml is no longer the card of the chain in more than CHANGEABLE, if a file is damaged or not
-    of this run, or if more than `trajectories` are done.
+    `overrides` (each `table.key=value`) change its card.toml, which may also be edited; what changed since the last session
+    is kept in the chain file. Raises InputError if a key changed that is not in CHANGEABLE, if a file is damaged or not of
+    this run, or if more trajectories are done than the card asks for.
     """
-    directory = Path(directory)
+    directory, overrides = Path(directory), list(overrides)
     communicator = communicator or SerialCommunicator()
+    check_overrides(overrides)
     text = on_root(communicator, lambda: RunDirectory(directory).read_card())
-    card = parse_card(text, str(directory / "card.toml"))
+    card = parse_card(text, str(directory / "card.toml"), overrides)
+    if overrides:
+        text = card_text(card)
     simulation = Simulation(card, directory, device, communicator)
     with simulation.closed_on_error():
-        position = simulation.on_root(lambda: simulation.open_files(simulation.files.open, text))
-        if position is None:
-            simulation.trajectories = trajectories or card.run.trajectories
+        trajectory = simulation.on_root(lambda: simulation.open_files(simulation.files.open, text))
+        if trajectory is None:
             simulation.start()
         else:
-            simulation.continue_from(*position, trajectories)
+            simulation.continue_from(trajectory)
     return simulation
 
 
@@ -125,7 +110,6 @@ class Simulation:
         self.U = GaugeField(self.lattice, card.lattice.colors)
         self.update = make_update(card, self.lattice)
         self.observables = make_observables(card, self.lattice)
-        self.trajectories = card.run.trajectories
         self.trajectory = 0
         self.files = RunDirectory(directory)
         self.chain: EnsembleFile | None = None
@@ -139,40 +123,61 @@ class Simulation:
     @property
     def total(self) -> int:
         """Trajectories of thermalization and production."""
-        return self.card.run.thermalization + self.trajectories
+        return self.card.run.thermalization + self.card.run.trajectories
 
     def on_root(self, function):
         return on_root(self.communicator, function)
 
     # ---- beginning
-    def open_files(self, lock, text: str | None) -> tuple[int, dict] | None:
-        """Lock the directory and open its files (rank 0); trajectory and state of a run that goes on, None for a new one."""
+    def open_files(self, lock, text: str | None) -> int | None:
+        """Lock the directory and open its files (rank 0); trajectory of a run that goes on, None for a new one.
+
+        `text`: the card of a run that goes on, for card.toml once all is found to be in order.
+        """
         lock()
         self.log = self.files.open_log()
-        if text is None or not self.files.checkpoint.exists():
+        trajectory = None
+        if text is not None and self.files.checkpoint.exists():
+            trajectory = self._open_chain(text)
+        else:
             self._forget_empty_chain()
             self.chain = EnsembleFile.create(self.files.chain, text or self.files.read_card(), __version__)
-            return None
+        if text is not None:
+            self.files.change_card(text)
+        return trajectory
+
+    def _open_chain(self, text: str) -> int:
+        """Chain and links of the checkpoint, and its trajectory; what changed in the card goes on record."""
         self.chain = EnsembleFile.open(self.files.chain)
-        self._check_card()
-        self._links, trajectory, state = load_checkpoint(self.files.checkpoint, self.lattice.extent, self.U.colors)
+        changed = changes(parse_card(self.chain.card_text, f"card in {self.files.chain}"), self.card)
+        if refused := [str(change) for change in changed if not change.allowed]:
+            raise InputError(f"{self.files.card}: not the card that made this chain: {', '.join(refused)}; restore the card, "
+                             f"or start a new run in another directory from {self.files.checkpoint.name} or configs/")
+        self._links, trajectory, _ = load_checkpoint(self.files.checkpoint, self.lattice.extent, self.U.colors)
         self.chain.truncate(trajectory)
         self._check_noise()
-        return trajectory, state
+        self._check_length(trajectory)
+        if changed:
+            self.chain.change_card(text, trajectory, changed)
+            self.chain.flush()
+            for change in changed:
+                self._log(f"changed after trajectory {trajectory}: {change}\n")
+        return trajectory
 
-    def _check_card(self) -> None:
-        """card.toml is there to be edited, but not to make a chain of two parts that do not belong together."""
-        made_by = parse_card(self.chain.card_text, f"card in {self.files.chain}")
-        if changed := changed_keys(made_by, self.card):
-            raise InputError(f"{self.files.card}: not the card that made this chain: {', '.join(changed)}; restore the card, "
-                             f"or start a new run in another directory from {self.files.checkpoint.name} or configs/")
+    def _check_length(self, trajectory: int) -> None:
+        wanted, done = self.card.run.trajectories, trajectory - self.card.run.thermalization
+        if done > wanted:
+            raise InputError(f"{self.files.path}: {wanted} trajectories asked for, but {done} are done; ask for {done} or "
+                             f"more by --trajectories, or see `slhmc summary {self.files.path}`")
 
     def _check_noise(self) -> None:
-        """All measurements of a condensate have the same number of noise vectors, however often the card changes."""
-        table, kept = self.card.measure.chiral_condensate, self.chain.observables.get("chiral_condensate")
-        if table is not None and kept is not None and kept[1].shape[1:] != (table.noise,):
-            raise InputError(f"{self.files.card}: measure.chiral_condensate.noise = {table.noise} found, but "
-                             f"{self.files.chain.name} holds measurements with {kept[1].shape[1]}; restore the card")
+        """All measurements of a condensate or a residual mass have the same number of noise vectors, whatever the card says."""
+        for name in ("chiral_condensate", "residual_mass"):
+            table = getattr(self.card.measure, name)
+            kept = next((values for key, (_, values) in self.chain.observables.items() if key.startswith(name)), None)
+            if table is not None and kept is not None and kept.shape[1] != table.noise:
+                raise InputError(f"{self.files.card}: measure.{name}.noise = {table.noise} found, but "
+                                 f"{self.files.chain.name} holds measurements with {kept.shape[1]}; give it that number")
 
     def _forget_empty_chain(self) -> None:
         """A run killed before its first checkpoint may have left a chain of nothing; any other chain has lost its checkpoint."""
@@ -201,19 +206,10 @@ class Simulation:
         self.U.from_sites(self._links)
         self._links = None
 
-    def continue_from(self, trajectory: int, state: dict, trajectories: int | None) -> None:
-        """Links and counters of the checkpoint that rank 0 has read.
-
-        The length is `trajectories`, else that of a card edited since the checkpoint, else that of the last session.
-        """
+    def continue_from(self, trajectory: int) -> None:
+        """The links of the checkpoint that rank 0 has read."""
         self._take_links()
-        self.trajectory, of_card = trajectory, self.card.run.trajectories
-        self.trajectories = trajectories or (
-            state["trajectories"] if state.get("card_trajectories", of_card) == of_card else of_card)
-        done = trajectory - self.card.run.thermalization
-        if done > self.trajectories:
-            raise InputError(f"{self.files.path}: {self.trajectories} trajectories asked for, but {done} are done; ask for "
-                             f"{done} or more by --trajectories, or see `slhmc summary {self.files.path}`")
+        self.trajectory = trajectory
 
     # ---- running
     def run(self, observer=None, stop: StopRequest | None = None) -> bool:
@@ -231,7 +227,7 @@ class Simulation:
             if self.lattice.is_root:
                 self._status_warns = False
                 with suppress(SlhmcError):  # the first error is the one to tell
-                    self._finish("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
+                    self._finish(*("interrupted",) if isinstance(error, KeyboardInterrupt) else ("failed", _words(error)))
             raise
         self.on_root(lambda: self._finish("done" if done else "stopped"))
         return done
@@ -239,8 +235,6 @@ class Simulation:
     def _run(self, observer, stop: StopRequest, started: float) -> bool:
         entered, first, accepted, longest = time.monotonic(), self.trajectory, 0, 0.0
         halt = self.trajectory < self.total and self._agree(stop.requested)
-        if halt:
-            self.checkpoint()  # the number of trajectories may be new
         while self.trajectory < self.total and not halt:
             begun = time.monotonic()
             record = self._one_trajectory()
@@ -293,11 +287,10 @@ class Simulation:
         """Write the chain, then the links: a kill in between leaves a chain that is longer, and `resume` cuts it."""
         begun = time.monotonic()
         links = self.U.to_sites()
-        state = {"trajectories": self.trajectories, "card_trajectories": self.card.run.trajectories}
 
         def write():
             self.chain.flush()
-            save_checkpoint(self.files.checkpoint, links, self.trajectory, state)
+            save_checkpoint(self.files.checkpoint, links, self.trajectory, {})
         self.on_root(write)
         self._checkpoint_seconds = max(self._checkpoint_seconds, time.monotonic() - begun)
 
@@ -317,10 +310,11 @@ class Simulation:
         if observer is not None:
             observer(report)
 
-    def _write_status(self, state: str) -> None:
+    def _write_status(self, state: str, error: str | None = None) -> None:
         """status.json only tells how a run does: one warning if it cannot be written, and the run goes on."""
         self._status_written = time.monotonic()
         status = {"state": state, "trajectory": self.trajectory, "total": self.total}
+        status |= {} if error is None else {"error": error}
         try:
             self.files.write_status(status | (vars(self._last_report) if self._last_report else {}))
         except InputError as error:
@@ -328,10 +322,10 @@ class Simulation:
                 logger.warning("%s; the run goes on without it", error)
             self._status_warns = False
 
-    def _finish(self, state: str) -> None:
+    def _finish(self, state: str, error: str | None = None) -> None:
         """Last words in status and log, then `close`; for rank 0."""
         try:
-            self._write_status(state)
+            self._write_status(state, error)
             self._log(f"{state} after trajectory {self.trajectory}\n")
         finally:
             self.close()

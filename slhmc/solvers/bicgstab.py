@@ -6,45 +6,9 @@ An operator offers `field(real)` on one parity, `in_precision(real)`, `prepare()
 `slhmc.dirac.EvenOddOperator`.
 """
 
-from enum import IntEnum
-
+from slhmc.backend.signatures import BiCGStabState as State
 from slhmc.lattice.fields import convert
 from slhmc.solvers.krylov import REDUCTION, KrylovSolver
-
-
-class State(IntEnum):
-    """Scalars of a solve on the device, as in kernels/bicgstab.cc; complex ones take two places."""
-
-    RHO = 0
-    NEXT_RHO = 2
-    NEW_RESIDUAL = 4
-    PRODUCT = 5
-    OVERLAP = 7
-    OVERLAP_NORM = 9
-    ALPHA = 10
-    OMEGA = 12
-    BETA = 14
-    RESIDUAL = 16
-    INNER = 17
-    OUTER = 18
-    ITERATIONS = 19
-    TARGET = 20
-    FLOOR = 21
-    SOURCE = 22
-    TRUE_RESIDUAL = 23
-    RESTARTS = 24
-    BEST = 25
-    STALLS = 26
-    FRESH = 27
-    BROKEN = 28
-    SHADOW = 29
-    START = 30
-    LEAST = 31
-    LEAST_AT = 32
-    TOTAL_ITERATIONS = 33
-    FAILURES = 34
-    FAILED_RESIDUAL = 35
-    FAILED_ITERATIONS = 36
 
 
 class BiCGStab(KrylovSolver):

@@ -4,39 +4,12 @@ The loop is recorded and replayed by the device, so an iteration costs its kerne
 `field(real)` on one parity, `in_precision(real)`, `prepare()` and `apply(psi, out, dot=None)`; see `slhmc.dirac.StaggeredNormal`.
 """
 
-from enum import IntEnum
-
 import numpy as np
 
+from slhmc.backend.signatures import SolverState as State
 from slhmc.errors import InputError
 from slhmc.lattice.fields import convert
 from slhmc.solvers.krylov import REDUCTION, KrylovSolver
-
-
-class State(IntEnum):
-    """Scalars of a solve on the device, as in kernels/linear_algebra.cc."""
-
-    RESIDUAL = 0
-    CURVATURE = 1
-    ALPHA = 2
-    BETA = 3
-    INNER = 4
-    OUTER = 5
-    ITERATIONS = 6
-    TARGET = 7
-    FLOOR = 8
-    SOURCE = 9
-    TRUE_RESIDUAL = 10
-    RESTARTS = 11
-    NEW_RESIDUAL = 12
-    TOTAL_ITERATIONS = 13
-    BEST = 14
-    FAILURES = 15
-    FAILED_RESIDUAL = 16
-    FAILED_ITERATIONS = 17
-    STALLS = 18
-    ACTIVE = 19
-    OWING = 20
 
 
 class ConjugateGradient(KrylovSolver):
@@ -88,13 +61,22 @@ class ConjugateGradient(KrylovSolver):
         self._true_residual(work, exact, b, x)
 
     def _inner(self, work, inner) -> None:
-        self._vector("cg_direction", work.x, work.p, work.r)
+        self.turn_direction(work.x, work.p, work.r)
         inner.apply(work.p, work.q, dot=self._cell(State.CURVATURE))
         self._scalar("cg_alpha")
-        self._sums("cg_residual", self._cell(State.NEW_RESIDUAL), work.r, work.q)
+        self.lower_residual(work.r, work.q)
         self._scalar("cg_beta", self.max_iterations)
         self._keep_history()
 
     def _keep_history(self) -> None:
         if self._history is not None:
             self._scalar("cg_history", self.lattice.device.pointer(self._history), self.max_iterations + 1)
+
+    # ---- the recurrences, with alpha and beta of the state
+    def turn_direction(self, x, p, r) -> None:
+        """x <- x + alpha p, p <- r + beta p."""
+        self._vector("cg_direction", x, p, r)
+
+    def lower_residual(self, r, q) -> None:
+        """r <- r - alpha q, and its square into the state. Collective."""
+        self._sums("cg_residual", self._cell(State.NEW_RESIDUAL), r, q)

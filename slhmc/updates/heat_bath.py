@@ -46,7 +46,7 @@ def _visits(U: GaugeField) -> list[tuple[int, int]]:
 
 
 def _update(U: GaugeField, name: str, parity: int, mu: int, *arguments) -> None:
-    U.update_halo()
+    U.update_staple_halo()
     U.layout.launch(U.kernel("heat_bath.cc", name), U.layout.geometry, U.pointer, mu, *arguments,
                     parity=parity, parities=1, keep=(U,))
-    U.changed()
+    U.part_changed(mu, parity)

@@ -1,0 +1,36 @@
+// Messages between ranks and sums over ranks, without the interpreter. Host only.
+// MPI comes as function pointers, so that any MPI library will do and no mpi.h is needed. A handle is a word of the size of a
+// pointer: that of Open MPI and of the MPI ABI is one, that of MPICH an int, which the calling conventions of 64-bit machines
+// take from the low half of such a word. Each function returns MPI's error code, 0 for none, and leaves it in the struct.
+
+typedef const void *Handle;
+
+struct Messages {
+    int (*start_all)(int count, void *requests);
+    int (*wait_all)(int count, void *requests, void *statuses);
+    void *requests, *statuses;
+    int count, error;
+};
+
+extern "C" long start_messages(Messages *m) { return m->error = m->start_all(m->count, m->requests); }
+
+extern "C" long finish_messages(Messages *m) { return m->error = m->wait_all(m->count, m->requests, m->statuses); }
+
+struct Sum {
+    int (*allgather)(const void *, int, Handle, void *, int, Handle, Handle);
+    Handle real, communicator;
+    double *values, *parts;  // parts: (ranks, count)
+    int count, ranks, error;
+};
+
+// values[k] <- sum over ranks, added in their order, so that every rank has the same bits
+extern "C" long sum_over_ranks(Sum *s) {
+    s->error = s->allgather(s->values, s->count, s->real, s->parts, s->count, s->real, s->communicator);
+    if (s->error) return s->error;
+    for (int k = 0; k < s->count; k++) {
+        double total = s->parts[k];
+        for (long rank = 1; rank < s->ranks; rank++) total += s->parts[rank * s->count + k];
+        s->values[k] = total;
+    }
+    return 0;
+}

@@ -1,0 +1,58 @@
+"""What may change in the card of a run between two sessions of one chain, and what did."""
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from slhmc.errors import InputError
+from slhmc.runcard import RunCard, toml_value
+
+# a key, or a table with all its keys; none of them changes what the chain samples
+CHANGEABLE = ("run.trajectories", "run.checkpoint_every", "run.save_every", "run.time_limit", "run.max_delta_h",
+              "solver.max_iterations", "lattice.ranks", "lattice.lanes", "measure", "reference")
+FIXED = ("measure.quarks",)  # within them: whose numbers a series of the chain file has
+
+
+class Change(NamedTuple):
+    """A key of the card with both values as TOML, "" where the card had no such key."""
+
+    key: str
+    was: str
+    now: str
+
+    def __str__(self) -> str:
+        return f"{self.key} = {self.now or 'nothing'} (was {self.was or 'nothing'})"
+
+    @property
+    def allowed(self) -> bool:
+        """Whether one chain may have both values."""
+        return _changeable(self.key)
+
+
+def check_overrides(overrides: Iterable[str]) -> None:
+    """InputError for a `table.key=value` whose key must stay what it was when the chain began."""
+    if refused := [override for override in overrides if not _changeable(override.partition("=")[0].strip())]:
+        raise InputError(f"--set {refused[0]}: a run that goes on may not change this key; it may change "
+                         f"{', '.join(CHANGEABLE)}; for another value start a new run by `slhmc run`")
+
+
+def changes(before: RunCard, now: RunCard) -> list[Change]:
+    """All keys in which two cards differ."""
+    old, new = (dict(_entries("", card.model_dump(exclude_none=True))) for card in (before, now))
+    return [Change(key, old.get(key, ""), new.get(key, "")) for key in old | new if old.get(key) != new.get(key)]
+
+
+def _changeable(key: str) -> bool:
+    def within(names):
+        return any(key == name or key.startswith(f"{name}.") for name in names)
+    return within(CHANGEABLE) and not within(FIXED)
+
+
+def _entries(path: str, value) -> Iterator[tuple[str, str]]:
+    """(dotted key, TOML value) of everything in the tables of a card; entries of a list of tables are counted from 0."""
+    if isinstance(value, tuple) and all(isinstance(entry, dict) for entry in value):
+        value = dict(enumerate(value))
+    if not isinstance(value, dict):
+        yield path, toml_value(value)
+        return
+    for key, entry in value.items():
+        yield from _entries(f"{path}.{key}" if path else key, entry)
