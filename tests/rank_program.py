@@ -31,7 +31,7 @@ from slhmc.lattice import (
     plaquette_sum,
     rectangle_sum,
 )
-from slhmc.observables import Propagator, WilsonCondensate
+from slhmc.observables import Propagator, StaggeredMesons, WilsonCondensate, WilsonMesons
 from slhmc.solvers import ConjugateGradient, MultiShiftConjugateGradient, extreme_eigenvalues
 from slhmc.updates import HMC, HeatBath, TimeScale
 
@@ -114,6 +114,19 @@ def quark_ratios(lattice, colors):
         result[f"{precision} propagator"] = solution.to_sites()
     condensate = WilsonCondensate(wilson_quarks[0], 2, Propagator(lattice, EXACT, 1000, "double"))
     return result | {"condensate": condensate.measure(U, Draws(6, 1))}
+
+
+def mesons(lattice, colors):
+    """Correlators of Wilson and staggered quarks from a point and from walls."""
+    U, boundary, result = hot_start(lattice, colors), boundary_of(4), {}
+    for source in ("point", "wall"):
+        for name, observable in (
+            ("wilson", WilsonMesons(lambda U: WilsonDirac(U, 0.3, boundary).even_odd().normal,
+                                    Propagator(lattice, EXACT, 1000, "double"), source, 2)),
+            ("staggered", StaggeredMesons(lambda U: StaggeredNormal(StaggeredDirac(U, 0.5, boundary)),
+                                          ConjugateGradient(lattice, EXACT, precision="double"), source, 2))):
+            result[f"{name} {source}"] = observable.measure(U, Draws(6, 1))
+    return result
 
 
 def rational_action(lattice, make_operator, power, lowest, highest):
@@ -246,7 +259,8 @@ def nested_chain(lattice, colors):
 
 
 KINDS = {function.__name__: function for function in (
-    random_fields, gauge, quarks, roots, one_flavor, wilson, clover, domain_wall, quark_ratios, chain, gauge_chain, nested_chain,
+    random_fields, gauge, quarks, roots, one_flavor, wilson, clover, domain_wall, quark_ratios, mesons, chain, gauge_chain,
+    nested_chain,
     clover_chain)}
 
 

@@ -32,6 +32,7 @@ CASES = {
     + [(kind, 3, WIDE, [1, 1, 1, 2]) for kind in ("wilson", "clover", "clover_chain")]
     + [(kind, 2, WIDE, grid) for grid in ([2, 1, 1, 1], [1, 2, 1, 1], [1, 1, 2, 1]) for kind in ("wilson", "clover")]
     + [("domain_wall", 3, WIDE, [1, 1, 1, 2]), ("domain_wall", 2, WIDE, [2, 1, 1, 1])]
+    + [("mesons", 2, WIDE, [1, 1, 1, 2]), ("mesons", 2, WIDE, [2, 1, 1, 1])]
     + [("quark_ratios", 3, WIDE, [1, 1, 1, 2]), ("quark_ratios", 2, WIDE, [2, 1, 1, 1])],
     4: [(kind, 3, WIDE, [1, 1, 1, 4]) for kind in ("gauge", "quarks", "chain")]  # blocks no deeper than the halo
     + [(kind, 2, WIDE, grid) for grid in ([4, 1, 1, 1], [2, 1, 1, 2], [1, 2, 2, 1])

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from slhmc.analysis.effective_mass import derived
 from slhmc.analysis.gamma import MINIMUM_LENGTH, gamma_method
 from slhmc.errors import InputError
 from slhmc.io import EnsembleFile
@@ -52,19 +53,38 @@ def _observables(chain: EnsembleFile, production: np.ndarray) -> dict[str, dict[
         kept = np.isin(trajectories, production)
         numbers = trajectories[kept]
         every = int((numbers[-1] - numbers[0]) // (len(numbers) - 1)) if len(numbers) > 1 else None
-        for component, series in _series(name, values[kept]):
-            entries[component] = {**_entry(series), "every": every}
+        entries |= {component: {**entry, "every": every} for component, entry in observable_entries(name, values[kept]).items()}
     return entries
+
+
+def observable_entries(name: str, values: np.ndarray) -> dict[str, dict[str, Any]]:
+    """Entries (see `summarise`, without `every`) of the numbers that an observable with values of shape (n, ...) has."""
+    if name.startswith("residual_mass"):
+        return {name: _residual_mass(values)}
+    return {component: _entry(series) for component, series in _series(name, values)}
 
 
 def _series(name: str, values: np.ndarray) -> list[tuple[str, np.ndarray]]:
     """The named real series of one observable with values of shape (n, ...)."""
     if name == "polyakov_loop":
         return _polyakov(values)
+    if name.startswith("mesons"):
+        return []    # functions of time: `slhmc measure` shows their effective masses
     values = values.mean(axis=tuple(range(1, values.ndim)))    # over noise vectors
     if np.iscomplexobj(values):
         return [(name, values.real), (f"{name}_imaginary", values.imag)]
     return [(name, values)]
+
+
+def _residual_mass(values: np.ndarray) -> dict[str, Any]:
+    """m_res from numerators and denominators [n, noise vector, 2]: the ratio of their means; keys as of an observable."""
+    pairs = values.mean(axis=1)
+    entry = {"mean": None, "error": None, "tau_int": None, "tau_int_error": None, "measurements": len(pairs)}
+    ratio = derived(lambda numerator, denominator: numerator / denominator, pairs) if len(pairs) else None
+    if ratio is None:
+        return {**entry, "note": "no ratio of finite numbers"}
+    note = {} if len(pairs) >= MINIMUM_LENGTH else {"note": f"fewer than {MINIMUM_LENGTH} measurements, taken for independent"}
+    return {**entry, "mean": ratio.value, "error": ratio.error, "tau_int": ratio.tau_int, **note}
 
 
 def _polyakov(values: np.ndarray) -> list[tuple[str, np.ndarray]]:

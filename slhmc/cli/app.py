@@ -107,6 +107,38 @@ def summary(directory: Directory, as_json: JSON = False) -> None:
 
 
 @app.command()
+def measure(
+    directory: Directory,
+    observables: Annotated[
+        list[str] | None,
+        typer.Option("--observable", metavar="NAME", help="Measure this one (repeatable).", show_default="those of the card"),
+    ] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change [measure] or [solver] of the card (repeatable)."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="FILE", help="File of results.", show_default="DIR/measure.h5")
+    ] = None,
+    plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Plot the effective masses (png, pdf, svg).")] = None,
+    plateau: Annotated[
+        str | None, typer.Option(metavar="FIRST:LAST", help="Average the effective masses over these times.")
+    ] = None,
+    online: Annotated[
+        bool, typer.Option("--online", help="Measure nothing: show what the run itself has measured.")
+    ] = False,
+    device: DeviceOption = Device.CPU,
+) -> None:
+    """Measure the kept configurations of a run; effective masses of mesons."""
+    from slhmc.cli.measure import measure_run, show_online
+
+    if online:
+        show_online(directory, plot, plateau)
+    else:
+        measure_run(directory, observables or [], overrides or [], output, plot, plateau, device.value)
+
+
+@app.command()
 def status(directories: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Directories of runs.")]) -> int:
     """How far runs are."""
     from slhmc.cli.status import print_status

@@ -14,7 +14,7 @@ STOPPED_EARLY = 75
 def start(path: Path, directory: Path, overrides: list[str], device: str) -> int:
     """Run the card `path` into `directory`; returns the exit code. Collective."""
     card = load_card(path, overrides)  # before MPI and compilers: a faulty card costs nothing
-    _log_warnings()
+    log_warnings()
     from slhmc import simulation
 
     with simulation.StopRequest() as stop:  # heeds signals that come while MPI starts or kernels are compiled
@@ -26,7 +26,7 @@ def resume_run(directory: Path, trajectories: int | None, overrides: list[str], 
     """Continue the run in `directory`; returns the exit code. Collective."""
     if trajectories is not None:
         overrides = [*overrides, f"run.trajectories={trajectories}"]
-    _log_warnings()
+    log_warnings()
     from slhmc import simulation
 
     with simulation.StopRequest() as stop:
@@ -61,5 +61,6 @@ def _watch(simulation: Any, directory: Path, stop: Any) -> int:
     return 0
 
 
-def _log_warnings() -> None:
+def log_warnings() -> None:
+    """Warnings on stderr, from rank 0."""
     logging.basicConfig(format="slhmc: %(message)s", level=logging.WARNING if ranks.rank() == 0 else logging.CRITICAL)

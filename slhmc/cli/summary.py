@@ -65,6 +65,18 @@ def print_summary(directory: Path) -> None:
         console.print(f"  {note}", soft_wrap=True)
 
 
+def print_entries(entries: dict[str, dict[str, Any]], card: RunCard) -> None:
+    """A table of averages, beside published values of the same observables, with notes."""
+    from rich.console import Console
+
+    console = Console(highlight=False, markup=False, force_terminal=on_terminal())
+    if card.reference is not None and not set(card.reference.observables) <= set(entries):
+        card = card.model_copy(update={"reference": None})
+    console.print(_observable_table(entries, card))
+    for note in _notes(entries, card):
+        console.print(f"  {note}", soft_wrap=True)
+
+
 def describe(card: RunCard) -> str:
     """The physics of a card in one line."""
     extent = "x".join(map(str, card.lattice.extent))

@@ -4,5 +4,7 @@ from slhmc.io.checkpoint import load_checkpoint, save_checkpoint
 from slhmc.io.directory import RunDirectory
 from slhmc.io.ensemble import RECORD, EnsembleFile
 from slhmc.io.links import load_links, save_links
+from slhmc.io.measurements import MeasurementFile
 
-__all__ = ["RECORD", "EnsembleFile", "RunDirectory", "load_checkpoint", "load_links", "save_checkpoint", "save_links"]
+__all__ = ["RECORD", "EnsembleFile", "MeasurementFile", "RunDirectory", "load_checkpoint", "load_links", "save_checkpoint",
+           "save_links"]

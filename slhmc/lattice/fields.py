@@ -296,6 +296,20 @@ class FermionField(Field):
         """Axes of a site in public order: (s, spin, colour), without those of length one but colour."""
         return (*(n for n in (self.Ls, self.spins) if n > 1), self.colors)
 
+    @property
+    def _local_shape(self) -> tuple[int, ...]:
+        return (*reversed(self.lattice.local), *self.site_shape)
+
+    def local_sites(self) -> np.ndarray:
+        """The part of this rank, complex double [t, z, y, x, (s,) (spin,) colour]; 0 on sites of a parity not held."""
+        self.lattice.device.synchronize()
+        return self._local_reals().astype(np.float64).view(np.complex128).reshape(self._local_shape)
+
+    def assign_local_sites(self, psi: np.ndarray) -> None:
+        """Inverse of `local_sites`: each rank gives its own part."""
+        values = np.ascontiguousarray(psi, np.complex128).view(np.float64)
+        self._assign_local_reals(values.reshape(self.lattice.local_sites, self.component_count))
+
     def to_sites(self) -> np.ndarray | None:
         """The field on the root rank, complex [t, z, y, x, (s,) (spin,) colour]. Collective."""
         reals = self.gather_reals()

@@ -2,9 +2,10 @@
 
 from slhmc.observables.chiral_condensate import ChiralCondensate, StaggeredCondensate, WilsonCondensate
 from slhmc.observables.loops import Plaquette, PolyakovLoop, Rectangle
+from slhmc.observables.mesons import CHANNELS, Mesons, StaggeredMesons, WilsonMesons
 from slhmc.observables.observable import Observable
 from slhmc.observables.propagator import Propagator
 from slhmc.observables.residual_mass import ResidualMass
 
-__all__ = ["ChiralCondensate", "Observable", "Plaquette", "PolyakovLoop", "Propagator", "Rectangle", "ResidualMass",
-           "StaggeredCondensate", "WilsonCondensate"]
+__all__ = ["CHANNELS", "ChiralCondensate", "Mesons", "Observable", "Plaquette", "PolyakovLoop", "Propagator", "Rectangle",
+           "ResidualMass", "StaggeredCondensate", "StaggeredMesons", "WilsonCondensate", "WilsonMesons"]

@@ -71,21 +71,41 @@ def _rectangle_coefficient(gauge: Any) -> Iterator[Fault]:
 
 
 def _quarks(card: Any) -> Iterator[Fault]:
+    valence = (card.measure.quarks if card.measure is not None else None) or ()
     colors = card.lattice.colors if card.lattice is not None else None
-    if card.quarks and colors is not None and colors not in (2, 3):
+    if (card.quarks or valence) and colors is not None and colors not in (2, 3):
         yield ("lattice", "colors"), f"quarks need 2 or 3 colors, found {colors}"
     for index, quark in enumerate(card.quarks or ()):
         yield from _rational_range(("quarks", index, "rational"), quark.rational)
-    if card.quarks == () and card.measure is not None and card.measure.chiral_condensate is not None:
-        yield ("measure", "chiral_condensate"), "needs at least one [[quarks]], whose condensate it is"
-    for index, quark in enumerate(card.quarks or ()):
+    yield from _measured_quarks(card)
+    everything = [(("quarks", index), quark) for index, quark in enumerate(card.quarks or ())]
+    everything += [(("measure", "quarks", index), quark) for index, quark in enumerate(valence)]
+    for path, quark in everything:
         if quark.operator in OPERATOR_KEYS:
-            path = ("quarks", index)
             yield from ((path + where, words) for where, words in _quark(quark))
             extent = card.lattice.extent if card.lattice is not None else None
             if extent and len(extent) != 4 and quark.operator != "staggered":
                 yield (*path, "operator"), (f'"{quark.operator}" needs four directions, lattice.extent has {len(extent)}; use '
                                             '"staggered" or four extents')
+
+
+def _measured_quarks(card: Any) -> Iterator[Fault]:
+    """Condensates and mesons need quarks, a residual mass domain walls: valence quarks, or the dynamical ones."""
+    if card.measure is None or card.quarks is None or card.measure.quarks is None:
+        return
+    quarks = card.measure.quarks or card.quarks
+    for name, words in (("chiral_condensate", "whose condensate it is"), ("mesons", "which mesons are made of")):
+        if getattr(card.measure, name) is not None and not quarks:
+            yield ("measure", name), f"needs at least one [[quarks]], {words}"
+    if card.measure.residual_mass is None:
+        return
+    walls = [quark for quark in quarks if quark.operator in ("domain_wall", "moebius")]
+    if not walls and all(quark.operator for quark in quarks):
+        found = ", ".join(sorted({f'"{quark.operator}"' for quark in quarks})) or "no quarks"
+        yield ("measure", "residual_mass"), f'needs a quark with operator "domain_wall" or "moebius", found {found}'
+    for quark in walls:
+        if quark.Ls is not None and quark.Ls % 2:
+            yield ("measure", "residual_mass"), f"is measured half-way between two slices: needs an even Ls, found {quark.Ls}"
 
 
 def _quark(quark: Any) -> Iterator[Fault]:

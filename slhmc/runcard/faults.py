@@ -40,14 +40,17 @@ def _valid_part(raw: dict, faulty: set[Path]) -> SimpleNamespace:
         model = _table_type(RunCard.model_fields[name].annotation)
         table = raw[name] if isinstance(raw[name], dict) else {}
         tables[name] = _valid_table(model, table, faulty, (name,))
-    tables["quarks"] = _valid_quarks(raw.get("quarks", []), faulty)
+    tables["quarks"] = _valid_quarks(raw.get("quarks", []), faulty, ("quarks",))
+    if tables["measure"] is not None and "quarks" in tables["measure"].model_fields_set:
+        valence = _valid_quarks(raw["measure"]["quarks"], faulty, ("measure", "quarks"))
+        tables["measure"] = tables["measure"].model_copy(update={"quarks": valence})
     return SimpleNamespace(**tables)
 
 
-def _valid_quarks(value: Any, faulty: set[Path]) -> tuple | None:
+def _valid_quarks(value: Any, faulty: set[Path], path: Path) -> tuple | None:
     if not isinstance(value, list) or not all(isinstance(entry, dict) for entry in value):
         return None
-    return tuple(_valid_table(QuarkTable, entry, faulty, ("quarks", index)) for index, entry in enumerate(value))
+    return tuple(_valid_table(QuarkTable, entry, faulty, (*path, index)) for index, entry in enumerate(value))
 
 
 def _valid_table(model: type[BaseModel], raw: dict, faulty: set[Path], path: Path) -> BaseModel:

@@ -120,6 +120,21 @@ class CondensateTable(CadenceTable):
     tolerance: Tolerance = Field(1e-10, description="residual of the solver")
 
 
+class MesonsTable(CadenceTable):
+    """[measure.mesons]: meson correlators of each quark."""
+
+    source: Literal["point", "wall"] = Field("point", description="point: one site drawn at random; wall: noise on a time slice")
+    noise: Count = Field(1, description="noise vectors of a wall source, each on a time slice of its own")
+    tolerance: Tolerance = Field(1e-10, description="residual of the solver")
+
+
+class ResidualMassTable(CadenceTable):
+    """[measure.residual_mass]: stochastic, from all sites."""
+
+    noise: Count = Field(4, description="noise vectors per measurement")
+    tolerance: Tolerance = Field(1e-10, description="residual of the solver")
+
+
 class MeasureTable(Table):
     """[measure.NAME]: what is measured on the links, and how often."""
 
@@ -127,6 +142,11 @@ class MeasureTable(Table):
     polyakov_loop: CadenceTable = Field(CadenceTable(), description="Polyakov loop in each direction, trace / Nc")
     rectangle: CadenceTable | None = Field(None, description="mean Re tr (2x1 loop) / Nc")
     chiral_condensate: CondensateTable | None = Field(None, description="chiral condensate of each quark")
+    mesons: MesonsTable | None = Field(None, description="meson correlators of each quark")
+    residual_mass: ResidualMassTable | None = Field(None, description="residual mass of each domain-wall quark")
+    quarks: Annotated[tuple[QuarkTable, ...], Field(strict=False)] = Field(
+        (), description="valence quarks, to be measured in place of the dynamical ones"
+    )
 
 
 class ReferenceValue(Table):
@@ -163,6 +183,11 @@ class RunCard(Table):
     run: RunTable = Field(description="start, length and bookkeeping of the chain")
     measure: MeasureTable = Field(MeasureTable(), description="observables")
     reference: ReferenceTable | None = Field(None, description="published values to compare with")
+
+    @property
+    def measured_quarks(self) -> tuple[QuarkTable, ...]:
+        """The quarks that observables are of: valence quarks, or the dynamical ones."""
+        return self.measure.quarks or self.quarks
 
     @model_validator(mode="after")
     def _consistent(self) -> "RunCard":

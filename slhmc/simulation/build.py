@@ -9,10 +9,11 @@ from slhmc.backend.compiler import compile_host
 from slhmc.lattice import Lattice
 from slhmc.observables import Observable, Plaquette, PolyakovLoop, Rectangle
 from slhmc.runcard import RunCard
-from slhmc.simulation.quarks import QUARKS, condensate, quark_actions, quark_kernels
+from slhmc.simulation.quarks import QUARKS, condensate, mesons, quark_actions, quark_kernels, residual_mass
 from slhmc.updates import HMC, HeatBath, TimeScale
 
 PHASES = {"periodic": 1, "antiperiodic": -1}
+QUARK_OBSERVABLES = {"chiral_condensate": condensate, "mesons": mesons, "residual_mass": residual_mass}  # keys of [measure]
 
 
 def make_lattice(card: RunCard, device: Device, communicator=None) -> Lattice:
@@ -49,17 +50,16 @@ def make_gauge_action(card: RunCard) -> GaugeAction:
 
 
 def make_observables(card: RunCard, lattice: Lattice) -> list[tuple[Observable, int]]:
-    """(observable, every) of [measure]; one chiral condensate for each quark."""
+    """(observable, every) of [measure]; those of quarks for each measured quark: NAME, NAME_2, ..."""
     measure = card.measure
-    observables: list[tuple[Observable, int]] = [(Plaquette(), measure.plaquette.every),
-                                                 (PolyakovLoop(), measure.polyakov_loop.every)]
-    if measure.rectangle is not None:
-        observables.append((Rectangle(), measure.rectangle.every))
-    if (table := measure.chiral_condensate) is not None:
-        for number, quark in enumerate(card.quarks):
-            name = "chiral_condensate" if number == 0 else f"chiral_condensate_{number + 1}"
-            made = condensate(quark, boundary_phases(card), table, card.solver, lattice, name)
-            observables.append((made, table.every))
+    observables: list[tuple[Observable, int]] = [(kind(), getattr(measure, kind.name).every)
+                                                 for kind in (Plaquette, PolyakovLoop, Rectangle)
+                                                 if getattr(measure, kind.name) is not None]
+    for name, make in QUARK_OBSERVABLES.items():
+        if (table := getattr(measure, name)) is not None:
+            for number, quark in enumerate(card.measured_quarks, 1):
+                made = make(quark, boundary_phases(card), table, card.solver, lattice, name + f"_{number}" * (number > 1))
+                observables += [(made, table.every)] * (made is not None)
     return observables
 
 
@@ -69,17 +69,18 @@ def kernel_units(card: RunCard, lattice: Lattice) -> list[tuple]:
     gauge = ["gauge.cc", "links.cc"] + ["heat_bath.cc"] * (card.heat_bath is not None)
     plain = ["linear_algebra.cc"] + ["bicgstab.cc"] * _measures_by_bicgstab(card)
     units = [(file, "double", lattice.layout("double").lanes, colors, dimensions, 0) for file in gauge]
-    for real in ["double"] + ["float"] * (bool(card.quarks) and card.solver.precision == "mixed"):
+    quarks = (*card.quarks, *card.measure.quarks)
+    for real in ["double"] + ["float"] * (bool(quarks) and card.solver.precision == "mixed"):
         lanes = lattice.layout(real).lanes
-        spinors = {entry for quark in card.quarks for entry in quark_kernels(quark, real)}
+        spinors = {entry for quark in quarks for entry in quark_kernels(quark, real)}
         units += [(file, real, lanes, colors, dimensions, Ls) for file, Ls in sorted(spinors)]
         units += [(file, real, lanes, 0, 0, 0) for file in (*plain, *["random.cc"] * (real == "double"))]
     return units
 
 
 def _measures_by_bicgstab(card: RunCard) -> bool:
-    return card.measure.chiral_condensate is not None and any(
-        QUARKS[quark.operator].method == "bicgstab" for quark in card.quarks)
+    measures = card.measure.chiral_condensate is not None or card.measure.mesons is not None
+    return measures and any(QUARKS[quark.operator].method == "bicgstab" for quark in card.measured_quarks)
 
 
 def build(card: RunCard, ranks: int | None = None) -> None:

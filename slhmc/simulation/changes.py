@@ -9,6 +9,7 @@ from slhmc.runcard import RunCard, toml_value
 # a key, or a table with all its keys; none of them changes what the chain samples
 CHANGEABLE = ("run.trajectories", "run.checkpoint_every", "run.save_every", "run.time_limit", "run.max_delta_h",
               "solver.max_iterations", "lattice.ranks", "lattice.lanes", "measure", "reference")
+FIXED = ("measure.quarks",)  # within them: whose numbers a series of the chain file has
 
 
 class Change(NamedTuple):
@@ -41,7 +42,9 @@ def changes(before: RunCard, now: RunCard) -> list[Change]:
 
 
 def _changeable(key: str) -> bool:
-    return any(key == name or key.startswith(f"{name}.") for name in CHANGEABLE)
+    def within(names):
+        return any(key == name or key.startswith(f"{name}.") for name in names)
+    return within(CHANGEABLE) and not within(FIXED)
 
 
 def _entries(path: str, value) -> Iterator[tuple[str, str]]:

@@ -13,7 +13,14 @@ from slhmc.actions import (
     RationalSettings,
     StaggeredRatioAction,
 )
-from slhmc.observables import Propagator, StaggeredCondensate, WilsonCondensate
+from slhmc.observables import (
+    Propagator,
+    ResidualMass,
+    StaggeredCondensate,
+    StaggeredMesons,
+    WilsonCondensate,
+    WilsonMesons,
+)
 from slhmc.runcard.quarks import FIELD_FLAVORS
 from slhmc.solvers import ConjugateGradient, MultiShiftConjugateGradient
 
@@ -49,9 +56,13 @@ def _clover(U, quark, mass, boundary):
 
 
 def _domain_wall(U, quark, mass, boundary):
+    return dirac.DomainWallDirac(U, domain_wall_parameters(quark, mass), boundary).even_odd().normal
+
+
+def domain_wall_parameters(quark, mass: float) -> dirac.DomainWall:
+    """The domain-wall operator of a quark with another mass."""
     b5, c5 = (1.0, 0.0) if quark.operator == "domain_wall" else (quark.b5, quark.c5)
-    parameters = dirac.DomainWall(mass, quark.Ls, quark.M5, b5, c5)
-    return dirac.DomainWallDirac(U, parameters, boundary).even_odd().normal
+    return dirac.DomainWall(mass, quark.Ls, quark.M5, b5, c5)
 
 
 _DOMAIN_WALL = QuarkKind(_domain_wall, RatioAction, ("domain_wall.cc",), ("wilson.cc",), heaviest=1.0, method="cg")
@@ -117,6 +128,23 @@ def condensate(quark, boundary, table, solver_table, lattice, name: str):
     if quark.operator == "staggered":
         return StaggeredCondensate(make, table.noise, ConjugateGradient(lattice, *settings), name)
     return WilsonCondensate(make, table.noise, Propagator(lattice, *settings, kind.method), name)
+
+
+def mesons(quark, boundary, table, solver_table, lattice, name: str):
+    """The meson correlators of a quark; table: [measure.mesons]."""
+    kind, make = QUARKS[quark.operator], maker(quark, quark.bare_mass, boundary)
+    settings = (table.tolerance, solver_table.max_iterations, solver_table.precision)
+    if quark.operator == "staggered":
+        return StaggeredMesons(make, ConjugateGradient(lattice, *settings), table.source, table.noise, name)
+    return WilsonMesons(make, Propagator(lattice, *settings, kind.method), table.source, table.noise, name)
+
+
+def residual_mass(quark, boundary, table, solver_table, lattice, name: str):
+    """The residual mass of a domain-wall quark, None for others; table: [measure.residual_mass]."""
+    if QUARKS[quark.operator] is not _DOMAIN_WALL:
+        return None
+    return ResidualMass(lattice, domain_wall_parameters(quark, quark.bare_mass), boundary, table.noise, table.tolerance,
+                        solver_table.max_iterations, solver_table.precision, name)
 
 
 def quark_kernels(quark, real: str) -> list[tuple[str, int]]:

@@ -171,11 +171,13 @@ class Simulation:
                              f"more by --trajectories, or see `slhmc summary {self.files.path}`")
 
     def _check_noise(self) -> None:
-        """All measurements of a condensate have the same number of noise vectors, however often the card changes."""
-        table, kept = self.card.measure.chiral_condensate, self.chain.observables.get("chiral_condensate")
-        if table is not None and kept is not None and kept[1].shape[1:] != (table.noise,):
-            raise InputError(f"{self.files.card}: measure.chiral_condensate.noise = {table.noise} found, but "
-                             f"{self.files.chain.name} holds measurements with {kept[1].shape[1]}; give it that number")
+        """All measurements of a condensate or a residual mass have the same number of noise vectors, whatever the card says."""
+        for name in ("chiral_condensate", "residual_mass"):
+            table = getattr(self.card.measure, name)
+            kept = next((values for key, (_, values) in self.chain.observables.items() if key.startswith(name)), None)
+            if table is not None and kept is not None and kept.shape[1] != table.noise:
+                raise InputError(f"{self.files.card}: measure.{name}.noise = {table.noise} found, but "
+                                 f"{self.files.chain.name} holds measurements with {kept.shape[1]}; give it that number")
 
     def _forget_empty_chain(self) -> None:
         """A run killed before its first checkpoint may have left a chain of nothing; any other chain has lost its checkpoint."""

@@ -1,0 +1,208 @@
+"""`slhmc measure`: measurements on kept configurations, the table of effective masses and its plot."""
+
+import logging
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from slhmc.cli import ranks
+from slhmc.cli.chain import log_warnings
+from slhmc.cli.summary import describe, parenthesis, print_entries
+from slhmc.cli.terminal import on_terminal
+from slhmc.errors import InputError
+from slhmc.runcard import RunCard, load_card
+
+
+class Measured(NamedTuple):
+    """What was measured of one observable: names along the first axis of a value, trajectories [n], values [n, ...]."""
+
+    labels: tuple[str, ...]
+    trajectories: np.ndarray
+    values: np.ndarray
+
+
+class Channel(NamedTuple):
+    """Effective masses of one channel at t = 0 ... T/2, and their plateau if one was asked for and found."""
+
+    name: str
+    masses: list
+    plateau: Any
+
+
+def measure_run(directory: Path, names: list[str], overrides: list[str], output: Path | None, plot: Path | None,
+                window: str | None, device: str) -> None:
+    """Measure what the file of measurements lacks, then show all that it holds of the observables asked for. Collective."""
+    times = parse_window(window)
+    check_plot(plot)
+    log_warnings()
+    from slhmc import simulation
+
+    communicator = ranks.world()
+    if ranks.rank() == 0:
+        check_request(simulation.measurement_card(directory, names, overrides), plot, times)
+    file = simulation.measure(directory, names, overrides, output=output, device=device, communicator=communicator,
+                              observer=_tell)
+    if file is not None:
+        card = simulation.measurement_card(directory, names, overrides)
+        wanted = [name for name in file.names if getattr(card.measure, base_name(name)) is not None]
+        measured = {name: Measured(file.labels[name], *file.series(name)) for name in wanted}
+        print(f"\n{file.path}: {describe(card)}")
+        show(measured, card, plot, times)
+
+
+def show_online(directory: Path, plot: Path | None, window: str | None) -> None:
+    """The same tables of what the production part of a chain has."""
+    times = parse_window(window)
+    check_plot(plot)
+    if ranks.rank():
+        return
+    from slhmc.io import EnsembleFile
+    from slhmc.observables import StaggeredMesons, WilsonMesons
+
+    card, chain = load_card(directory / "card.toml"), EnsembleFile.open(directory / "chain.h5")
+    check_request(card, plot, times)
+    production, measured = chain.records["trajectory"][~chain.records["thermalization"]], {}
+    for name, (trajectories, values) in chain.observables.items():
+        kept = np.isin(trajectories, production)
+        channels = next((kind.channels for kind in (WilsonMesons, StaggeredMesons)
+                         if name.startswith("mesons") and len(kind.channels) == values.shape[1]), ())
+        if kept.any():
+            measured[name] = Measured(channels, trajectories[kept], values[kept])
+    print(f"\n{directory}: {describe(card)}")
+    show(measured, card, plot, times)
+
+
+def base_name(name: str) -> str:
+    """The key of [measure] that an observable belongs to: NAME for NAME_2."""
+    base, _, number = name.rpartition("_")
+    return base if number.isdecimal() else name
+
+
+def _tell(trajectory: int, done: int, total: int, names: list[str]) -> None:
+    print(f"trajectory {trajectory}: {', '.join(names)}  {done}/{total}", flush=True)
+
+
+def parse_window(text: str | None) -> tuple[int, int] | None:
+    """FIRST:LAST as two times; InputError for anything else."""
+    if text is None:
+        return None
+    first, colon, last = text.partition(":")
+    if not (colon and first.isdecimal() and last.isdecimal() and 1 <= int(first) <= int(last)):
+        raise InputError(f"--plateau {text}: two times FIRST:LAST expected, from 1 on, such as 4:8")
+    return int(first), int(last)
+
+
+# ---- tables
+def show(measured: dict[str, Measured], card: RunCard, plot: Path | None, window: tuple[int, int] | None) -> None:
+    """Averages, then effective masses for each quark, then the plot."""
+    from slhmc.analysis import observable_entries
+
+    entries: dict = {}
+    for name, found in measured.items():
+        entries |= observable_entries(name, found.values)
+    if entries:
+        print_entries(entries, card)
+    mesons = {name: channels_of(found, window) for name, found in measured.items() if name.startswith("mesons")}
+    for name, channels in mesons.items():
+        _print_masses(f"{name} ({_quark(card, name)})", channels, len(measured[name].trajectories), window)
+    if plot is not None and mesons:
+        draw(plot, {f"{name} ({_quark(card, name)})": channels for name, channels in mesons.items()})
+    elif not mesons and card.measured_quarks:
+        print("  no meson correlators among them; --observable mesons measures them")
+
+
+def channels_of(found: Measured, window: tuple[int, int] | None) -> list[Channel]:
+    """Effective masses of correlators [n, channel, t]."""
+    from slhmc.analysis import effective_masses, plateau
+
+    return [Channel(label, effective_masses(series), plateau(series, *window) if window else None)
+            for label, series in zip(found.labels, found.values.swapaxes(0, 1), strict=True)]
+
+
+def _quark(card: RunCard, name: str) -> str:
+    number = name.rpartition("_")[2]
+    quark = card.measured_quarks[int(number) - 1 if number.isdecimal() else 0]
+    return f"{quark.operator}, " + (f"mass {quark.mass:g}" if quark.kappa is None else f"kappa {quark.kappa:g}")
+
+
+def _print_masses(title: str, channels: list[Channel], measurements: int, window) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    from slhmc.analysis import MINIMUM_LENGTH
+
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    table.add_column("t", justify="right")
+    for channel in channels:
+        table.add_column(channel.name, justify="right", no_wrap=True)
+    for t in range(1, len(channels[0].masses)):
+        table.add_row(str(t), *(_words(channel.masses[t]) for channel in channels))
+    if window is not None:
+        table.add_section()
+        table.add_row("{}:{}".format(*window), *(_words(channel.plateau and channel.plateau.mass) for channel in channels))
+        quality = [None if channel.plateau is None else channel.plateau.chi_squared for channel in channels]
+        table.add_row("chi2/dof", *("-" if value is None else f"{value:.2f}" for value in quality))
+    console = Console(highlight=False, markup=False, force_terminal=on_terminal())
+    console.print(f"\n  effective masses, cosh m = (C(t-1) + C(t+1)) / 2 C(t): {title}", soft_wrap=True)
+    console.print(table)
+    how = "errors by the Gamma method" if measurements >= MINIMUM_LENGTH else \
+        f"fewer than {MINIMUM_LENGTH}: errors by the jackknife, as if they were independent"
+    console.print(f"  {measurements} configurations; {how}", soft_wrap=True)
+
+
+def _words(mass: Any) -> str:
+    return "-" if mass is None else parenthesis(mass.value, mass.error)
+
+
+# ---- plot
+def check_plot(path: Path | None) -> None:
+    """InputError before anything is computed if no plot can be made there."""
+    if path is None:
+        return
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError as error:
+        raise InputError(f"--plot {path}: matplotlib does not load ({error}); pip install 'slhmc[plot]'") from error
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
+    if path.suffix.lower() not in (".png", ".pdf", ".svg"):
+        raise InputError(f"--plot {path}: a name that ends in .png, .pdf or .svg expected")
+    if not path.absolute().parent.is_dir():
+        raise InputError(f"--plot {path}: no such directory as {path.absolute().parent}; make it first")
+
+
+def check_request(card: RunCard, plot: Path | None, window: tuple[int, int] | None) -> None:
+    """InputError before anything is computed if the card has no such times, or nothing to plot."""
+    if window is not None and window[1] > card.lattice.extent[-1] // 2:
+        raise InputError(f"--plateau {window[0]}:{window[1]}: times up to T/2 = {card.lattice.extent[-1] // 2} expected")
+    if plot is not None and card.measure.mesons is None:
+        raise InputError(f"--plot {plot}: no meson correlators to plot; add --observable mesons")
+
+
+def draw(path: Path, mesons: dict[str, list[Channel]]) -> None:
+    """Effective masses over time with errors, plateaus as bands, one panel for each quark; written at once."""
+    import io
+
+    from matplotlib.figure import Figure
+
+    from slhmc.io.atomic import replace_file
+
+    figure = Figure(figsize=(6.4, 3.8 * len(mesons)), layout="constrained")
+    for panel, (title, channels) in zip(np.atleast_1d(figure.subplots(len(mesons), 1)), mesons.items(), strict=True):
+        for number, channel in enumerate(channels):
+            times = [t for t, mass in enumerate(channel.masses) if mass is not None]
+            values, errors = ([getattr(channel.masses[t], key) or 0.0 for t in times] for key in ("value", "error"))
+            shift, color = 0.08 * (number - (len(channels) - 1) / 2), f"C{number}"
+            panel.errorbar(np.array(times) + shift, values, errors, fmt="o", markersize=4, capsize=2, color=color,
+                           label=channel.name.replace("_", " "))
+            if channel.plateau is not None:
+                fit = channel.plateau
+                low, high = fit.mass.value - (fit.mass.error or 0), fit.mass.value + (fit.mass.error or 0)
+                panel.fill_between([fit.first - 0.4, fit.last + 0.4], low, high, color=color, alpha=0.25, linewidth=0)
+        panel.set(title=title, xlabel="t", ylabel="effective mass", ylim=(0, None), xlim=(0.5, len(channels[0].masses) - 0.5))
+        panel.legend()
+    image = io.BytesIO()
+    figure.savefig(image, format=path.suffix[1:].lower(), dpi=150)
+    replace_file(path, [image.getvalue()])
+    print(f"  plot: {path}")

@@ -1,0 +1,123 @@
+"""The file of measurements on saved configurations: for each observable what it was made with, and a value a configuration."""
+
+import fcntl
+import json
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from slhmc.errors import InputError
+from slhmc.io.atomic import describe
+from slhmc.io.sealed import open_sealed, write_sealed
+
+if TYPE_CHECKING:
+    import h5py
+
+logger = logging.getLogger(__name__)
+
+
+class MeasurementFile:
+    """Values by observable and trajectory, kept in memory; `flush` replaces the file on disk atomically.
+
+    `settings`: for each observable, what its values depend on besides the links, ready for JSON. `labels`: names along the first
+    axis of a value, if it has any.
+    """
+
+    def __init__(self, path: str | os.PathLike, version: str):
+        self.path, self.version = Path(path), version
+        self.settings: dict[str, dict[str, Any]] = {}
+        self.labels: dict[str, tuple[str, ...]] = {}
+        self._values: dict[str, dict[int, np.ndarray]] = {}
+
+    @classmethod
+    def open(cls, path: str | os.PathLike, version: str) -> Self:
+        """The measurements in `path`, see `read`."""
+        result = cls(path, version)
+        result.read()
+        return result
+
+    def read(self) -> None:
+        """Take what the file holds, nothing if there is none; InputError if it is damaged or of another kind."""
+        if not os.path.lexists(self.path):
+            return
+        with open_sealed(self.path, "measurements") as file:
+            for name, group in file.items():
+                trajectories, values = group["trajectory"][()].tolist(), group["values"][()]
+                if len(trajectories) != len(values):
+                    raise ValueError(f"{name}: {len(trajectories)} trajectories, {len(values)} values")
+                self.settings[name] = json.loads(group.attrs["settings"])
+                self.labels[name] = tuple(str(label) for label in group.attrs["labels"])
+                self._values[name] = dict(zip(trajectories, values, strict=True))
+
+    def begin(self, name: str, settings: dict[str, Any], labels: tuple[str, ...] = ()) -> None:
+        """An observable that values will follow of; InputError if the file has values of it made with other settings."""
+        settings = json.loads(json.dumps(settings))  # as it will be read
+        kept = self.settings.setdefault(name, settings)
+        if kept != settings:
+            changed = ", ".join(f"{key} = {json.dumps(kept.get(key))} (asked for: {json.dumps(settings.get(key))})"
+                                for key in kept | settings if kept.get(key) != settings.get(key))
+            raise InputError(f"{self.path}: holds {name} with {changed}; measure into another file by -o, or remove this one")
+        self.labels[name] = labels
+        self._values.setdefault(name, {})
+
+    def has(self, name: str, trajectory: int) -> bool:
+        """Whether the observable was measured after that trajectory."""
+        return trajectory in self._values.get(name, {})
+
+    def add(self, name: str, trajectory: int, value: np.ndarray) -> None:
+        """What was measured after one trajectory: real or complex numbers, of one shape for each name."""
+        value = np.array(value)
+        self._values[name][trajectory] = value.astype(np.complex128 if value.dtype.kind == "c" else np.float64)
+
+    def series(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """(trajectories int64[n], values [n, ...]) in the order of trajectories."""
+        entries = sorted(self._values.get(name, {}).items())
+        return np.array([number for number, _ in entries], np.int64), np.array([value for _, value in entries])
+
+    @property
+    def names(self) -> list[str]:
+        """Observables with at least one value."""
+        return [name for name, values in self._values.items() if values]
+
+    def flush(self) -> None:
+        """Write all under a temporary name and rename it; InputError if that cannot be done, the old file then stays."""
+        write_sealed(self.path, "measurements", self._fill)
+
+    def _fill(self, file: "h5py.File") -> None:
+        import h5py
+
+        file.attrs["version"] = self.version
+        for name in self.names:
+            group, (trajectories, values) = file.create_group(name), self.series(name)
+            group.attrs["settings"] = json.dumps(self.settings[name])
+            group.attrs.create("labels", np.array(self.labels[name], dtype=object), dtype=h5py.string_dtype())
+            group.create_dataset("trajectory", data=trajectories)
+            group.create_dataset("values", data=values)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep a second process from measuring into this file; the lock is free again when the process dies."""
+        lock = self.path.with_name(f".{self.path.name}.lock")
+        try:
+            descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        except OSError as error:
+            raise InputError(f"{self.path}: cannot be locked: {describe(error)}") from error
+        try:
+            _take(descriptor, self.path)
+            yield
+        finally:
+            os.close(descriptor)
+
+
+def _take(descriptor: int, path: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise InputError(f"{path}: another `slhmc measure` is at work on it; wait for it, or give another -o") from error
+    except OSError as error:
+        logger.warning("%s: this file system has no locks (%s); see that only one process measures into it", path, error.strerror)
