@@ -1,40 +1,16 @@
 // Domain-wall quarks: the Wilson hopping term on LS spinors a site, with an operator of the fifth dimension applied to the sum
 // while a site's spinors are at hand. (S psi)_s = P_- psi_{s+1} + P_+ psi_{s-1}, a factor -m where s goes round; all that the
 // even-odd operator needs is (p + q S)(1 - k S)^-1, by two walks over s (docs/conventions.md, "Domain-wall quarks").
-// The walk over s is the outer one: a site's links stay in the first cache meanwhile, and on GPUs the sum in registers.
-#include "signatures.h"
-#include "spinor.h"
-
+// On one lane the walk over s is the outer one, so that the sum stays in registers; on lanes the directions are: a neighbour's
+// slices are one stream, and the sums stay in the first cache.
 #ifndef LS
 #define LS 8
 #endif
-#define FIELD_REALS (LS * SPINOR_REALS)
+#include "signatures.h"
+#include "wilson_hop.h"
+
 #define HALF_REALS (SPINOR_REALS / 2)  // of one chirality: gamma_5 = 1 first, then gamma_5 = -1
 #define SLICE (SPINOR_REALS * LANES)   // from s to s + 1
-
-// sum += (hopping link) h, row by row, all rows as stored
-template <int mu, int sign> SITE_FUNCTION void add_transported(Spinor &sum, const real *p, const HalfSpinor &h, Site x) {
-#if COLORS == 2
-    Link u;
-    UNROLL for (int k = 0; k < 4; k++) reals(u)[k] = load(p + k * LANES, x);
-    const ColorVector w0 = multiply(u, h.s[0]), w1 = multiply(u, h.s[1]);
-    UNROLL for (int i = 0; i < 2; i++) add_reconstructed<mu, sign>(sum, i, w0.c[i], w1.c[i]);
-#else
-    UNROLL for (int i = 0; i < COLORS; i++) {
-        Complex u[COLORS], w0 = {}, w1 = {};
-        UNROLL for (int k = 0; k < 2 * COLORS; k++) {
-            ((V *)u)[k] = load(p + (2 * COLORS * i + k) * LANES, x);
-            hold(((V *)u)[k]);
-        }
-        UNROLL for (int j = 0; j < COLORS; j++) {
-            add_product(w0, u[j], h.s[0].c[j]);
-            add_product(w1, u[j], h.s[1].c[j]);
-        }
-        hold(w0.re); hold(w0.im); hold(w1.re); hold(w1.im);
-        add_reconstructed<mu, sign>(sum, i, w0, w1);
-    }
-#endif
-}
 
 // sum += all directions from `direction` on, of slice s
 template <int direction, bool dagger, class Arguments>
@@ -42,7 +18,8 @@ SITE_FUNCTION void add_directions(const Arguments &a, const real *links, Site x,
     constexpr int mu = direction % DIMENSIONS, sign = (direction < DIMENSIONS) == dagger ? 1 : -1;
     const Site y = neighbour(a.geometry, x, direction);
     const real *psi = a.psi_other + (long)y.group * (FIELD_REALS * LANES) + s * SLICE;
-    add_transported<mu, sign>(sum, links + direction * (LINK_REALS * LANES), project<mu, sign>(a.geometry, psi, y), x);
+    const HalfSpinor h = project<mu, sign>(a.geometry, psi, y);
+    add_transported<mu, sign, COLORS>(sum, links + direction * (LINK_REALS * LANES), h, V{}, x);
     if constexpr (direction + 1 < DIRECTIONS) add_directions<direction + 1, dagger>(a, links, x, s, sum);
 }
 
@@ -56,6 +33,20 @@ template <class Arguments> SITE_FUNCTION void prefetch_slice(const Arguments &a,
     prefetch_reals(links + (count + s * share) * LANES, share);
     prefetch_reals(a.psi_other + ahead.group * field + s * SLICE, SPINOR_REALS);
     prefetch_reals(a.out + (x.group + 1) * field + s * SLICE, SPINOR_REALS);
+}
+
+// the same of all slices
+template <int direction, bool dagger, class Arguments>
+SITE_FUNCTION void add_slices(const Arguments &a, const real *links, Site x, Spinor *sums) {
+    constexpr int mu = direction % DIMENSIONS, sign = (direction < DIMENSIONS) == dagger ? 1 : -1;
+    const Site y = neighbour(a.geometry, x, direction);
+    const real *psi = a.psi_other + (long)y.group * (FIELD_REALS * LANES);
+    for (int s = 0; s < LS; s++) {
+        if constexpr (direction == 0) prefetch_slice(a, links, x, s);
+        const HalfSpinor h = project<mu, sign>(a.geometry, psi + s * SLICE, y);
+        add_transported<mu, sign, COLORS>(sums[s], links + direction * (LINK_REALS * LANES), h, V{}, x);
+    }
+    if constexpr (direction + 1 < DIRECTIONS) add_slices<direction + 1, dagger>(a, links, x, sums);
 }
 
 // put(offset, (p + q S)(1 - k S)^-1 of the field at `from`) for each component of a site; put may overwrite `from`.
@@ -91,14 +82,20 @@ template <bool dagger, class Arguments> SITE_FUNCTION void hop(const Arguments &
         *norm += v * v;
     };
     const bool local = a.q == 0 && a.k == 0;  // no fifth dimension
-    for (int s = 0; s < LS; s++) {
-        Spinor sum = {};
-        prefetch_slice(a, links, x, s);
-        add_directions<0, dagger>(a, links, x, s, sum);
-        if (local) UNROLL for (int i = 0; i < SPINOR_REALS; i++) finish(s * SLICE + i * LANES, a.p * ((V *)&sum)[i]);
-        else UNROLL for (int i = 0; i < SPINOR_REALS; i++) store(out + s * SLICE + i * LANES, x, ((V *)&sum)[i]);
+    if constexpr (LANES_IN_PLACE) {
+        Spinor sums[LS] = {};
+        add_slices<0, dagger>(a, links, x, sums);
+        if (local) for (int i = 0; i < FIELD_REALS; i++) finish(i * LANES, a.p * ((V *)sums)[i]);
+        else walk((const real *)sums, x, dagger, a.p, a.q, a.k, a.wall, finish);
+    } else {
+        for (int s = 0; s < LS; s++) {
+            Spinor sum = {};
+            add_directions<0, dagger>(a, links, x, s, sum);
+            if (local) UNROLL for (int i = 0; i < SPINOR_REALS; i++) finish(s * SLICE + i * LANES, a.p * ((V *)&sum)[i]);
+            else UNROLL for (int i = 0; i < SPINOR_REALS; i++) store(out + s * SLICE + i * LANES, x, ((V *)&sum)[i]);
+        }
+        if (!local) walk(out, x, dagger, a.p, a.q, a.k, a.wall, finish);
     }
-    if (!local) walk(out, x, dagger, a.p, a.q, a.k, a.wall, finish);
     if (a.image)
         walk(out, x, !dagger, a.image_p, a.image_q, a.k, a.wall, [&](int at, V v) { store(a.image + site + at, x, v); });
 }
