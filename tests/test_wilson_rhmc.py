@@ -101,7 +101,7 @@ def test_action_and_draw_are_powers_of_the_dense_matrix(links, kind):
     phi = action.refresh(U, Draws(4, 1))
     eta.draw_gaussian(Draws(4, 1).next(Purpose.PSEUDOFERMION), 0.5**0.5)
     values, vectors = np.linalg.eigh(dense(action.operator(U)))
-    assert 0.3 < values[0] and values[-1] < 60 and values[-1] / values[0] > 10
+    assert values[0] > 0.3 and values[-1] < 60 and values[-1] / values[0] > 10
     for power, given, expected in ((-0.5, even_values(phi), None), (0.25, even_values(eta), even_values(phi))):
         found = vectors @ (values**power * (reference.dagger(vectors) @ given))
         if expected is None:
@@ -178,9 +178,9 @@ def test_a_range_too_narrow_ends_the_chain(links, kind):
     found = extreme_eigenvalues(normal(kind)(U), Draws(3, 3).next(Purpose.SPECTRUM))
     for limits in ((2 * found.lowest, 60.0), (0.3, found.highest / 2)):
         hmc, before = rhmc(U.lattice, kind, ("omelyan2", 1), 0.1, limits=limits, check_every=2), U.to_sites()
-        words = (rf"trajectory 3: eigenvalues of the quark operator from {found.lowest:.4g} to {found.highest:.4g} found, but its "
-                 rf"rational approximation holds from {limits[0]:.4g} to {limits[1]:.4g}: the chain would be biased; begin it "
-                 "anew with rational.lowest = ")
+        words = (rf"trajectory 3: eigenvalues of the quark operator from {found.lowest:.4g} to {found.highest:.4g} found, but "
+                 rf"its rational approximation holds from {limits[0]:.4g} to {limits[1]:.4g}: the chain would be biased; begin "
+                 "it anew with rational.lowest = ")
         with pytest.raises(ComputationError, match=words):
             hmc.step(U, 3, 3)
         np.testing.assert_array_equal(U.to_sites(), before)

@@ -32,8 +32,9 @@ class RationalSettings:
 class RationalAction(QuarkAction):
     """S = phi^+ r(A) phi, r(x) ~ x^-power on [settings.lowest, settings.highest], for det A^power in the ensemble.
 
-    make_operator(U) -> normal operator A on U (field, in_precision, prepare, apply, add_forces, as slhmc.dirac.NormalOperator). The
-    force has an approximation of its own, coarser as a rule. Raises InputError if settings.order is too low for settings.accuracy.
+    make_operator(U) -> normal operator A on U (field, in_precision, prepare, apply, add_forces, as slhmc.dirac.NormalOperator).
+    The force has an approximation of its own, coarser as a rule. Raises InputError if settings.order is too low for
+    settings.accuracy.
     """
 
     def __init__(self, make_operator: Callable, power: float, settings: RationalSettings,

@@ -2,7 +2,8 @@
 
 What solvers and actions ask of a normal operator A (Hermitian, positive, on one parity): `U`, `field(real)`,
 `in_precision(real)`, `prepare()`, `apply(psi, out, dot=None)`, `draw(phi, draws)` with <phi phi^+> = A,
-`add_force(X, force, weight)`: force += weight (-d_a)(X^+ A X), and `add_forces(solutions, force, weights)`: a sum of these. If it has them for any links: `bounds` of its spectrum.
+`add_force(X, force, weight)`: force += weight (-d_a)(X^+ A X), and `add_forces(solutions, force, weights)`: a sum
+of these. If it has them for any links: `bounds` of its spectrum.
 """
 
 from slhmc.dirac.clover import CloverDirac, CloverEvenOdd

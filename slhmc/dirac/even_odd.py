@@ -63,7 +63,7 @@ class EvenOddOperator(ABC):
         What costs no more for a sum than for one term may be left to finish_force.
         """
 
-    def finish_force(self, force) -> None:  # noqa: B027 - nothing is left as a rule
+    def finish_force(self, force) -> None:
         """force += what add_full_force has left. Collective."""
 
     @cached_property
