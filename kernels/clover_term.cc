@@ -134,13 +134,20 @@ template <int k> SITE_FUNCTION Hermitian spin_trace(const Block &r) {
     }
     return h;
 }
-template <int k> SITE_FUNCTION void store_insertions(real *to, Site x, const Block &plus, const Block &minus) {
+// *to <- value, or *to + value
+SITE_FUNCTION void put(real *to, Site x, const V &value, bool add) {
+    store(to, x, add ? load(to, x) + value : value);
+}
+
+// insertions <- weight times those of the blocks, or their sum with what is there
+template <int k>
+SITE_FUNCTION void put_insertions(real *to, Site x, const Block &plus, const Block &minus, real weight, bool add) {
     const Hermitian p = spin_trace<k>(plus), m = spin_trace<k>(minus);
     UNROLL for (int n = 0; n < HERMITIAN_REALS; n++) {
-        store(to + (k * HERMITIAN_REALS + n) * LANES, x, ((V *)&p)[n] + ((V *)&m)[n]);
-        store(to + ((k + 3) * HERMITIAN_REALS + n) * LANES, x, ((V *)&p)[n] - ((V *)&m)[n]);
+        put(to + (k * HERMITIAN_REALS + n) * LANES, x, (((V *)&p)[n] + ((V *)&m)[n]) * weight, add);
+        put(to + ((k + 3) * HERMITIAN_REALS + n) * LANES, x, (((V *)&p)[n] - ((V *)&m)[n]) * weight, add);
     }
-    if constexpr (k + 1 < 3) store_insertions<k + 1>(to, x, plus, minus);
+    if constexpr (k + 1 < 3) put_insertions<k + 1>(to, x, plus, minus, weight, add);
 }
 
 // X Y^+ + Y X^+ of one chirality
@@ -161,13 +168,13 @@ SITE_FUNCTION void outer_block(const real *x_field, const real *y_field, Site si
     }
 }
 
-// insertions of 2 Re Y^+ A X at fixed X and Y
+// insertions of weight 2 Re Y^+ A X at fixed X and Y
 SITE_FUNCTION void clover_outer_site(const clover_outer_arguments &a, Site x) {
     const long at = element(a.geometry, x, SPINOR_REALS), half = SPINOR_REALS / 2 * LANES;
     Block plus, minus;
     outer_block(a.x + at, a.y + at, x, plus);
     outer_block(a.x + at + half, a.y + at + half, x, minus);
-    store_insertions<0>(a.insertions + element(a.geometry, x, INSERTION_REALS), x, plus, minus);
+    put_insertions<0>(a.insertions + element(a.geometry, x, INSERTION_REALS), x, plus, minus, a.weight, a.add != 0);
 }
 SITE_KERNEL(clover_outer)
 
@@ -179,7 +186,7 @@ SITE_FUNCTION void clover_determinant_site(const clover_determinant_arguments &a
         ((V *)&plus)[k] = load(inverse + k * LANES, x);
         ((V *)&minus)[k] = load(inverse + (BLOCK_REALS + k) * LANES, x);
     }
-    store_insertions<0>(a.insertions + element(a.geometry, x, INSERTION_REALS), x, plus, minus);
+    put_insertions<0>(a.insertions + element(a.geometry, x, INSERTION_REALS), x, plus, minus, 1, false);
 }
 SITE_KERNEL(clover_determinant)
 

@@ -74,10 +74,10 @@ SINGLE_FAULTS = [
     (STAGGERED, 'operator = "wilson"\nkappa = 1e300', "9: quarks.0.kappa: mass = 1 / (2 kappa) - 4 must be greater than -4"),
     (STAGGERED, 'operator = "wilson"\nmass = 0\nc_sw = 1.0', '10: quarks.0.c_sw: "wilson" has no key c_sw; it has mass, kappa, '
      'flavors, rational, hasenbusch, level, and c_sw belongs to "clover"'),
-    (STAGGERED, 'operator = "wilson"\nmass = 0\nflavors = 3', "10: quarks.0.flavors: must be at most 2, the flavours of one field, "
-     "found 3; add another [[quarks]] for the others"),
+    (STAGGERED, 'operator = "wilson"\nmass = 0\nflavors = 3', "10: quarks.0.flavors: must be at most 2, the flavours of one "
+     "field, found 3; add another [[quarks]] for the others"),
     (STAGGERED, 'operator = "wilson"\nmass = 0\nflavors = 1\nrational = { highest = 30 }',
-     "11: quarks.0.rational.lowest: missing: lower end of the spectrum of M^+ M, for which no bound is known; begin with a guess"),
+     "11: quarks.0.rational.lowest: missing: lower end of the spectrum of M^+ M, for which no bound is known"),
     (STAGGERED, 'operator = "clover"\nmass = 0\nc_sw = 1\n[quarks.rational]\nlowest = 1e-3',
      "11: quarks.0.rational.highest: missing: upper end of the spectrum of M^+ M, for which no bound is known"),
     (STAGGERED, 'operator = "wilson"\nmass = 0\nflavors = 1\nrational = { lowest = 0.0, highest = 30 }',
@@ -183,6 +183,12 @@ def test_one_fault_gives_one_line(old, new, expected):
 def test_wilson_quarks_need_four_directions():
     (line,) = faults(CARD.replace("[4, 4, 4, 8]", "[4, 8]").replace("staggered", "wilson"))
     assert line.startswith('card.toml:8: quarks.0.operator: "wilson" needs four directions, lattice.extent has 2; use "stag')
+
+
+def test_one_wilson_flavour_needs_the_ends_of_its_spectrum():
+    found = faults(edited(STAGGERED, 'operator = "wilson"\nmass = 0\nflavors = 1'))
+    assert [line.partition(": missing: ")[0] for line in found] == [
+        "card.toml:7: quarks.0.rational.lowest", "card.toml:7: quarks.0.rational.highest"]
 
 
 def test_quarks_know_their_masses_and_levels():

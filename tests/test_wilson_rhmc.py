@@ -178,9 +178,9 @@ def test_a_range_too_narrow_ends_the_chain(links, kind):
     found = extreme_eigenvalues(normal(kind)(U), Draws(3, 3).next(Purpose.SPECTRUM))
     for limits in ((2 * found.lowest, 60.0), (0.3, found.highest / 2)):
         hmc, before = rhmc(U.lattice, kind, ("omelyan2", 1), 0.1, limits=limits, check_every=2), U.to_sites()
-        words = (rf"trajectory 3: eigenvalues of the quark operator from {found.lowest:.4g} to {found.highest:.4g} found, but its "
-                 rf"rational approximation holds from {limits[0]:.4g} to {limits[1]:.4g}: the chain would be biased; begin it "
-                 "anew with rational.lowest = ")
+        words = (rf"trajectory 3: eigenvalues of the quark operator from {found.lowest:.4g} to {found.highest:.4g} found, but "
+                 rf"its rational approximation holds from {limits[0]:.4g} to {limits[1]:.4g}: the chain would be biased; begin "
+                 "it anew with rational.lowest = ")
         with pytest.raises(ComputationError, match=words):
             hmc.step(U, 3, 3)
         np.testing.assert_array_equal(U.to_sites(), before)

@@ -32,8 +32,9 @@ class RationalSettings:
 class RationalAction(QuarkAction):
     """S = phi^+ r(A) phi, r(x) ~ x^-power on [settings.lowest, settings.highest], for det A^power in the ensemble.
 
-    make_operator(U) -> normal operator A on U (field, in_precision, prepare, apply, add_force, as StaggeredNormal). The force has
-    an approximation of its own, coarser as a rule. Raises InputError if settings.order is too low for settings.accuracy.
+    make_operator(U) -> normal operator A on U (field, in_precision, prepare, apply, add_forces, as slhmc.dirac.NormalOperator).
+    The force has an approximation of its own, coarser as a rule. Raises InputError if settings.order is too low for
+    settings.accuracy.
     """
 
     def __init__(self, make_operator: Callable, power: float, settings: RationalSettings,
@@ -67,8 +68,7 @@ class RationalAction(QuarkAction):
         operator, r = self.operator(U), self.of_force
         solutions = self._shifted_solutions(U, r.order)
         self.force_solver.solve(operator, r.shifts, phi, solutions)
-        for residue, X in zip(r.residues, solutions, strict=True):
-            operator.add_force(X, force, -weight * residue)
+        operator.add_forces(solutions, force, [-weight * residue for residue in r.residues])
 
     def inspect(self, U, draws):
         """Compare the spectrum of A with the range, at every check_every-th trajectory.

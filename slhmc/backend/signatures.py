@@ -101,7 +101,7 @@ KERNELS = {
     "clover_term.cc": {
         "clover_blocks": ("site", _LATTICE + "const real *links; real *blocks; real diagonal; real factor"),
         "clover_inverse": (2, _LATTICE + "double *partials; const real *blocks; real *inverse"),
-        "clover_outer": ("site", _LATTICE + "const real *x; const real *y; real *insertions"),
+        "clover_outer": ("site", _LATTICE + "const real *x; const real *y; real *insertions; real weight; int add"),
         "clover_determinant": ("site", _LATTICE + "const real *inverse; real *insertions"),
         "clover_force": ("site", _LATTICE + "const real *links; const real *insertions; real *force; real weight"),
     },

@@ -112,9 +112,12 @@ class CloverEvenOdd(EvenOddOperator):
         psi.assign_parity(odd)
         return psi
 
-    def add_full_force(self, Y, X, force, weight):
+    def add_full_force(self, Y, X, force, weight, first=True):
         self.dirac.hopping.add_outer_force(Y, X, force, weight)
-        self.force.add_outer_force(Y, X, force, weight)
+        self.force.gather_outer(Y, X, weight, first)
+
+    def finish_force(self, force):
+        self.force.add_gathered(force)
 
     @property
     def determinant(self):

@@ -130,12 +130,15 @@ class CloverForce:
         self.U, self.mass, self.c_sw = U, mass, c_sw
         self._insertions: dict[str, Field] = {}
 
-    def add_outer_force(self, Y: FermionField, X: FermionField, force: AlgebraField, weight: float) -> None:
-        """force += weight (-d_a) 2 Re Y^+ A X, for X and Y on both parities in double precision. Collective."""
+    def gather_outer(self, Y: FermionField, X: FermionField, weight: float, first: bool) -> None:
+        """Insertions of weight 2 Re Y^+ A X, for X and Y on both parities in double precision, the first or one more."""
         U, insertions = self.U, self._field("outer")
         U.layout.launch(U.kernel("clover_term.cc", "clover_outer"), U.layout.geometry, X.pointer, Y.pointer, insertions.pointer,
-                        keep=(X, Y, insertions))
-        self._add_force(insertions, force, weight)
+                        weight, int(not first), keep=(X, Y, insertions))
+
+    def add_gathered(self, force: AlgebraField) -> None:
+        """force += (-d_a) of what gather_outer has gathered. Collective."""
+        self._add_force(self._field("outer"), force, 1.0)
 
     def add_determinant_force(self, force: AlgebraField, weight: float) -> None:
         """force += weight (-d_a) log det A_oo. Collective."""

@@ -264,7 +264,7 @@ class DomainWallEvenOdd(EvenOddOperator):
             full.assign_parity(x)
         self.hopping.hop_and(0.5 * self.parameters.K, full, full, "odd", adjoint=adjoint)
 
-    def add_full_force(self, Y, X, force, weight):
+    def add_full_force(self, Y, X, force, weight, first=True):
         """force += weight (-d_a) 2 Re Y^+ (-H / 2) X, for extended X and Y."""
         self.hopping.add_outer_force(Y, X, force, weight)
 

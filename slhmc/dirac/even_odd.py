@@ -4,6 +4,7 @@ D = A - H / 2 with a local A; M = A_ee - H_eo A_oo^-1 H_oe / 4 on even sites, de
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from functools import cached_property
 
 from slhmc.lattice import Draws, FermionField
@@ -56,8 +57,14 @@ class EvenOddOperator(ABC):
         return self.reconstruct(x, b)
 
     @abstractmethod
-    def add_full_force(self, Y: FermionField, X: FermionField, force, weight: float) -> None:
-        """force += weight (-d_a) 2 Re Y^+ D X, for X and Y on both parities."""
+    def add_full_force(self, Y: FermionField, X: FermionField, force, weight: float, first: bool = True) -> None:
+        """force += weight (-d_a) 2 Re Y^+ D X, for X and Y on both parities, the first of a sum or one more.
+
+        What costs no more for a sum than for one term may be left to finish_force.
+        """
+
+    def finish_force(self, force) -> None:
+        """force += what add_full_force has left. Collective."""
 
     @cached_property
     def normal(self) -> "NormalOperator":
@@ -73,11 +80,20 @@ class EvenOddOperator(ABC):
         return None
 
     def add_force(self, Y: FermionField, X: FermionField, force, weight: float) -> None:
-        """force += weight (-d_a) 2 Re Y^+ M X: with both extended to odd sites, Y^+ dM X = Y^+ dD X."""
+        """force += weight (-d_a) 2 Re Y^+ M X. Collective."""
+        self.add_forces([(Y, X, weight)], force)
+
+    def add_forces(self, terms: Iterable[tuple[FermionField, FermionField, float]], force) -> None:
+        """force += the sum of weight (-d_a) 2 Re Y^+ M X over the terms (Y, X, weight), taken one after the other. Collective.
+
+        With both extended to odd sites, Y^+ dM X = Y^+ dD X.
+        """
         full_x, full_y = self.kept("X", parity="both"), self.kept("Y", parity="both")
-        self.extend(X, full_x)
-        self.extend(Y, full_y, adjoint=True)
-        self.add_full_force(full_y, full_x, force, weight)
+        for number, (Y, X, weight) in enumerate(terms):
+            self.extend(X, full_x)
+            self.extend(Y, full_y, adjoint=True)
+            self.add_full_force(full_y, full_x, force, weight, first=number == 0)
+        self.finish_force(force)
 
     def kept(self, name: str, parity: str = "even") -> FermionField:
         """A work field, made once."""
@@ -122,6 +138,14 @@ class NormalOperator:
 
     def add_force(self, X: FermionField, force, weight: float) -> None:
         """force += weight (-d_a) X^+ A X at fixed X. Collective."""
+        self.add_forces([X], force, [weight])
+
+    def add_forces(self, solutions: Iterable[FermionField], force, weights: Iterable[float]) -> None:
+        """force += sum_k weights_k (-d_a) X_k^+ A X_k at fixed X_k. Collective."""
         y = self.factor.kept("M X")
-        self.factor.apply(X, y)
-        self.factor.add_force(y, X, force, weight)
+
+        def terms():
+            for X, weight in zip(solutions, weights, strict=True):
+                self.factor.apply(X, y)
+                yield y, X, weight
+        self.factor.add_forces(terms(), force)

@@ -131,3 +131,8 @@ class StaggeredNormal:
         z.assign_parity(X)
         self.dirac.hop(X, z, OPPOSITE[self.parity], other=0.5)
         self.dirac.add_outer_force(z, force, -0.5 * sign * weight)
+
+    def add_forces(self, solutions, force, weights) -> None:
+        """force += sum_k weights_k (-d_a)(X_k^+ A X_k). Collective."""
+        for X, weight in zip(solutions, weights, strict=True):
+            self.add_force(X, force, weight)

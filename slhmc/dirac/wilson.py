@@ -143,7 +143,7 @@ class WilsonEvenOdd(EvenOddOperator):
         full.assign_parity(x)
         self.hopping.hop(x, full, "odd", other=0.5 / self.diagonal, adjoint=adjoint)
 
-    def add_full_force(self, Y, X, force, weight):
+    def add_full_force(self, Y, X, force, weight, first=True):
         self.hopping.add_outer_force(Y, X, force, weight)
 
     def prepare_source(self, b):

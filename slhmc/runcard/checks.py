@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from math import prod
 from typing import Any
 
-from slhmc.runcard.quarks import COMMON_KEYS, FIELD_FLAVORS, OPERATOR_KEYS, OPTIONAL_KEYS, RationalTable
+from slhmc.runcard.quarks import COMMON_KEYS, FIELD_FLAVORS, OPERATOR_KEYS, OPTIONAL_KEYS
 
 Fault = tuple[tuple[str | int, ...], str]
 
@@ -133,18 +133,20 @@ def _quark(quark: Any) -> Iterator[Fault]:
 
 
 def _root(quark: Any) -> Iterator[Fault]:
-    """Of a field's flavours there is a part, or all; where no bounds of the spectrum are known, the card has them."""
+    """Of a field's flavours a part is taken, or all; where no bounds of the spectrum are known, the card has them."""
+    most = FIELD_FLAVORS[quark.operator]
     if quark.power > 1:
-        yield ("flavors",), (f"must be at most {FIELD_FLAVORS[quark.operator]}, the flavours of one field, found {quark.flavors}; "
-                             "add another [[quarks]] for the others")
-    elif quark.rooted and quark.operator != "staggered" and (quark.rational is not None or "rational" not in quark.model_fields_set):
-        given = set() if quark.rational is None else quark.rational.model_fields_set
-        for key in ("lowest", "highest"):
-            if key not in given:
-                what = RationalTable.model_fields[key].description.partition(";")[0]
-                yield ("rational", key), (f"missing: {what} of M^+ M, for which no bound is known; begin with a guess: the spectrum "
-                                          "is measured before the first trajectory, and if it does not fit, the run ends and tells "
-                                          "what to set")
+        yield ("flavors",), (f"must be at most {most}, the flavours of one field, found {quark.flavors}; add another [[quarks]] "
+                             "for the others")
+        return
+    faulty = quark.rational is None and "rational" in quark.model_fields_set
+    if quark.operator == "staggered" or not quark.rooted or faulty:
+        return
+    given = set() if quark.rational is None else quark.rational.model_fields_set
+    for key, end in (("lowest", "lower"), ("highest", "upper")):
+        if key not in given:
+            yield ("rational", key), (f"missing: {end} end of the spectrum of M^+ M, for which no bound is known; begin with a "
+                                      "guess: the first trajectory measures the spectrum and tells what to set if it is outside")
 
 
 def _masses(quark: Any) -> Iterator[Fault]:

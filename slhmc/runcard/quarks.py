@@ -48,9 +48,9 @@ class QuarkTable(Table):
         None, description="Moebius coefficient c, 0 for domain_wall; moebius"
     )
     flavors: Flavors | None = Field(
-        None, description="4, or 1 to 3 by a rational approximation; staggered, 4 if left out; 2, or 1 by a rational approximation; wilson, clover, 2 if left out"
+        None, description="staggered: 4, or 1 to 3 by a rational approximation; wilson, clover: 2, or 1; the largest if left out"
     )
-    rational: RationalTable | None = Field(None, description="rational approximation; staggered: its defaults hold if it is left out")
+    rational: RationalTable | None = Field(None, description="rational approximation; staggered quarks have defaults for it")
     hasenbusch: Annotated[tuple[Finite, ...], Field(strict=False)] = Field(
         (), description="masses that split the determinant into ratios, heavier and heavier"
     )
