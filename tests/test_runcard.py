@@ -158,6 +158,11 @@ SINGLE_FAULTS = [
     ("seed = 1", "seed = 4294967296", "15: run.seed: must be at most 4294967295, found 4294967296"),
     ("seed = 1", 'seed = 1\nstart = "file"', '16: run.start: "file" needs run.start_file'),
     ("seed = 1", 'seed = 1\nstart_file = "a.h5"', '16: run.start_file: has a meaning only with start = "file", found'),
+    (
+        "mass = 0.3",
+        'mass = 0.3\nflavors = 2\n[solver]\nstart = "chronological"\nforce_tolerance = 1e-11',
+        "12: solver.start: the solves of rational approximations begin at zero",
+    ),
     ("[hmc]", '[solver]\nstart = "chronological"\nforce_tolerance = 1e-8\n[hmc]', "11: solver.start: a chronological"),
     ("[hmc]", "[measure]\nplaquete.every = 2\n[hmc]", "11: measure.plaquete: unknown key; did you mean plaquette?"),
     ("mass = 0.3", "mass = 0.3\nflavors = 5", "10: quarks.0.flavors: must be at most 4, found 5"),

@@ -26,7 +26,7 @@ def cross_faults(card: Any) -> Iterator[Fault]:
     yield from _levels(card)
     if card.run is not None:
         yield from _start(card.run)
-    yield from _chronological(card.solver)
+    yield from _chronological(card.solver, card.quarks or ())
 
 
 def _directions(lattice: Any) -> Iterator[Fault]:
@@ -245,10 +245,13 @@ def _start(run: Any) -> Iterator[Fault]:
         yield ("run", "start_file"), f'has a meaning only with start = "file", found start = "{run.start}"'
 
 
-def _chronological(solver: Any) -> Iterator[Fault]:
-    if solver is None or solver.force_tolerance is None or solver.start != "chronological":
+def _chronological(solver: Any, quarks: Any) -> Iterator[Fault]:
+    if solver is None or solver.start != "chronological":
         return
-    if solver.force_tolerance > 1e-10:
+    if quarks and all(quark.operator == "staggered" and quark.rooted for quark in quarks):
+        yield ("solver", "start"), 'the solves of rational approximations begin at zero, and no other quark is there; use "zero"'
+        return
+    if solver.force_tolerance is not None and solver.force_tolerance > 1e-10:
         yield (
             ("solver", "start"),
             f"a chronological guess is reversible only with force_tolerance <= 1e-10, found {solver.force_tolerance:g}",
