@@ -5,14 +5,13 @@
 #include "clover.h"
 
 // out(x) = blocks psi_same(x) + other (H or H^+) psi_other(x); without psi_same: blocks (other (H or H^+) psi_other(x))
-template <bool dagger, int rows, class Arguments> SITE_FUNCTION void clover_result(const Arguments &a, Site x, V *norm) {
+template <class Arguments> SITE_FUNCTION void hop(const Arguments &a, Site x, V *norm) {
     const Geometry &g = a.geometry;
     const real *blocks = a.blocks + (long)x.group * (BLOCKS_REALS * LANES);
     if (g.prefetch && x.group + PREFETCH_DISTANCE < g.groups)
         prefetch_reals(blocks + PREFETCH_DISTANCE * (BLOCKS_REALS * LANES), BLOCKS_REALS);
-    Spinor sum[LS] = {};
-    const int link_reals = COLORS == 2 ? 4 : 6 * rows;
-    add_direction<0, dagger, rows>(g, a, a.hopping + element(g, x, 8 * link_reals), x, sum);
+    Spinor sum[LS];
+    sum_hops(g, {a.hopping, a.codes, a.signs, a.psi_other}, a.dagger, a.rows, x, sum);
     const long here = (long)x.group * (SPINOR_REALS * LANES);
     for (int chirality = 0; chirality < 2; chirality++) {
         const Complex *hop = (const Complex *)&sum + chirality * CHIRAL;
@@ -36,15 +35,6 @@ template <bool dagger, int rows, class Arguments> SITE_FUNCTION void clover_resu
     }
 }
 
-template <class Arguments> SITE_FUNCTION void hop(const Arguments &a, Site x, V *norm) {
-    if (a.rows == 2 && COLORS == 3) {
-        if (a.dagger) clover_result<true, 2>(a, x, norm);
-        else clover_result<false, 2>(a, x, norm);
-    } else {
-        if (a.dagger) clover_result<true, 3>(a, x, norm);
-        else clover_result<false, 3>(a, x, norm);
-    }
-}
 SITE_FUNCTION void clover_hop_site(const clover_hop_arguments &a, Site x) {
     V norm = {};
     hop(a, x, &norm);

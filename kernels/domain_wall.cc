@@ -49,6 +49,16 @@ SITE_FUNCTION void add_slices(const Arguments &a, const real *links, Site x, Spi
     if constexpr (direction + 1 < DIRECTIONS) add_slices<direction + 1, dagger>(a, links, x, sums);
 }
 
+// what the sum reads beside the links; `out` only to fetch it ahead
+struct Slices {
+    const Geometry &geometry;
+    const real *psi_other, *out;
+};
+template <bool dagger> SITE_ROUTINE void sum_slices(const Slices &a, const real *links, Site x, Spinor *__restrict__ sums) {
+    for (int s = 0; s < LS; s++) sums[s] = Spinor{};
+    add_slices<0, dagger>(a, links, x, sums);
+}
+
 // put(offset, (p + q S)(1 - k S)^-1 of the field at `from`) for each component of a site; put may overwrite `from`.
 // With z = (1 - k S)^-1 psi along the walk: z_s = psi_s + k z_{s-1}, and what lies before the first is `wall` times the sum
 // of k^(LS-1-s) psi_s, wall = -m / (1 + m k^LS). S walks up for gamma_5 = 1 and down for -1, S^+ the other way.
@@ -83,8 +93,8 @@ template <bool dagger, class Arguments> SITE_FUNCTION void hop(const Arguments &
     };
     const bool local = a.q == 0 && a.k == 0;  // no fifth dimension
     if constexpr (LANES_IN_PLACE) {
-        Spinor sums[LS] = {};
-        add_slices<0, dagger>(a, links, x, sums);
+        Spinor sums[LS];
+        sum_slices<dagger>({a.geometry, a.psi_other, a.out}, links, x, sums);
         if (local) for (int i = 0; i < FIELD_REALS; i++) finish(i * LANES, a.p * ((V *)sums)[i]);
         else walk((const real *)sums, x, dagger, a.p, a.q, a.k, a.wall, finish);
     } else {

@@ -14,10 +14,12 @@ typedef REAL real;
 #if defined(__CUDACC_RTC__) || defined(__CUDACC__)
 #define CUDA_TARGET 1
 #define SITE_FUNCTION __device__ __forceinline__
+#define SITE_ROUTINE SITE_FUNCTION
 #define SITE_CONSTANT __device__ const
 #define UNROLL _Pragma("unroll")
 #else
 #define SITE_FUNCTION static inline __attribute__((always_inline))
+#define SITE_ROUTINE static __attribute__((noinline))  // large, and one copy serves all callers: compiled once
 #define SITE_CONSTANT static const
 #define UNROLL _Pragma("GCC unroll 16")
 #endif

@@ -4,11 +4,9 @@
 #include "wilson_hop.h"
 
 // out(x) = same psi_same(x) + other (H or H^+) psi_other(x), x of one parity; `same` may be zero (psi_same unread)
-template <bool dagger, int rows, class Arguments> SITE_FUNCTION void hopping_result(const Arguments &a, Site x, V *norm) {
-    const Geometry &g = a.geometry;
-    Spinor sum[LS] = {};
-    const int link_reals = COLORS == 2 ? 4 : 6 * rows;
-    add_direction<0, dagger, rows>(g, a, a.hopping + element(g, x, 8 * link_reals), x, sum);
+template <class Arguments> SITE_FUNCTION void hop(const Arguments &a, Site x, V *norm) {
+    Spinor sum[LS];
+    sum_hops(a.geometry, {a.hopping, a.codes, a.signs, a.psi_other}, a.dagger, a.rows, x, sum);
     const long at = (long)x.group * (FIELD_REALS * LANES);
     for (int s = 0; s < LS; s++) {
         V *r = (V *)&sum[s];
@@ -22,15 +20,6 @@ template <bool dagger, int rows, class Arguments> SITE_FUNCTION void hopping_res
     }
 }
 
-template <class Arguments> SITE_FUNCTION void hop(const Arguments &a, Site x, V *norm) {
-    if (a.rows == 2 && COLORS == 3) {
-        if (a.dagger) hopping_result<true, 2>(a, x, norm);
-        else hopping_result<false, 2>(a, x, norm);
-    } else {
-        if (a.dagger) hopping_result<true, 3>(a, x, norm);
-        else hopping_result<false, 3>(a, x, norm);
-    }
-}
 SITE_FUNCTION void wilson_hop_site(const wilson_hop_arguments &a, Site x) {
     V norm = {};
     hop(a, x, &norm);

@@ -60,16 +60,44 @@ SITE_FUNCTION void prefetch_direction(const Geometry &g, const real *links, cons
     prefetch_reals<2>(psi + (long)neighbour(g, next, direction).group * (FIELD_REALS * LANES), FIELD_REALS);
 }
 
-template <int direction, bool dagger, int rows, class Arguments>
-SITE_FUNCTION void add_direction(const Geometry &g, const Arguments &a, const real *links, Site x, Spinor *sum) {
+// what a hop reads beside the geometry
+struct Neighbours {
+    const real *hopping;
+    const signed char *codes;
+    const real *signs, *psi;
+};
+
+template <int direction, bool dagger, int rows>
+SITE_FUNCTION void add_direction(const Geometry &g, const Neighbours &n, const real *links, Site x, Spinor *sum) {
     constexpr int mu = direction % 4, sign = (direction < 4) == dagger ? 1 : -1;
     constexpr int link_reals = COLORS == 2 ? 4 : 6 * rows;
-    prefetch_direction<direction, link_reals>(g, links, a.psi_other, x);
+    prefetch_direction<direction, link_reals>(g, links, n.psi, x);
     const Site y = neighbour(g, x, direction);
-    const V third_sign = rows == 2 && COLORS == 3 ? hopping_sign(g, a.codes, a.signs, x, direction) : V{};
-    const real *psi = a.psi_other + (long)y.group * (FIELD_REALS * LANES);
+    V third_sign = {};
+    if constexpr (rows == 2) third_sign = hopping_sign(g, n.codes, n.signs, x, direction);
+    const real *psi = n.psi + (long)y.group * (FIELD_REALS * LANES);
     for (int s = 0; s < LS; s++)
         add_transported<mu, sign, rows>(sum[s], links + (long)direction * link_reals * LANES,
                                         project<mu, sign>(g, psi + s * (SPINOR_REALS * LANES), y), third_sign, x);
-    if constexpr (direction + 1 < 8) add_direction<direction + 1, dagger, rows>(g, a, links, x, sum);
+    if constexpr (direction + 1 < 8) add_direction<direction + 1, dagger, rows>(g, n, links, x, sum);
+}
+
+template <bool dagger, int rows> SITE_ROUTINE void sum_all(const Geometry &g, const Neighbours &n, Site x, Spinor *result) {
+    const int link_reals = COLORS == 2 ? 4 : 6 * rows;
+    Spinor sum[LS] = {};  // our own: the compiler knows that nothing else is written to while we read
+    add_direction<0, dagger, rows>(g, n, n.hopping + element(g, x, 8 * link_reals), x, sum);
+    for (int s = 0; s < LS; s++) result[s] = sum[s];
+}
+
+// sum = H psi or H^+ psi at x
+SITE_FUNCTION void sum_hops(const Geometry &g, const Neighbours &n, bool dagger, int rows, Site x, Spinor *sum) {
+#if COLORS == 3
+    if (rows == 2) {
+        if (dagger) sum_all<true, 2>(g, n, x, sum);
+        else sum_all<false, 2>(g, n, x, sum);
+        return;
+    }
+#endif
+    if (dagger) sum_all<true, 3>(g, n, x, sum);
+    else sum_all<false, 3>(g, n, x, sum);
 }

@@ -22,7 +22,7 @@ from math import asin, ceil, cos, log, pi, prod, sin, sqrt
 
 from slhmc.errors import ComputationError, InputError
 
-MOST_POLES = 60
+MOST_POLES = 40
 SMALLEST_ACCURACY = 1e-15  # what coefficients in double can keep
 ROUNDS = 60  # exchanges; five are usual
 LEVEL = Decimal("1e-3")  # by which extrema may differ
