@@ -28,7 +28,8 @@ class RationalTable(Table):
     )
     accuracy: Accuracy = Field(1e-12, description="relative error in the Metropolis energies and the pseudofermion draw")
     force_accuracy: Accuracy = Field(1e-6, description="relative error during molecular dynamics")
-    order: Annotated[int, Field(ge=1, le=40)] | None = Field(None, description="poles in the Metropolis energies; as few as accuracy takes if left out")
+    order: Annotated[int, Field(ge=1, le=40)] | None = Field(
+        None, description="poles in the Metropolis energies; as few as accuracy takes if left out")
     check_every: Count = Field(10, description="trajectories between comparisons of the spectrum with lowest and highest")
 
 
@@ -41,7 +42,8 @@ class QuarkTable(Table):
     mass: Finite | None = Field(None, description="bare quark mass in lattice units")
     kappa: Positive | None = Field(None, description="hopping parameter 1 / (2 (4 + mass)) in place of mass; wilson, clover")
     c_sw: Finite | None = Field(None, description="Sheikholeslami-Wohlert coefficient; clover")
-    Ls: Annotated[int, Field(ge=2, le=128)] | None = Field(None, description="extent of the fifth dimension; domain_wall, moebius")
+    Ls: Annotated[int, Field(ge=2, le=128)] | None = Field(
+        None, description="extent of the fifth dimension; domain_wall, moebius")
     M5: Annotated[float, Field(gt=0, lt=2)] | None = Field(None, description="domain-wall height; domain_wall, moebius")
     b5: Positive | None = Field(None, description="Moebius coefficient b, 1 for domain_wall; moebius")
     c5: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = Field(
