@@ -16,7 +16,7 @@ from slhmc.actions import (
     RatioAction,
     StaggeredRatioAction,
 )
-from slhmc.dirac import CloverDirac, StaggeredDirac, StaggeredNormal, WilsonDirac
+from slhmc.dirac import CloverDirac, DomainWall, DomainWallDirac, StaggeredDirac, StaggeredNormal, WilsonDirac
 from slhmc.lattice import AlgebraField, Draws, FermionField, GaugeField
 from slhmc.lattice.random import Purpose
 from slhmc.solvers import ConjugateGradient
@@ -39,8 +39,12 @@ def clover(mass):
     return lambda U: CloverDirac(U, mass, 1.2, BOUNDARY).even_odd().normal
 
 
+def domain_wall(mass):
+    return lambda U: DomainWallDirac(U, DomainWall(mass, 4, b5=1.5, c5=0.5), BOUNDARY).even_odd().normal
+
+
 KINDS = {"staggered": (StaggeredRatioAction, staggered, (0.2, 0.7)), "wilson": (RatioAction, wilson, (-0.1, 0.4)),
-         "clover": (RatioAction, clover, (-0.1, 0.4))}
+         "clover": (RatioAction, clover, (-0.1, 0.4)), "domain wall": (RatioAction, domain_wall, (0.1, 1.0))}
 
 
 def ratio(lattice, kind, start="zero", tolerance=1e-13):
@@ -233,11 +237,24 @@ def time_scales(target):
     return [TimeScale(outer, "omelyan2", 3), TimeScale(inner, "omelyan2", 2)]
 
 
-def test_exp_minus_dh_averages_to_one(make_lattice):
-    """Two Wilson flavours with a Hasenbusch mass on two time scales, steps so coarse that dH is not small: 3.5 sigma."""
-    U = GaugeField(make_lattice(4, 4, 4, 4), 3)
-    target = hasenbusch_target(U.lattice, wilson, (-0.2, 0.3), 1e-8)
-    _, delta_h = sample(HMC(target, time_scales(target), 1.0), U, 80, 20)
+def two_flavours(lattice, kind, tolerance=1e-8):
+    """Gauge action and all that two flavours have: Wilson quarks a Hasenbusch mass, clover quarks their local determinant, domain
+    walls a Pauli-Villars field."""
+    solvers = [ConjugateGradient(lattice, t) for t in (tolerance, 1e-12)]
+    if kind == "wilson":
+        return hasenbusch_target(lattice, wilson, (-0.2, 0.3), tolerance)
+    if kind == "domain wall":
+        return CompositeAction({"gauge": GaugeAction(2.0), "ratio 0": RatioAction(domain_wall(0.1), domain_wall(1.0), *solvers)})
+    return CompositeAction({"gauge": GaugeAction(5.2), "ratio 0": PseudofermionAction(clover(0.2), *solvers),
+                            "determinant": LogDeterminantAction(lambda U: clover(0.2)(U).factor)})
+
+
+@pytest.mark.parametrize(("kind", "colors", "length"), [("wilson", 3, 1.0), ("clover", 3, 1.0), ("domain wall", 2, 1.5)])
+def test_exp_minus_dh_averages_to_one(make_lattice, kind, colors, length):
+    """Quarks on the slow one of two time scales, steps so coarse that dH is not small: 3.5 sigma."""
+    U = GaugeField(make_lattice(4, 4, 4, 4), colors)
+    target = two_flavours(U.lattice, kind)
+    _, delta_h = sample(HMC(target, time_scales(target), length), U, 80, 20)
     weights = np.exp(-delta_h)
     error = weights.std(ddof=1) / np.sqrt(len(weights))
     assert delta_h.std() > 0.05 and error < 0.2
