@@ -288,7 +288,7 @@ def test_an_order_too_low_is_told_with_the_one_that_is_needed(tmp_path, capsys, 
         make_update(card_of("quarks.0.flavors=2", "quarks.0.rational.order=3"), make_lattice(8, 8))
     (tmp_path / "card.toml").write_text(card_text_of("flavors = 2\nrational = { order = 3 }"))
     assert slhmc_command("run", tmp_path / "card.toml", "-o", tmp_path / "run") == 2
-    assert "order = 3 is too low" in capsys.readouterr().err and not (tmp_path / "run").exists()
+    assert "quarks.0: order = 3 is too low" in capsys.readouterr().err and not (tmp_path / "run").exists()
 
 
 def card_text_of(words):

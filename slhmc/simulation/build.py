@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from slhmc.actions import RECTANGLE_COEFFICIENTS, CompositeAction, GaugeAction
 from slhmc.backend import Device, HostDevice
 from slhmc.backend.compiler import compile_host
+from slhmc.errors import InputError
 from slhmc.lattice import Lattice
 from slhmc.observables import Observable, Plaquette, PolyakovLoop, Rectangle
 from slhmc.runcard import RunCard
@@ -33,7 +34,10 @@ def make_update(card: RunCard, lattice: Lattice):
         return HeatBath(card.gauge.beta, card.heat_bath.over_relaxation)
     parts = {"gauge": (make_gauge_action(card), card.gauge.level)}
     for number, quark in enumerate(card.quarks):
-        made = quark_actions(quark, boundary_phases(card), card.solver, lattice)
+        try:
+            made = quark_actions(quark, boundary_phases(card), card.solver, lattice)
+        except InputError as error:  # what only the numbers tell: a rational approximation that cannot be had
+            raise InputError(f"quarks.{number}: {error}") from None
         parts |= {f"quarks.{number}" + f".{factor}" * (len(made) > 1): part for factor, part in enumerate(made)}
     target = CompositeAction({name: action for name, (action, _) in parts.items()})
     guide = []
