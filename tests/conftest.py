@@ -83,6 +83,16 @@ def gaussian_spinor():
     return make
 
 
+@pytest.fixture(scope="session")
+def smooth_links(make_lattice, gaussian_momenta):
+    """Factory of links near unity, where quarks of all masses in use and the clover term are regular."""
+    def make(colors, *extent):
+        U = GaugeField(make_lattice(*extent), colors)
+        U.drift(gaussian_momenta(U, seed=9), 0.4)
+        return U
+    return make
+
+
 @pytest.fixture
 def rng():
     return np.random.default_rng(20240229)

@@ -32,16 +32,6 @@ def staggered_mesons(U, mass=0.3, boundary=BOUNDARY, source="point", noise=1):
     return StaggeredMesons(lambda U: StaggeredNormal(StaggeredDirac(U, mass, boundary)), solver, source, noise)
 
 
-@pytest.fixture(scope="module")
-def smooth_links(make_lattice, gaussian_momenta):
-    """Factory of links near unity, where the clover term is positive."""
-    def make(colors, *extent):
-        U = GaugeField(make_lattice(*extent), colors)
-        U.drift(gaussian_momenta(U, seed=9), 0.4)
-        return U
-    return make
-
-
 def dense_propagator(kind, links):
     """S[x, spin, colour; y, spin, colour] of the quark, all sites x and y; from the dense matrix."""
     sites, colors = int(np.prod(links.shape[:4])), links.shape[-1]

@@ -8,7 +8,7 @@ import reference
 
 from slhmc.dirac import CloverDirac, WilsonDirac
 from slhmc.errors import SolverNotConverged
-from slhmc.lattice import Draws, GaugeField
+from slhmc.lattice import Draws
 from slhmc.observables import Propagator, WilsonCondensate
 
 pytestmark = pytest.mark.device
@@ -22,16 +22,6 @@ def wilson(U, real="double"):
 
 def clover(U, real="double"):
     return CloverDirac(U, MASS, C_SW, BOUNDARY, real)
-
-
-@pytest.fixture(scope="module")
-def smooth_links(make_lattice, gaussian_momenta):
-    """Factory of links near unity, where the clover term is positive."""
-    def make(colors, *extent):
-        U = GaugeField(make_lattice(*extent), colors)
-        U.drift(gaussian_momenta(U, seed=9), 0.4)
-        return U
-    return make
 
 
 @pytest.mark.parametrize("method", ["bicgstab", "cg"])

@@ -24,7 +24,6 @@ from slhmc.updates import HMC, TimeScale
 
 pytestmark = pytest.mark.device
 BOUNDARY = boundary_of(4)
-SMOOTH = 0.4  # molecular-dynamics time from unit links by Gaussian momenta, so that all masses here are regular
 
 
 def staggered(mass):
@@ -52,16 +51,6 @@ def ratio(lattice, kind, start="zero", tolerance=1e-13):
     action, maker, masses = KINDS[kind]
     solvers = (ConjugateGradient(lattice, tolerance) for _ in range(2))
     return action(*map(maker, masses), *solvers, start)
-
-
-@pytest.fixture(scope="module")
-def smooth_links(make_lattice, gaussian_momenta):
-    """Factory of links near unity: smooth_links(colors, *extent)."""
-    def make(colors, *extent):
-        U = GaugeField(make_lattice(*extent), colors)
-        U.drift(gaussian_momenta(U, seed=9), SMOOTH)
-        return U
-    return make
 
 
 # ---- forces

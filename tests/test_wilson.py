@@ -5,6 +5,7 @@ from functools import cache
 import numpy as np
 import pytest
 import reference
+from dense import even_values, schur_complement
 
 from slhmc.actions import PseudofermionAction
 from slhmc.dirac import WilsonDirac
@@ -41,24 +42,6 @@ def dense_wilson(hot_links):
 def on_both(matrix, values):
     """The matrix on a field in public order."""
     return (matrix @ values.ravel()).reshape(values.shape)
-
-
-def blocks(matrix, extent, colors):
-    """(ee, eo, oe, oo) of a dense matrix on spinors."""
-    even = np.repeat(reference.even_sites(extent).ravel(), 4 * colors)
-    return [matrix[np.ix_(rows, columns)] for rows in (even, ~even) for columns in (even, ~even)]
-
-
-def schur_complement(matrix, extent, colors):
-    """D_ee - D_eo D_oo^-1 D_oe."""
-    ee, eo, oe, oo = blocks(matrix, extent, colors)
-    return ee - eo @ np.linalg.solve(oo, oe)
-
-
-def even_values(field):
-    """Values of the even sites in one vector."""
-    values = field.to_sites()
-    return values[reference.even_sites(values.shape[3::-1])].ravel()
 
 
 # ---- D

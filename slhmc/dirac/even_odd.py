@@ -41,13 +41,13 @@ class EvenOddOperator(ABC):
     def extend(self, x: FermionField, full: FermionField, adjoint: bool = False) -> None:
         """full <- x on even sites and A_oo^-1 H_oe x / 2 on odd ones (adjoint: of A^+ and H^+)."""
 
+    @abstractmethod
     def prepare_source(self, b: FermionField) -> FermionField:
         """The right-hand side of M x = ... on even sites for D psi = b on both parities. Collective."""
-        raise NotImplementedError(f"{type(self).__name__} has no sources on both parities")
 
+    @abstractmethod
     def reconstruct(self, x: FermionField, b: FermionField) -> FermionField:
         """psi on both parities with D psi = b, from the solution x on even sites of M x = prepare_source(b). Collective."""
-        raise NotImplementedError(f"{type(self).__name__} has no sources on both parities")
 
     def solve(self, solver, b: FermionField) -> FermionField:
         """psi with D psi = b on both parities, by conjugate gradient on M^+ M x = M^+ prepare_source(b). Collective."""
