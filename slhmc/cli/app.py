@@ -16,7 +16,8 @@ INTERRUPTED = 130
 app = typer.Typer(
     name="slhmc",
     help="Lattice QCD by (self-learning) Hybrid Monte Carlo, from run cards.",
-    epilog="Exit codes: 0 done, 1 runs differ (compare), 2 the input is wrong, 3 the computation failed, 75 stopped early with a checkpoint.",
+    epilog="Exit codes: 0 done, 1 runs differ (compare), 2 the input is wrong, 3 the computation failed, "
+           "75 stopped early with a checkpoint.",
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
