@@ -20,7 +20,7 @@ from slhmc.runcard.tables import (
     SolverTable,
     json_schema,
 )
-from slhmc.runcard.writer import card_text, toml_value
+from slhmc.runcard.writer import card_entries, card_text, toml_value
 
 __all__ = [
     "CadenceTable",
@@ -39,6 +39,7 @@ __all__ = [
     "RunCard",
     "RunTable",
     "SolverTable",
+    "card_entries",
     "card_text",
     "json_schema",
     "load_card",
