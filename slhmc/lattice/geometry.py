@@ -8,8 +8,6 @@ import numpy as np
 from slhmc.errors import InputError
 
 DIRECTION_NAMES = "xyzt"
-# sites of a tile's slice of equal t: their links and what is made of them stay in the last-level cache for some slices
-TILE_SITES = 4096
 
 
 def direction_names(dimensions: int) -> str:
@@ -111,12 +109,6 @@ class Blocks:
         return tuple(self.depth if r > 1 else 0 for r in self.rank_grid)
 
     @cached_property
-    def tile(self) -> int:
-        """Thickness, in the last direction but one, of the tiles that are numbered one after the other."""
-        plane, thickness = int(np.prod(self.block[:-2])) * self.lanes, self.block[-2]
-        return max(n for n in range(1, thickness + 1) if thickness % n == 0 and (n <= 2 or n * plane <= TILE_SITES))
-
-    @cached_property
     def _enumeration(self):
         shape = [b + 2 * m for b, m in zip(self.block, self.margins, strict=True)]
         # x fastest: enumerate t slowest by reversing
@@ -132,8 +124,7 @@ class Blocks:
                 edge |= (p == 0) | (p == b - 1)
         rank = np.where(outside == 0, np.where(edge, 1, 0), np.where((outside == 1) & (depth == 1), 2, 3))
         parity = points.sum(0) % 2
-        place = rank * shape[-2] + np.where(rank < 2, points[-2] // self.tile, 0)
-        order = [np.flatnonzero(parity == p)[np.argsort(place[parity == p], kind="stable")] for p in (0, 1)]
+        order = [np.flatnonzero(parity == p)[np.argsort(rank[parity == p], kind="stable")] for p in (0, 1)]
         counts = [[int(np.sum(rank[o] == r)) for r in range(4)] for o in order]
         index = np.empty(points.shape[1], np.int64)
         for o in order:

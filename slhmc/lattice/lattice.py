@@ -135,8 +135,7 @@ class Layout:
     def slices(self) -> Slices:
         """How to go through the lattice in two steps: in slices where it is large, if the device does well on a slice."""
         slices = Slices(self.blocks, not self.geometry.prefetch)
-        tiles, length = slices.shape
-        small = self.lattice.local_sites < tiles * length * self.lattice.device.least_sites
+        small = self.lattice.local_sites < slices.count * self.lattice.device.least_sites
         return Slices(self.blocks, True) if small else slices
 
     @cached_property
