@@ -292,8 +292,8 @@ def _network(path: tuple, table: NetworkTable, lattice: Any) -> Iterator[Fault]:
     for index, loop in enumerate(loops):
         if loop in loops[:index]:
             yield (*path, "loops", index), f'"{loop}" is there twice; each loop has one weight'
-    if table.loops is not None and not loops:
-        yield (*path, "loops"), "no loops are there; leave out the whole table for thin links"
+    if table.loops is not None and table.layers and not loops:
+        yield (*path, "loops"), "a layer needs at least one loop; layers = 0 leaves the links as they are"
     if table.kind != "flow" and table.time_degree:
         yield (*path, "time_degree"), f'has a meaning only with kind = "flow", found "{table.kind}"'
     if None not in (table.weights, table.loops, table.layers, table.kind, table.time_degree):

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from slhmc.backend import Device, HostDevice
 from slhmc.backend.compiler import compile_host
 from slhmc.lattice import Lattice
-from slhmc.observables import Observable, Plaquette, PolyakovLoop, Rectangle
+from slhmc.observables import Observable, OnSmearedLinks, Plaquette, PolyakovLoop, Rectangle
 from slhmc.runcard import RunCard
 from slhmc.simulation.guide import boundary_phases, molecular_dynamics, on_links, smearing_network, target_parts
 from slhmc.simulation.quarks import QUARKS, condensate, mesons, quark_kernels, residual_mass
@@ -35,8 +35,8 @@ def make_update(card: RunCard, lattice: Lattice, network=None, weights=None):
 
 
 def make_observables(card: RunCard, lattice: Lattice) -> list[tuple[Observable, int]]:
-    """(observable, every) of [measure]; those of quarks for each measured quark: NAME, NAME_2, ..."""
-    measure = card.measure
+    """(observable, every) of [measure]; those of quarks for each measured quark: NAME, NAME_2, ..., on their links."""
+    measure, network = card.measure, smearing_network(card)
     observables: list[tuple[Observable, int]] = [(kind(), getattr(measure, kind.name).every)
                                                  for kind in (Plaquette, PolyakovLoop, Rectangle)
                                                  if getattr(measure, kind.name) is not None]
@@ -44,7 +44,8 @@ def make_observables(card: RunCard, lattice: Lattice) -> list[tuple[Observable, 
         if (table := getattr(measure, name)) is not None:
             for number, quark in enumerate(card.measured_quarks, 1):
                 made = make(quark, boundary_phases(card), table, card.solver, lattice, name + f"_{number}" * (number > 1))
-                observables += [(made, table.every)] * (made is not None)
+                if made is not None:
+                    observables.append((made if network is None else OnSmearedLinks(network, made), table.every))
     return observables
 
 
