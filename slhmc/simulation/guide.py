@@ -1,7 +1,6 @@
 """From [smearing], [network] and [guide] of a card to target, guide and the time scales of molecular dynamics."""
 
 import json
-from typing import TYPE_CHECKING
 
 from slhmc.actions import (
     RECTANGLE_COEFFICIENTS,
@@ -15,13 +14,11 @@ from slhmc.actions import (
 from slhmc.errors import InputError
 from slhmc.io import Weights, check_weights, load_weights
 from slhmc.lattice import Lattice
+from slhmc.networks import Network, make_network
 from slhmc.runcard import NetworkTable, QuarkTable, RunCard
 from slhmc.runcard.checks import DRIFTS
 from slhmc.simulation.quarks import quark_actions
 from slhmc.updates import TimeScale
-
-if TYPE_CHECKING:
-    from slhmc.networks import Network
 
 PHASES = {"periodic": 1, "antiperiodic": -1}
 Parts = dict[str, tuple[Action, int]]  # "gauge", "quarks.0", "quarks.1.0" ... -> action, level
@@ -39,15 +36,18 @@ def make_gauge_action(card: RunCard, beta: float | None = None) -> GaugeAction:
 
 
 # ---- networks
-def network_of(table: NetworkTable, card: RunCard) -> "Network":
+def network_of(table: NetworkTable, card: RunCard) -> Network:
     """The network of [smearing] or [network]."""
-    from slhmc.networks import make_network
-
     return make_network(table.kind, card.lattice.colors, len(card.lattice.extent), table.layers, tuple(table.loops),
                         table.weights, table.time_degree)
 
 
-def smearing_network(card: RunCard) -> "Network | None":
+def has_network(card: RunCard) -> bool:
+    """Whether quarks see other links than the thin ones, those of the target or those of the guide."""
+    return card.smearing is not None or (card.guide is not None and bool(card.network or card.guide.network))
+
+
+def smearing_network(card: RunCard) -> Network | None:
     """What makes the links that the target's quarks see; None: thin links."""
     return None if card.smearing is None else network_of(card.smearing, card)
 
@@ -62,15 +62,13 @@ def read_weights(card: RunCard) -> Weights | None:
     return weights
 
 
-def guide_network(card: RunCard, lattice: Lattice, weights: Weights | None = None) -> "Network | None":
+def guide_network(card: RunCard, lattice: Lattice, weights: Weights | None = None) -> Network | None:
     """What makes the links that the guide's quarks see; None: thin links.
 
     That of `weights` (`read_weights`), else of [network], else of [smearing].
     """
     if weights is None:
         return smearing_network(card) if card.network is None else network_of(card.network, card)
-    from slhmc.networks import make_network
-
     table = weights.table
     network = make_network(table["kind"], table["colors"], table["dimensions"], table["layers"], tuple(table["loops"]),
                            None, table["time_degree"])
@@ -126,7 +124,7 @@ def bare_guide_parts(card: RunCard, lattice: Lattice, weights: Weights | None, t
     return parts
 
 
-def guide_parts(card: RunCard, lattice: Lattice, network: "Network | None" = None, weights: Weights | None = None) -> Parts:
+def guide_parts(card: RunCard, lattice: Lattice, network: Network | None = None, weights: Weights | None = None) -> Parts:
     """Actions of the guide by name, each by itself; those of quarks are SmearedActions where they see a network.
 
     network: in place of the card's.
@@ -137,7 +135,7 @@ def guide_parts(card: RunCard, lattice: Lattice, network: "Network | None" = Non
             for name, (action, level) in parts.items()}
 
 
-def on_links(actions: dict[str, Action], network: "Network | None") -> Action:
+def on_links(actions: dict[str, Action], network: Network | None) -> Action:
     """The sum of actions by name: the gauge action of thin links, those of quarks of the network's, if there is one."""
     quarks = {name: action for name, action in actions.items() if name != "gauge"}
     if network is None or network.is_identity or not quarks:
@@ -149,7 +147,7 @@ def on_links(actions: dict[str, Action], network: "Network | None") -> Action:
 
 
 # ---- time scales
-def time_scales(card: RunCard, parts: Parts, network: "Network | None") -> list[TimeScale]:
+def time_scales(card: RunCard, parts: Parts, network: Network | None) -> list[TimeScale]:
     """Molecular dynamics of [hmc] by these actions."""
     scales = []
     for level, table in enumerate((card.hmc, *card.hmc.inner)):
@@ -166,7 +164,7 @@ def corrected(card: RunCard, scales: list[TimeScale], kicks: Action) -> list[Tim
     return [outer, first, *scales[1:]]
 
 
-def difference(target: Parts, smearing: "Network | None", guide: Parts, network: "Network | None") -> Action | None:
+def difference(target: Parts, smearing: Network | None, guide: Parts, network: Network | None) -> Action | None:
     """Target minus guide, without the parts that they have in common; None if they have all."""
     apart = [name for name in target if target[name][0] is not guide[name][0] or (name != "gauge" and smearing is not network)]
     terms = [(sign, on_links({name: parts[name][0] for name in apart}, links))
