@@ -26,10 +26,10 @@ SITE_FUNCTION void add_force(real *force, Site x, int mu, const Link &m, real fa
 // U_nu(x+mu) U_mu(x+nu)^+ is common to the upper staples of both links of a plane.
 SITE_FUNCTION void plaquette_staples_site(const plaquette_staples_arguments &a, Site x) {
     const Geometry &g = a.geometry;
-    for (int mu = 0; mu < DIMENSIONS; mu++) store_link(g, a.staples, x, mu, Link{});
+    Link sums[DIMENSIONS] = {}, p, q, r;
     for (int mu = 0; mu < DIMENSIONS; mu++) {
         const Site x_mu = forward(g, x, mu);
-        Link sum = load_link(g, a.staples, x, mu), p, q, r;
+        Link &sum = sums[mu];
         for (int nu = 0; nu < DIMENSIONS; nu++) {
             prefetch_links(g, a.links, x, true, mu * DIMENSIONS + nu, DIMENSIONS * DIMENSIONS);
             if (nu == mu) continue;
@@ -39,9 +39,7 @@ SITE_FUNCTION void plaquette_staples_site(const plaquette_staples_arguments &a, 
                 const Link corner = multiply_adjoint(view_link(g, a.links, x_mu, nu, p),
                                                      view_link(g, a.links, forward(g, x, nu), mu, q));
                 add_multiply_adjoint(sum, view_link(g, a.links, x, nu, p), scaled(corner, weight));
-                Link other = load_link(g, a.staples, x, nu);
-                add_multiply(other, view_link(g, a.links, x, mu, q), scaled(corner, (real)a.weights[nu * DIMENSIONS + mu]));
-                store_link(g, a.staples, x, nu, other);
+                add_multiply(sums[nu], view_link(g, a.links, x, mu, q), scaled(corner, (real)a.weights[nu * DIMENSIONS + mu]));
             }
             const Site below = backward(g, x, nu);
             const Link corner = multiply(view_link(g, a.links, below, mu, p), view_link(g, a.links, backward(g, x_mu, nu), nu, q));
@@ -104,26 +102,45 @@ SITE_FUNCTION void plaquette_pull_back_site(const plaquette_pull_back_arguments 
 SITE_KERNEL(plaquette_pull_back)
 
 // ------------------------------------------------------------------------------------------------ paths of a table
-// paths[(mu count + p) length + k]: step k of path p from x to x + mu, directions as in the neighbour table; weights[mu]: of the
-// loop as a link in direction mu sees it.
+// Rows of paths, `count` for each mu: the number of steps that a path has in common with the one before it, then its PATH_STEPS
+// steps from x to x + mu, directions as in the neighbour table. weights[mu]: of the loop as a link in direction mu sees it.
+// Products of the first steps are kept, so that what paths have in common is multiplied once.
+struct Step {
+    Site from;  // where the link begins
+    int mu;
+    bool ahead;
+};
+// sites[k] is where step k begins; sites[k + 1] becomes where it ends
+SITE_FUNCTION Step take_step(const Geometry &g, Site *sites, int k, int direction) {
+    sites[k + 1] = neighbour(g, sites[k], direction);
+    const bool ahead = direction < DIMENSIONS;
+    return {sites[ahead ? k : k + 1], ahead ? direction : direction - DIMENSIONS, ahead};
+}
+SITE_FUNCTION void add_step(Link &sum, const Link &x, const Link &link, bool ahead) {
+    if (ahead)
+        add_multiply(sum, x, link);
+    else
+        add_multiply_adjoint(sum, x, link);
+}
+
 SITE_FUNCTION void path_staples_site(const path_staples_arguments &a, Site x) {
     const Geometry &g = a.geometry;
-    const signed char *step = a.paths;
+    const signed char *row = a.paths;
+    Site sites[PATH_STEPS + 1] = {x};
+    Link products[PATH_STEPS - 1], u;
     for (int mu = 0; mu < DIMENSIONS; mu++) {
         Link sum = {};
-        for (int path = 0; path < a.count; path++) {
-            Link product = identity(), u;
-            Site y = x;
-            for (int k = 0; k < a.length; k++) {
-                const int direction = *step++;
-                const Site next = neighbour(g, y, direction);
-                if (direction < DIMENSIONS)
-                    product = multiply(product, view_link(g, a.links, y, direction, u));
+        for (int path = 0; path < a.count; path++, row += PATH_STEPS + 1) {
+            for (int k = row[0]; k < PATH_STEPS; k++) {
+                const Step step = take_step(g, sites, k, row[1 + k]);
+                const Link &link = view_link(g, a.links, step.from, step.mu, u);
+                if (k == 0)
+                    products[0] = step.ahead ? link : adjoint(link);
+                else if (k < PATH_STEPS - 1)
+                    products[k] = step.ahead ? multiply(products[k - 1], link) : multiply_adjoint(products[k - 1], link);
                 else
-                    product = multiply_adjoint(product, view_link(g, a.links, next, direction - DIMENSIONS, u));
-                y = next;
+                    add_step(sum, products[k - 1], link, step.ahead);
             }
-            add(sum, product);
         }
         Link staples = load_link(g, a.staples, x, mu);
         add(staples, scaled(sum, (real)a.weights[mu]));
@@ -132,37 +149,35 @@ SITE_FUNCTION void path_staples_site(const path_staples_arguments &a, Site x) {
 }
 SITE_KERNEL(path_staples)
 
-// the sum over the steps of a path of its product with that link replaced
-SITE_FUNCTION Link path_tangent(const path_pull_back_arguments &a, Site y, const signed char *step) {
-    const Geometry &g = a.geometry;
-    Link product = identity(), tangent = {}, u, d;
-    for (int k = 0; k < a.length; k++) {
-        const bool ahead = step[k] < DIMENSIONS;
-        const int mu = ahead ? step[k] : step[k] - DIMENSIONS;
-        const Site next = neighbour(g, y, step[k]), from = ahead ? y : next;
-        const Link &link = view_link(g, a.links, from, mu, u);
-        const Link insertion = scaled(view_link(g, a.insertions, from, mu, d), (real)a.weights[mu]);
-        if (ahead) {
-            tangent = multiply(tangent, link);
-            add_multiply(tangent, product, insertion);
-            product = multiply(product, link);
-        } else {
-            tangent = multiply_adjoint(tangent, link);
-            add_multiply_adjoint(tangent, product, insertion);
-            product = multiply_adjoint(product, link);
-        }
-        y = next;
-    }
-    return tangent;
-}
-
+// Tangents are products with one link after the other replaced; their sum over all paths is dC = dA^+.
 SITE_FUNCTION void path_pull_back_site(const path_pull_back_arguments &a, Site x) {
     const Geometry &g = a.geometry;
     real *force = a.force + element(g, x, DIMENSIONS * ALGEBRA);
+    const signed char *row = a.paths;
+    Site sites[PATH_STEPS + 1] = {x};
+    Link products[PATH_STEPS - 1], tangents[PATH_STEPS - 1], u, d;
     for (int mu = 0; mu < DIMENSIONS; mu++) {
-        Link sum = {}, own;
-        for (int path = 0; path < a.count; path++) add(sum, path_tangent(a, x, a.paths + (mu * a.count + path) * a.length));
-        add_force(force, x, mu, multiply_adjoint(view_link(g, a.links, x, mu, own), sum), a.factor);
+        Link sum = {};
+        for (int path = 0; path < a.count; path++, row += PATH_STEPS + 1) {
+            for (int k = row[0]; k < PATH_STEPS; k++) {
+                const Step step = take_step(g, sites, k, row[1 + k]);
+                const Link &link = view_link(g, a.links, step.from, step.mu, u);
+                const Link insertion = scaled(view_link(g, a.insertions, step.from, step.mu, d), (real)a.weights[step.mu]);
+                if (k == 0) {
+                    products[0] = step.ahead ? link : adjoint(link);
+                    tangents[0] = step.ahead ? insertion : adjoint(insertion);
+                    continue;
+                }
+                if (k < PATH_STEPS - 1) {
+                    products[k] = step.ahead ? multiply(products[k - 1], link) : multiply_adjoint(products[k - 1], link);
+                    tangents[k] = Link{};
+                }
+                Link &target = k < PATH_STEPS - 1 ? tangents[k] : sum;
+                add_step(target, tangents[k - 1], link, step.ahead);
+                add_step(target, products[k - 1], insertion, step.ahead);
+            }
+        }
+        add_force(force, x, mu, multiply_adjoint(view_link(g, a.links, x, mu, u), sum), a.factor);
     }
 }
 SITE_KERNEL(path_pull_back)

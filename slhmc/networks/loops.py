@@ -73,3 +73,11 @@ def open_paths(shape: str, dimensions: int) -> np.ndarray:
                     if sign > 0:  # U_mu(x) rest: the open path is the rest backwards
                         found[mu].add(tuple(nu if s < 0 else nu + dimensions for nu, s in reversed(rest)))
     return np.array([sorted(paths) for paths in found], np.int8)
+
+
+def path_table(shape: str, dimensions: int) -> np.ndarray:
+    """Rows of kernels/loops.cc, int8 (D, paths, 1 + steps): how many steps a path has in common with the last one, the steps."""
+    paths = open_paths(shape, dimensions)
+    common = np.zeros(paths.shape[:2], np.int8)
+    common[:, 1:] = np.cumprod(paths[:, 1:] == paths[:, :-1], axis=2).sum(2)
+    return np.concatenate([common[..., None], paths], axis=2)

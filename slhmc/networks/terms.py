@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 
 from slhmc.lattice import AlgebraField, GaugeField, Lattice, LinkField
 from slhmc.lattice.fields import link_reals
-from slhmc.networks.loops import SHAPES, open_paths, table_offset
+from slhmc.networks.loops import SHAPES, path_table, table_offset
 
 REAL_BYTES = 8
 
@@ -55,9 +55,9 @@ class Paths(LoopTerm):
 
     def __init__(self, lattice, colors, shape):
         super().__init__(lattice, colors, shape)
-        paths = open_paths(shape, lattice.dimensions)
+        paths = path_table(shape, lattice.dimensions)
         self.paths = lattice.device.from_host(paths)
-        self.table = lattice.device.pointer(self.paths), *paths.shape[1:]
+        self.table = lattice.device.pointer(self.paths), paths.shape[1]
 
     def add_staples(self, U, staples, weights):
         self._launch(U, "path_staples", U.pointer, staples.pointer, weights + self.offset, *self.table, keep=(U, staples))
