@@ -7,7 +7,7 @@ from slhmc.networks import make_network
 
 
 def forward_flops(n: int, dimensions: int) -> int:
-    """Per site: staples, three products for two upper ones and two for each lower one, weights and sums; then C U^+ and exp(Q) U."""
+    """Per site: staples, three products for two upper ones, two for each lower one, weights and sums; C U^+ and exp(Q) U."""
     planes, product, reals = dimensions * (dimensions - 1) // 2, matrix_flops(n), link_reals(n)
     staples = planes * (3 * product + 4 * reals) + 2 * planes * (2 * product + 2 * reals)
     exponential = {2: 110, 3: product + 400}[n]
@@ -15,8 +15,9 @@ def forward_flops(n: int, dimensions: int) -> int:
 
 
 def pull_back_flops(n: int, dimensions: int) -> int:
-    """Per site: of each plane seven products for two upper staples, of each lower staple five, weights and sums, U dA; of each link
-    C U^+, the exponential with its derivative (kernels/stout.cc; halvings not counted), e^+ F e, D and lambda C U^+."""
+    """Per site: seven products for the two upper staples of a plane, five for each lower one, weights and sums, U dA; for each link
+    C U^+, the exponential with its derivative (kernels/stout.cc; halvings not counted), e^+ F e, D and lambda C U^+.
+    """
     planes, product, reals = dimensions * (dimensions - 1) // 2, matrix_flops(n), link_reals(n)
     loops = planes * (7 * product + 9 * reals) + 2 * planes * (5 * product + 6 * reals)
     algebra = algebra_dimension(n)
