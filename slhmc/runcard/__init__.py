@@ -21,7 +21,7 @@ from slhmc.runcard.tables import (
     SolverTable,
     json_schema,
 )
-from slhmc.runcard.writer import card_text, toml_value
+from slhmc.runcard.writer import card_entries, card_text, toml_value
 
 __all__ = [
     "CadenceTable",
@@ -45,6 +45,7 @@ __all__ = [
     "RunCard",
     "RunTable",
     "SolverTable",
+    "card_entries",
     "card_text",
     "json_schema",
     "load_card",
