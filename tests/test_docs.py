@@ -11,11 +11,11 @@ from running import CARDS, ROOT, sets, slhmc_command
 
 from slhmc.actions import GaugeAction
 from slhmc.backend import HostDevice
-from slhmc.bench import spinors
+from slhmc.bench import smearing, spinors
 from slhmc.bench.cases import Workbench
 from slhmc.cli.app import app
 from slhmc.lattice import Purpose
-from slhmc.runcard import card_text, load_card, parse_card, quarks, tables
+from slhmc.runcard import card_text, guide, load_card, parse_card, quarks, tables
 from slhmc.simulation.changes import CHANGEABLE
 from slhmc.updates import SCHEMES
 
@@ -174,6 +174,9 @@ def test_the_table_of_the_card_has_all_keys():
     known = {"[lattice]": tables.LatticeTable, "[gauge]": tables.GaugeTable, "[[quarks]]": quarks.QuarkTable,
              "[quarks.rational]": quarks.RationalTable,
              "[solver]": tables.SolverTable, "[hmc]": tables.HMCTable, "[[hmc.inner]]": tables.InnerTable,
+             "[smearing]": guide.NetworkTable, "[network]": guide.NetworkTable, "[guide]": guide.GuideTable,
+             "[[guide.quarks]]": guide.GuideQuarkTable, "[guide.solver]": guide.GuideSolverTable,
+             "[guide.correction]": guide.CorrectionTable,
              "[heat_bath]": tables.HeatBathTable, "[run]": tables.RunTable, "[measure.NAME]": tables.MeasureTable,
              "[measure.chiral_condensate]": tables.CondensateTable, "[measure.mesons]": tables.MesonsTable,
              "[measure.residual_mass]": tables.ResidualMassTable, "[reference.NAME]": tables.ReferenceValue}
@@ -210,7 +213,8 @@ def test_flops_and_bytes_of_the_benchmarks_are_those_counted():
     bench = Workbench(HostDevice(), (4, 4, 4, 4), 3)
     quarks = (bench.quark_force_case(), bench.hopping_links_case("double"), bench.hopping_case("double"),
               *bench.linear_algebra_cases("double"), bench.solver_case("double"))
-    cases = {case.name: case for case in (*bench.gauge_cases(), *bench.update_cases(), *quarks, *spinors.cases(bench))
+    links = (*bench.gauge_cases(), *bench.update_cases(), *smearing.cases(bench))
+    cases = {case.name: case for case in (*links, *quarks, *spinors.cases(bench))
              if case.real == "double"}
     rows = table("docs/benchmarks.md", "kernel | per")
     assert {row[0] for row in rows} == set(cases)

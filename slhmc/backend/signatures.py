@@ -93,6 +93,8 @@ _FIFTH = "real p; real q; real k; real wall; int dagger"
 _DOMAIN_WALL = ("const real *hopping; const real *psi_same; const real *psi_other; real *out; real *image; real same; "
                 "real image_p; real image_q; " + _FIFTH)
 
+_SMEARED_FORCE = "const real *smeared_force; real *insertions; real *force; real weight; int add"
+
 KERNELS = {
     "clover.cc": {
         "clover_hop": ("site", _LATTICE + _CLOVER),
@@ -111,6 +113,7 @@ KERNELS = {
         "fifth_dimension": ("site", _LATTICE + "const real *psi; real *out; " + _FIFTH),
         "extract_walls": ("site", _LATTICE + "const real *slices; real *psi; int right; int left"),
         "insert_walls": ("site", _LATTICE + "const real *psi; real *slices; int right; int left"),
+        "wall_slices": ("site", _LATTICE + "const real *psi; real *out; int slices"),
     },
     "gauge.cc": {
         "plaquette_sum": (1, _LATTICE + "double *partials; const real *links"),
@@ -135,6 +138,24 @@ KERNELS = {
         "transport": ("site", _LATTICE + "const real *links; const real *from; real *to; int mu"),
         "matrix_trace": (2, _LATTICE + "double *partials; const real *matrices"),
     },
+    "loops.cc": {
+        "plaquette_staples": ("site", _LATTICE + "const real *links; real *staples; const double *weights"),
+        "plaquette_pull_back": ("site", _LATTICE + "const real *links; const real *insertions; real *force; "
+                                                   "const double *weights; real factor"),
+        "sided_staples": ("site", _LATTICE + "const real *links; real *out; int slots"),
+        "sided_tangents": ("site", _LATTICE + "const real *links; const real *insertions; real *out; const double *weights; "
+                                              "int slots"),
+        "glued_staples": ("site", _LATTICE + "const real *links; const real *replaced; real *staples; const double *weights; "
+                                             "int slots"),
+        "glued_pull_back": ("site", _LATTICE + "const real *links; const real *insertions; const real *replaced; "
+                                               "const real *tangents; real *force; const double *weights; real factor; "
+                                               "int slots"),
+        "line_tangent": ("site", _LATTICE + "const real *links; const real *insertions; const real *from; "
+                                            "const real *from_tangent; real *to; real *to_tangent; int mu"),
+        "line_staples": ("site", _LATTICE + "const real *line; real *staples; const double *weights; int mu"),
+        "line_pull_back": ("site", _LATTICE + "const real *links; const real *tangent; real *force; const double *weights; "
+                                              "real factor; int mu"),
+    },
     "random.cc": {
         "gaussian": ("site", _LATTICE + "real *field; int components; real scale; Random random"),
         "uniform_field": ("site", _LATTICE + "real *field; int components; Random random"),
@@ -145,6 +166,12 @@ KERNELS = {
         "staggered_hop_dot": (1, _LATTICE + "double *partials; " + _HOPPING),
         "staggered_force": ("site", _LATTICE + "const real *links; const real *field; real *force; "
                                                "const signed char *codes; const real *signs; real weight"),
+    },
+    "stout.cc": {
+        "stout_links": ("site", _LATTICE + "const real *links; const real *staples; real *smeared"),
+        "stout_pull_back": ("site", _LATTICE + "const real *links; const real *staples; " + _SMEARED_FORCE),
+        "ape_links": ("site", _LATTICE + "const real *links; const real *staples; real *smeared"),
+        "ape_pull_back": ("site", _LATTICE + "const real *links; const real *staples; const real *smeared; " + _SMEARED_FORCE),
     },
     "wilson.cc": {
         "wilson_hop": ("site", _LATTICE + _HOPPING + "; int dagger; int rows"),

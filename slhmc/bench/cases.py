@@ -23,7 +23,7 @@ class Case:
     inner: int = 1
 
 
-def _matrix(n: int) -> int:
+def matrix_flops(n: int) -> int:
     """Flops of one product of stored links: quaternions for SU(2), else complex matrices."""
     return 28 if n == 2 else 8 * n**3 - 2 * n**2
 
@@ -48,10 +48,10 @@ def plaquette_force_flops(n: int, dimensions: int) -> int:
     those of the plaquette behind, transported; sums; adding to the force."""
     algebra, planes = algebra_dimension(n), dimensions * (dimensions - 1) // 2
     if n == 2:
-        plaquette, transported = 2 * _matrix(n) + 21 + 3, 20 + 21
+        plaquette, transported = 2 * matrix_flops(n) + 21 + 3, 20 + 21
     else:
         diagonal = 4 * (n - 1)  # scales and partial sums between coefficients and diagonal entries
-        plaquette = 2 * _matrix(n) + n * (n - 1) * (8 * n - 2) + n * (4 * n - 1) + n * (n - 1) + diagonal
+        plaquette = 2 * matrix_flops(n) + n * (n - 1) * (8 * n - 2) + n * (4 * n - 1) + n * (n - 1) + diagonal
         # n (n - 1) entries of M U, M with an imaginary diagonal; then the upper triangle and the diagonal of U^+ M U
         transported = n * (n - 1) * (8 * n - 6) + n * (n - 1) // 2 * (8 * n - 2) + (n - 1) * (4 * n - 1) + 2 * diagonal
     return planes * (plaquette + 2 * (transported + 2 * algebra)) + dimensions * 2 * algebra
@@ -59,7 +59,7 @@ def plaquette_force_flops(n: int, dimensions: int) -> int:
 
 def sweep_flops(n: int, dimensions: int) -> int:
     """Per site: link times staples, then in each SU(2) subgroup the rotation and its products with two matrices."""
-    staples = 2 * (dimensions - 1) * (2 * _matrix(n) + link_reals(n)) + _matrix(n)
+    staples = 2 * (dimensions - 1) * (2 * matrix_flops(n) + link_reals(n)) + matrix_flops(n)
     part, rotation, rows = (0, 13 + 28, 28) if n == 2 else (8, 13 + 28, 28 * n)
     return dimensions * (staples + n * (n - 1) // 2 * (part + rotation + 2 * rows))
 
@@ -88,19 +88,19 @@ class Workbench:
         planes, sites = lattice.planes, lattice.sites
         trace = 8 if n == 2 else 4 * n * n
         force = plaquette_force_flops(n, d)
-        rectangles = d * (2 * (d - 1) * 3 * (5 * _matrix(n) + link_reals(n)) + _matrix(n))
-        update = d * {2: 110 + 28, 3: 2 * 198 + 400}.get(n, 20 * _matrix(n))
+        rectangles = d * (2 * (d - 1) * 3 * (5 * matrix_flops(n) + link_reals(n)) + matrix_flops(n))
+        update = d * {2: 110 + 28, 3: 2 * 198 + 400}.get(n, 20 * matrix_flops(n))
         action, improved, moving = GaugeAction(6.0), GaugeAction(6.0, -1 / 12), self.U.copy()
         random = Draws(1, 5).next(Purpose.MOMENTA)
         return [
-            Case("plaquette", "double", lambda: plaquette_sum(self.U), sites * planes * (2 * _matrix(n) + trace),
+            Case("plaquette", "double", lambda: plaquette_sum(self.U), sites * planes * (2 * matrix_flops(n) + trace),
                  sites * links, sites * links),
             Case("gauge force", "double", lambda: action.add_force(self.U, None, momenta, 1e-9), sites * force,
                  sites * (links + 2 * algebra), sites * (links + algebra)),
             Case("link update", "double", lambda: moving.drift(momenta, 1e-6), sites * update,
                  sites * (2 * links + algebra), sites * (links + algebra)),
             Case("rectangle", "double", lambda: rectangle_sum(self.U),
-                 sites * d * ((1 + 3 * (d - 1)) * _matrix(n) + (d - 1) * trace), sites * links, sites * links),
+                 sites * d * ((1 + 3 * (d - 1)) * matrix_flops(n) + (d - 1) * trace), sites * links, sites * links),
             Case("improved force", "double", lambda: improved.add_force(self.U, None, momenta, 1e-9),
                  sites * (force + rectangles),
                  sites * (links + 2 * algebra), sites * (links + algebra)),

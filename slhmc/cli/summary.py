@@ -2,12 +2,13 @@
 
 import json
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from slhmc.analysis.notation import parenthesis
 from slhmc.cli.terminal import on_terminal
-from slhmc.runcard import RunCard, load_card
+from slhmc.runcard import QuarkTable, RunCard, load_card
 
 
 def difference_in_sigma(entry: dict[str, Any], value: float, error: float) -> float | None:
@@ -42,8 +43,8 @@ def print_summary(directory: Path) -> None:
     card = load_card(directory / "card.toml")
     console = Console(highlight=False, markup=False, force_terminal=on_terminal())
     console.print(f"\n{directory}: {describe(card)}", soft_wrap=True)
-    for name, words in _run_lines(result):
-        console.print(f"  {name:<30}{words}")
+    for name, words in [*_guide_lines(card, result), *_run_lines(result)]:
+        console.print(f"  {name:<30}{words}", soft_wrap=True)
     console.print()
     console.print(_observable_table(result["observables"], card))
     for note in _notes(result["observables"], card):
@@ -66,9 +67,33 @@ def describe(card: RunCard) -> str:
     """The physics of a card in one line."""
     extent = "x".join(map(str, card.lattice.extent))
     words = f"SU({card.lattice.colors}), {extent}, {card.gauge.action} beta {card.gauge.beta:g}"
-    quarks = ", ".join(f"{quark.operator} " + (f"m {quark.mass:g}" if quark.kappa is None else f"kappa {quark.kappa:g}")
-                       for quark in card.quarks)
-    return f"{words}, {quarks}" if quarks else f"{words}, no quarks"
+    words += f", {_quarks(card.quarks)}" if card.quarks else ", no quarks"
+    return words + ", smeared links" * (card.smearing is not None)
+
+
+def _quarks(quarks: Iterable[QuarkTable]) -> str:
+    return ", ".join(f"{quark.operator} " + (f"m {quark.mass:g}" if quark.kappa is None else f"kappa {quark.kappa:g}")
+                     for quark in quarks)
+
+
+def _guide_lines(card: RunCard, result: dict[str, Any]) -> list[tuple[str, str]]:
+    """The guide of self-learning HMC: its quarks, its network with the hash of the frozen weights, its correction."""
+    if card.guide is None:
+        return []
+    words = [_quarks(card.guide_quarks)] * bool(card.quarks)
+    words += [f"Ls {own.Ls}" for own, target in zip(card.guide_quarks, card.quarks, strict=True) if own.Ls != target.Ls]
+    words += [] if card.guide.beta is None else [f"beta {card.guide.beta:g}"]
+    if frozen := result.get("guide"):
+        network, trained = (json.loads(frozen[key]) for key in ("network", "trained"))
+        words += [f"trained {key} {value:.5g}" for key, value in trained.items()]
+        words.append(f"{network['kind']} network, {network['layers']} layer{'s' * (network['layers'] != 1)} of "
+                     f"{', '.join(network['loops'])}")
+    lines = [("guide", "; ".join(words) or "as the target")]
+    if frozen:
+        lines.append(("frozen weights, sha256", frozen["weights_sha256"][:16]))
+    if card.guide.correction is not None:
+        lines.append(("correction", f"every {card.guide.correction.every}, {card.guide.correction.scheme}"))
+    return lines
 
 
 def _notes(observables: dict[str, dict[str, Any]], card: RunCard) -> list[str]:

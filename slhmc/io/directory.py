@@ -28,6 +28,7 @@ class RunDirectory:
         self.checkpoint = self.path / "checkpoint.h5"
         self.configurations = self.path / "configs"
         self.card = self.path / "card.toml"
+        self.weights = self.path / "weights.h5"
         self.status = self.path / "status.json"
         self.log = self.path / "log.txt"
         self._lock: int | None = None
