@@ -5,6 +5,7 @@ from slhmc.io.directory import RunDirectory
 from slhmc.io.ensemble import RECORD, EnsembleFile
 from slhmc.io.links import load_links, save_links
 from slhmc.io.measurements import MeasurementFile
+from slhmc.io.training import TrainingFile
 
-__all__ = ["RECORD", "EnsembleFile", "MeasurementFile", "RunDirectory", "load_checkpoint", "load_links", "save_checkpoint",
-           "save_links"]
+__all__ = ["RECORD", "EnsembleFile", "MeasurementFile", "RunDirectory", "TrainingFile", "load_checkpoint", "load_links",
+           "save_checkpoint", "save_links"]

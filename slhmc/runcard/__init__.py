@@ -20,6 +20,7 @@ from slhmc.runcard.tables import (
     SolverTable,
     json_schema,
 )
+from slhmc.runcard.train import TrainTable
 from slhmc.runcard.writer import card_text, toml_value
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "RunCard",
     "RunTable",
     "SolverTable",
+    "TrainTable",
     "card_text",
     "json_schema",
     "load_card",

@@ -9,6 +9,7 @@ from math import prod
 from typing import Any
 
 from slhmc.runcard.quarks import COMMON_KEYS, FIELD_FLAVORS, OPERATOR_KEYS, OPTIONAL_KEYS
+from slhmc.runcard.train import train_faults
 
 Fault = tuple[tuple[str | int, ...], str]
 
@@ -27,6 +28,7 @@ def cross_faults(card: Any) -> Iterator[Fault]:
     if card.run is not None:
         yield from _start(card.run)
     yield from _chronological(card.solver, card.quarks or ())
+    yield from train_faults(card)
 
 
 def _directions(lattice: Any) -> Iterator[Fault]:
