@@ -211,14 +211,6 @@ SITE_FUNCTION Link load_insertion(const Geometry &g, const real *insertions, Sit
 #endif
 }
 
-SITE_FUNCTION void add_multiply(Link &sum, const Link &x, const Link &y) {
-#if COLORS == 2
-    add(sum, multiply(x, y));
-#else
-    product<true>(sum, x, y);
-#endif
-}
-
 // factor [Lambda(x) U_mu(x) + U_mu(x) Lambda(x + mu)]: the link between its two insertions
 SITE_FUNCTION Link insert_both(const Geometry &g, const real *insertions, Site x, Site x_mu, int plane, const Link &u,
                                real factor) {

@@ -52,6 +52,10 @@ SITE_FUNCTION void add_adjoint_multiply(Link &sum, const Link &x, const Link &y)
     const Link r = adjoint_multiply(x, y);
     UNROLL for (int k = 0; k < 4; k++) sum.e[k] += r.e[k];
 }
+SITE_FUNCTION void add_multiply(Link &sum, const Link &x, const Link &y) {
+    const Link r = multiply(x, y);
+    UNROLL for (int k = 0; k < 4; k++) sum.e[k] += r.e[k];
+}
 SITE_FUNCTION V real_trace(const Link &x) { return x.e[0] * real(2); }
 SITE_FUNCTION V imaginary_trace(const Link &) { return V{}; }
 SITE_FUNCTION V real_trace_multiply_adjoint(const Link &x, const Link &y) {
@@ -84,6 +88,7 @@ SITE_FUNCTION ColorVector multiply(const Link &m, const ColorVector &v) {
     r.c[1].im = e[0] * v.c[1].im - e[1] * v.c[1].re - e[2] * v.c[0].im + e[3] * v.c[0].re;
     return r;
 }
+SITE_FUNCTION Link algebra_matrix(const V *c) { return {{V{}, c[2] * real(0.5), c[1] * real(0.5), c[0] * real(0.5)}}; }
 // exp of P = sum_a P_a T_a: half angle squared t = |P|^2 / 4, exp = cos sqrt(t) + (sin sqrt(t) / sqrt(t)) P.
 // cos and sin/x are entire in t: their series need no root; large angles are halved and squared.
 SITE_FUNCTION Link exponential(const V *p) {
@@ -131,6 +136,7 @@ MATRIX_PRODUCT(adjoint_product, add_conjugate_product(row[j], x.e[k][i], y.e[k][
 SITE_FUNCTION Link multiply(const Link &x, const Link &y) { Link r; product<false>(r, x, y); return r; }
 SITE_FUNCTION Link multiply_adjoint(const Link &x, const Link &y) { Link r; product_adjoint<false>(r, x, y); return r; }
 SITE_FUNCTION Link adjoint_multiply(const Link &x, const Link &y) { Link r; adjoint_product<false>(r, x, y); return r; }
+SITE_FUNCTION void add_multiply(Link &sum, const Link &x, const Link &y) { product<true>(sum, x, y); }
 SITE_FUNCTION void add_multiply_adjoint(Link &sum, const Link &x, const Link &y) { product_adjoint<true>(sum, x, y); }
 SITE_FUNCTION void add_adjoint_multiply(Link &sum, const Link &x, const Link &y) { adjoint_product<true>(sum, x, y); }
 SITE_FUNCTION Link adjoint(const Link &x) {
@@ -280,6 +286,9 @@ SITE_FUNCTION int exponential_halvings(const V *p, real &scale) {
 #if COLORS == 3
 // Cayley-Hamilton: Q^3 = h Q + i d with h = tr Q^2 / 2, i d = det Q, so every power is in the span of 1, Q, Q^2.
 // The Taylor sum is done by Horner on the three coefficients (18 orders: 1e-17 for |Q| <= 1), not on matrices.
+SITE_CONSTANT double inverse_factorial[19] = {1.0, 1.0, 1.0 / 2, 1.0 / 6, 1.0 / 24, 1.0 / 120, 1.0 / 720, 1.0 / 5040, 1.0 / 40320,
+    1.0 / 362880, 1.0 / 3628800, 1.0 / 39916800, 1.0 / 479001600, 1.0 / 6227020800.0, 1.0 / 87178291200.0, 1.0 / 1307674368000.0,
+    1.0 / 20922789888000.0, 1.0 / 355687428096000.0, 1.0 / 6402373705728000.0};
 SITE_FUNCTION Link exponential(const V *p) {
     real scale;
     const int halvings = exponential_halvings(p, scale);
@@ -299,9 +308,6 @@ SITE_FUNCTION Link exponential(const V *p) {
         add_product(det, m.e[0][j], cofactor);
     }
     const V d = det.im;
-    const double inverse_factorial[19] = {1.0, 1.0, 1.0 / 2, 1.0 / 6, 1.0 / 24, 1.0 / 120, 1.0 / 720, 1.0 / 5040, 1.0 / 40320,
-        1.0 / 362880, 1.0 / 3628800, 1.0 / 39916800, 1.0 / 479001600, 1.0 / 6227020800.0, 1.0 / 87178291200.0,
-        1.0 / 1307674368000.0, 1.0 / 20922789888000.0, 1.0 / 355687428096000.0, 1.0 / 6402373705728000.0};
     Complex f0 = {splat((real)inverse_factorial[18]), V{}}, f1 = {}, f2 = {};
     for (int n = 17; n >= 0; n--) {
         Complex g0 = {real(inverse_factorial[n]) - d * f2.im, d * f2.re};

@@ -93,6 +93,10 @@ _FIFTH = "real p; real q; real k; real wall; int dagger"
 _DOMAIN_WALL = ("const real *hopping; const real *psi_same; const real *psi_other; real *out; real *image; real same; "
                 "real image_p; real image_q; " + _FIFTH)
 
+_PATHS = "const signed char *paths; int count; int length"
+_SMEARED_FORCE = ("const real *links; const real *staples; const real *smeared_force; real *insertions; real *force; "
+                  "real weight; int add")
+
 KERNELS = {
     "clover.cc": {
         "clover_hop": ("site", _LATTICE + _CLOVER),
@@ -132,6 +136,19 @@ KERNELS = {
         "transport": ("site", _LATTICE + "const real *links; const real *from; real *to; int mu"),
         "matrix_trace": (2, _LATTICE + "double *partials; const real *matrices"),
     },
+    "loops.cc": {
+        "plaquette_staples": ("site", _LATTICE + "const real *links; real *staples; const double *weights"),
+        "plaquette_pull_back": ("site", _LATTICE + "const real *links; const real *insertions; real *force; "
+                                                   "const double *weights; real factor"),
+        "path_staples": ("site", _LATTICE + "const real *links; real *staples; const double *weights; " + _PATHS),
+        "path_pull_back": ("site", _LATTICE + "const real *links; const real *insertions; real *force; "
+                                              "const double *weights; real factor; " + _PATHS),
+        "line_tangent": ("site", _LATTICE + "const real *links; const real *insertions; const real *from; "
+                                            "const real *from_tangent; real *to; real *to_tangent; int mu"),
+        "line_staples": ("site", _LATTICE + "const real *line; real *staples; const double *weights; int mu"),
+        "line_pull_back": ("site", _LATTICE + "const real *links; const real *tangent; real *force; const double *weights; "
+                                              "real factor; int mu"),
+    },
     "random.cc": {
         "gaussian": ("site", _LATTICE + "real *field; int components; real scale; Random random"),
         "uniform_field": ("site", _LATTICE + "real *field; int components; Random random"),
@@ -142,6 +159,10 @@ KERNELS = {
         "staggered_hop_dot": (1, _LATTICE + "double *partials; " + _HOPPING),
         "staggered_force": ("site", _LATTICE + "const real *links; const real *field; real *force; "
                                                "const signed char *codes; const real *signs; real weight"),
+    },
+    "stout.cc": {
+        "stout_links": ("site", _LATTICE + "const real *links; const real *staples; real *smeared"),
+        "stout_pull_back": ("site", _LATTICE + _SMEARED_FORCE),
     },
     "wilson.cc": {
         "wilson_hop": ("site", _LATTICE + _HOPPING + "; int dagger; int rows"),

@@ -1,10 +1,10 @@
 """The lattice: geometry, ranks, fields, loops and random numbers."""
 
-from slhmc.lattice.fields import AlgebraField, FermionField, GaugeField
+from slhmc.lattice.fields import AlgebraField, FermionField, GaugeField, LinkField
 from slhmc.lattice.lattice import Lattice, Layout
 from slhmc.lattice.loops import line_trace, plaquette_sum, rectangle_sum
 from slhmc.lattice.random import Draws, Purpose
 from slhmc.lattice.scalar import Scalar
 
-__all__ = ["AlgebraField", "Draws", "FermionField", "GaugeField", "Lattice", "Layout", "Purpose", "Scalar", "line_trace",
-           "plaquette_sum", "rectangle_sum"]
+__all__ = ["AlgebraField", "Draws", "FermionField", "GaugeField", "Lattice", "Layout", "LinkField", "Purpose", "Scalar",
+           "line_trace", "plaquette_sum", "rectangle_sum"]

@@ -240,6 +240,25 @@ class GaugeField(Field):
         self.changed()
 
 
+class LinkField(Field):
+    """A matrix for each link that transforms like it, stored like links: sums of paths, derivatives with respect to links.
+
+    SU(2): real quaternions, multiples of group elements.
+    """
+
+    def __init__(self, lattice: Lattice, colors: int):
+        super().__init__(lattice.layout("double"), (lattice.dimensions, link_reals(colors)))
+        self.colors = colors
+
+    def update_halo(self) -> None:
+        """Fetch the whole halo from other ranks. Collective."""
+        self.layout.halo.all_links(self.array, self.component_count)
+
+    def update_staple_halo(self) -> None:
+        """Fetch what plaquettes and their staples read. Collective."""
+        self.layout.halo.staple_links(self.array, link_reals(self.colors))
+
+
 class AlgebraField(Field):
     """Momenta or forces: real coefficients P_a of P = sum_a P_a T_a for each link."""
 
