@@ -28,6 +28,7 @@ class RunDirectory:
         self.training = self.path / "train.h5"
         self.checkpoint = self.path / "checkpoint.h5"
         self.configurations = self.path / "configs"
+        self.last_weights = self.path / "last_weights.h5"
         self.card = self.path / "card.toml"
         self.status = self.path / "status.json"
         self.log = self.path / "log.txt"

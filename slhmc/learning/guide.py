@@ -7,9 +7,10 @@ import numpy as np
 from slhmc.actions import CompositeAction, SmearedAction
 from slhmc.backend.tape import Tape
 from slhmc.lattice import AlgebraField, GaugeField, Scalar
+from slhmc.networks import make_network
 from slhmc.runcard import GuideQuarkTable, RunCard
 from slhmc.simulation.build import make_update
-from slhmc.simulation.guide import guide_network, guide_parts
+from slhmc.simulation.guide import guide_network, guide_parts, on_links
 
 # fourth-order central difference of the first derivative: error h^4 / 30 times the fifth derivative
 STENCIL = {1: 2 / 3, -1: -2 / 3, 2: -1 / 12, -2: 1 / 12}
@@ -44,10 +45,10 @@ class TrainableGuide:
         trained = {} if weights is None else weights.trained
         masses = {f"quarks.{k}.mass": quark.bare_mass for k, quark in enumerate(card.guide_quarks)}
         self._fixed = masses | {"gauge.beta": card.guide.beta or card.gauge.beta} | trained
-        self.names = [] if self.network is None else list(self.network.parameter_names)
+        self.names = [] if card.network is None else list(self.network.parameter_names)  # else it is the target's smearing, if any
         self._weights = len(self.names)
         self.names += list(masses) * card.train.train_mass + ["gauge.beta"] * card.train.train_beta
-        first = [] if self.network is None else list(self.network.parameters)
+        first = list(self.network.parameters) if self._weights else []
         self.start = np.array(first + [self._fixed[name] for name in self.names[self._weights:]], np.float64)
         self.values = np.full(len(self.names), np.nan)
         self._couplings: dict[str, float] = {}
@@ -66,6 +67,12 @@ class TrainableGuide:
             self._parts.clear()
             self._records.clear()
         self.values = values
+
+    def file_entries(self, values: np.ndarray) -> tuple[dict, dict[str, float]]:
+        """(table of the network, parameters) for a file of weights: the network that quarks see, trained or not, then couplings."""
+        network = self.network or make_network("stout", self.card.lattice.colors, self.lattice.dimensions, 0, ())
+        fixed = dict(zip(network.parameter_names, network.parameters.tolist(), strict=True))
+        return network.table(), fixed | dict(zip(self.names, values.tolist(), strict=True))
 
     # ---- actions
     def _card(self, couplings: dict[str, float]) -> RunCard:
@@ -137,7 +144,8 @@ class TrainableGuide:
     # ---- forces
     def add_force(self, U: GaugeField, phi: dict, force: AlgebraField, weight: float) -> None:
         """force += weight times the force of S_theta."""
-        guide = CompositeAction(self._made())
+        bare = {name: part.base if isinstance(part, SmearedAction) else part for name, part in self._made().items()}
+        guide = on_links(bare, self.network)  # one way back through the network for all quarks
         guide.begin_trajectory()
         guide.add_force(U, phi, force, weight)
 

@@ -296,10 +296,8 @@ class Training:
         return {name: np.float64(value) for name, value in values.items()}
 
     def _save_weights(self, path: Path, values: np.ndarray, step: int) -> None:
-        network = self.guide.network
-        table = None if network is None else network.table()
-        parameters = dict(zip(self.guide.names, values.tolist(), strict=True))
-        save_weights(path, table, parameters, self.history.card_text, len(self.card.quarks), {"step": np.array(step)})
+        save_weights(path, *self.guide.file_entries(values), self.history.card_text, len(self.card.quarks),
+                     {"step": np.array(step)})
 
     def _finish(self, state: str) -> None:
         try:
