@@ -20,10 +20,10 @@ def self_contained(card: RunCard) -> RunCard:
     if weights is None:
         return card
     table, values = weights.table, weights.network_values.tolist()
-    loops = len(table["loops"])
+    loops = len(table["loops"]) or 1
     network = NetworkTable(kind=table["kind"], layers=table["layers"], loops=tuple(table["loops"]),
                            time_degree=table["time_degree"],
-                           weights=tuple(tuple(values[k:k + loops]) for k in range(0, len(values), loops)))
+                           weights=tuple(tuple(values[k:k + loops]) for k in range(0, len(values), loops)) or None)
     quarks = list(card.guide.quarks or (GuideQuarkTable(),) * len(card.quarks))
     for number, own in enumerate(quarks):
         if (mass := weights.trained.get(f"quarks.{number}.mass")) is not None:
