@@ -94,8 +94,7 @@ _DOMAIN_WALL = ("const real *hopping; const real *psi_same; const real *psi_othe
                 "real image_p; real image_q; " + _FIFTH)
 
 _PATHS = "const signed char *paths; int count; int length"
-_SMEARED_FORCE = ("const real *links; const real *staples; const real *smeared_force; real *insertions; real *force; "
-                  "real weight; int add")
+_SMEARED_FORCE = "const real *smeared_force; real *insertions; real *force; real weight; int add"
 
 KERNELS = {
     "clover.cc": {
@@ -162,7 +161,9 @@ KERNELS = {
     },
     "stout.cc": {
         "stout_links": ("site", _LATTICE + "const real *links; const real *staples; real *smeared"),
-        "stout_pull_back": ("site", _LATTICE + _SMEARED_FORCE),
+        "stout_pull_back": ("site", _LATTICE + "const real *links; const real *staples; " + _SMEARED_FORCE),
+        "ape_links": ("site", _LATTICE + "const real *links; const real *staples; real *smeared"),
+        "ape_pull_back": ("site", _LATTICE + "const real *links; const real *staples; const real *smeared; " + _SMEARED_FORCE),
     },
     "wilson.cc": {
         "wilson_hop": ("site", _LATTICE + _HOPPING + "; int dagger; int rows"),

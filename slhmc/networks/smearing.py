@@ -69,9 +69,10 @@ class Smearing:
 
     def _step_back(self, U, layer, smeared_force, force, weight, add, through_loops=True) -> None:
         """Through one layer: D, and force <- what it is, or 0, plus weight times the force on the links before the layer."""
-        links, D, staples = self._input(U, layer), self.insertions, self.staples[layer]
-        self._launch(links, "pull_back", staples.pointer, smeared_force.pointer, D.pointer, force.pointer, weight, int(add),
-                     keep=(staples, smeared_force, D, force))
+        links, smeared, D, staples = self._input(U, layer), self.links[layer], self.insertions, self.staples[layer]
+        used = (staples, smeared) if self.network.step == "ape" else (staples,)
+        self._launch(links, "pull_back", *(field.pointer for field in (*used, smeared_force, D, force)), weight, int(add),
+                     keep=(*used, smeared_force, D, force))
         if not through_loops:
             return
         self._fetch(links)
