@@ -148,3 +148,13 @@ SITE_FUNCTION void insert_walls_site(const insert_walls_arguments &a, Site x) {
             store(to + s * SLICE + i * LANES, x, s == (i < HALF_REALS ? a.right : a.left) ? load(from + i * LANES, x) : V{});
 }
 SITE_KERNEL(insert_walls)
+
+// out = the LS / 2 lowest and the LS / 2 highest slices of a field of `slices` spinors
+SITE_FUNCTION void wall_slices_site(const wall_slices_arguments &a, Site x) {
+    const real *from = a.psi + element(a.geometry, x, a.slices * SPINOR_REALS);
+    real *to = a.out + element(a.geometry, x, FIELD_REALS);
+    for (int s = 0; s < LS; s++)
+        UNROLL for (int i = 0; i < SPINOR_REALS; i++)
+            store(to + s * SLICE + i * LANES, x, load(from + (s < LS / 2 ? s : s + a.slices - LS) * SLICE + i * LANES, x));
+}
+SITE_KERNEL(wall_slices)

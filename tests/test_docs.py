@@ -15,7 +15,7 @@ from slhmc.bench import spinors
 from slhmc.bench.cases import Workbench
 from slhmc.cli.app import app
 from slhmc.lattice import Purpose
-from slhmc.runcard import card_text, load_card, parse_card, quarks, tables
+from slhmc.runcard import card_text, guide, load_card, parse_card, quarks, tables
 from slhmc.simulation.changes import CHANGEABLE
 from slhmc.updates import SCHEMES
 
@@ -174,6 +174,9 @@ def test_the_table_of_the_card_has_all_keys():
     known = {"[lattice]": tables.LatticeTable, "[gauge]": tables.GaugeTable, "[[quarks]]": quarks.QuarkTable,
              "[quarks.rational]": quarks.RationalTable,
              "[solver]": tables.SolverTable, "[hmc]": tables.HMCTable, "[[hmc.inner]]": tables.InnerTable,
+             "[smearing]": guide.NetworkTable, "[network]": guide.NetworkTable, "[guide]": guide.GuideTable,
+             "[[guide.quarks]]": guide.GuideQuarkTable, "[guide.solver]": guide.GuideSolverTable,
+             "[guide.correction]": guide.CorrectionTable,
              "[heat_bath]": tables.HeatBathTable, "[run]": tables.RunTable, "[measure.NAME]": tables.MeasureTable,
              "[measure.chiral_condensate]": tables.CondensateTable, "[measure.mesons]": tables.MesonsTable,
              "[measure.residual_mass]": tables.ResidualMassTable, "[reference.NAME]": tables.ReferenceValue}

@@ -6,6 +6,8 @@ from slhmc.actions.log_determinant import LogDeterminantAction
 from slhmc.actions.pseudofermion import PseudofermionAction, QuarkAction
 from slhmc.actions.ratio import RatioAction, StaggeredRatioAction
 from slhmc.actions.rational import RationalAction, RationalSettings
+from slhmc.actions.smeared import LinearCombination, SmearedAction, WallSlicesAction
 
-__all__ = ["RECTANGLE_COEFFICIENTS", "Action", "CompositeAction", "GaugeAction", "LogDeterminantAction", "PseudofermionAction",
-           "QuarkAction", "RatioAction", "RationalAction", "RationalSettings", "StaggeredRatioAction"]
+__all__ = ["RECTANGLE_COEFFICIENTS", "Action", "CompositeAction", "GaugeAction", "LinearCombination", "LogDeterminantAction",
+           "PseudofermionAction", "QuarkAction", "RatioAction", "RationalAction", "RationalSettings", "SmearedAction",
+           "StaggeredRatioAction", "WallSlicesAction"]

@@ -33,14 +33,16 @@ class RationalAction(QuarkAction):
     """S = phi^+ r(A) phi, r(x) ~ x^-power on [settings.lowest, settings.highest], for det A^power in the ensemble.
 
     make_operator(U) -> normal operator A on U (field, in_precision, prepare, apply, add_forces, as slhmc.dirac.NormalOperator).
-    The force has an approximation of its own, coarser as a rule. Raises InputError if settings.order is too low for
+    The force has an approximation of its own, coarser as a rule. guides: it only drives molecular dynamics, so that a spectrum
+    outside the range costs acceptance and does no harm to the chain. Raises InputError if settings.order is too low for
     settings.accuracy.
     """
 
     def __init__(self, make_operator: Callable, power: float, settings: RationalSettings,
-                 force_solver: MultiShiftConjugateGradient, action_solver: MultiShiftConjugateGradient):
+                 force_solver: MultiShiftConjugateGradient, action_solver: MultiShiftConjugateGradient, guides: bool = False):
         super().__init__((make_operator,), force_solver, action_solver)
-        self.power, self.settings = float(power), settings
+        self.power, self.settings, self.guides = float(power), settings, guides
+        self._inspected = None
         s = settings
         self.of_action = rational_approximation(self.power, s.lowest, s.highest, s.accuracy, s.order)
         self.of_heat_bath = rational_approximation(1 - self.power / 2, s.lowest, s.highest, s.accuracy, s.order)
@@ -71,17 +73,23 @@ class RationalAction(QuarkAction):
         operator.add_forces(solutions, force, [-weight * residue for residue in r.residues])
 
     def inspect(self, U, draws):
-        """Compare the spectrum of A with the range, at every check_every-th trajectory.
+        """Compare the spectrum of A with the range, at every check_every-th trajectory, once for each `draws`.
 
         Skipped where bounds of the operator for any links lie in the range. Raises ComputationError if an eigenvalue is outside.
         """
+        if self._inspected is draws:
+            return
+        self._inspected = draws
         operator, s = self.operator(U), self.settings
         low, high = getattr(operator, "bounds", (0.0, float("inf")))
         if (draws.trajectory - 1) % s.check_every or (s.lowest <= low and high <= s.highest):
             return
         found = extreme_eigenvalues(operator, draws.next(Purpose.SPECTRUM))
         if found.lowest < s.lowest or found.highest > s.highest:
+            whose, harm, key = "", "the chain would be biased; begin it anew", "rational"
+            if self.guides:
+                whose, harm, key = "guide's ", "its forces would be worthless; begin the chain anew", "guide.quarks.N.rational"
             raise ComputationError(
-                f"eigenvalues of the quark operator from {found.lowest:.4g} to {found.highest:.4g} found, but its rational "
-                f"approximation holds from {s.lowest:.4g} to {s.highest:.4g}: the chain would be biased; begin it anew with "
-                f"rational.lowest = {found.lowest / 2:.1e} and rational.highest = {found.highest * 1.2:.1e}, or a wider range")
+                f"eigenvalues of the {whose}quark operator from {found.lowest:.4g} to {found.highest:.4g} found, but its "
+                f"rational approximation holds from {s.lowest:.4g} to {s.highest:.4g}: {harm} with "
+                f"{key}.lowest = {found.lowest / 2:.1e} and {key}.highest = {found.highest * 1.2:.1e}, or a wider range")

@@ -17,11 +17,12 @@ _SHORT = 50    # a series of fewer tau_int has an error that is itself uncertain
 def summarise(directory: str | os.PathLike) -> dict[str, Any]:
     """Averages of the production part of the chain in `directory`, ready for JSON.
 
-    Keys: version, trajectories and thermalization (their numbers), acceptance, exp_minus_delta_h,
-    seconds_per_trajectory, iterations_per_trajectory, cost_per_independent_configuration (seconds x 2 tau_int of the
-    plaquette), observables. Observables and exp_minus_delta_h are entries mean, error, tau_int, tau_int_error,
-    measurements, and `note` where there is something to say; those of observables have also `every`, the trajectories
-    between measurements: tau_int counts measurements. What cannot be known (too few measurements) is None.
+    Keys: version, guide (words about the frozen network, none of other chains), trajectories and thermalization (their
+    numbers), acceptance, exp_minus_delta_h, seconds_per_trajectory, iterations_per_trajectory,
+    cost_per_independent_configuration (seconds x 2 tau_int of the plaquette), observables. Observables and exp_minus_delta_h
+    are entries mean, error, tau_int, tau_int_error, measurements, and `note` where there is something to say; those of
+    observables have also `every`, the trajectories between measurements: tau_int counts measurements. What cannot be known
+    (too few measurements) is None.
     Raises InputError if there is no chain or it is damaged.
     """
     directory = Path(directory)
@@ -36,6 +37,7 @@ def summarise(directory: str | os.PathLike) -> dict[str, Any]:
     observables = _observables(chain, production["trajectory"])
     return {
         "version": chain.version,
+        "guide": chain.guide,
         "trajectories": len(production),
         "thermalization": len(chain.records) - len(production),
         "acceptance": _mean(production["accepted"]),

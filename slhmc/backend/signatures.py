@@ -114,6 +114,7 @@ KERNELS = {
         "fifth_dimension": ("site", _LATTICE + "const real *psi; real *out; " + _FIFTH),
         "extract_walls": ("site", _LATTICE + "const real *slices; real *psi; int right; int left"),
         "insert_walls": ("site", _LATTICE + "const real *psi; real *slices; int right; int left"),
+        "wall_slices": ("site", _LATTICE + "const real *psi; real *out; int slices"),
     },
     "gauge.cc": {
         "plaquette_sum": (1, _LATTICE + "double *partials; const real *links"),

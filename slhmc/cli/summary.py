@@ -2,11 +2,12 @@
 
 import json
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from slhmc.cli.terminal import on_terminal
-from slhmc.runcard import RunCard, load_card
+from slhmc.runcard import QuarkTable, RunCard, load_card
 
 
 def parenthesis(value: float | None, error: float | None) -> str:
@@ -57,7 +58,7 @@ def print_summary(directory: Path) -> None:
     card = load_card(directory / "card.toml")
     console = Console(highlight=False, markup=False, force_terminal=on_terminal())
     console.print(f"\n{directory}: {describe(card)}", soft_wrap=True)
-    for name, words in _run_lines(result):
+    for name, words in [*_guide_lines(card, result), *_run_lines(result)]:
         console.print(f"  {name:<30}{words}")
     console.print()
     console.print(_observable_table(result["observables"], card))
@@ -81,9 +82,30 @@ def describe(card: RunCard) -> str:
     """The physics of a card in one line."""
     extent = "x".join(map(str, card.lattice.extent))
     words = f"SU({card.lattice.colors}), {extent}, {card.gauge.action} beta {card.gauge.beta:g}"
-    quarks = ", ".join(f"{quark.operator} " + (f"m {quark.mass:g}" if quark.kappa is None else f"kappa {quark.kappa:g}")
-                       for quark in card.quarks)
-    return f"{words}, {quarks}" if quarks else f"{words}, no quarks"
+    words += f", {_quarks(card.quarks)}" if card.quarks else ", no quarks"
+    return words + ", smeared links" * (card.smearing is not None)
+
+
+def _quarks(quarks: Iterable[QuarkTable]) -> str:
+    return ", ".join(f"{quark.operator} " + (f"m {quark.mass:g}" if quark.kappa is None else f"kappa {quark.kappa:g}")
+                     for quark in quarks)
+
+
+def _guide_lines(card: RunCard, result: dict[str, Any]) -> list[tuple[str, str]]:
+    """The guide of self-learning HMC: its quarks, its network with the hash of the frozen weights, its correction."""
+    if card.guide is None:
+        return []
+    words = [_quarks(card.guide_quarks)] * bool(card.quarks) + [f"beta {card.guide.beta:g}"] * (card.guide.beta is not None)
+    if frozen := result.get("guide"):
+        network = json.loads(frozen["network"])
+        words.append(f"{network['kind']} network, {network['layers']} layer{'s' * (network['layers'] != 1)} of "
+                     f"{', '.join(network['loops'])}")
+    lines = [("guide", "; ".join(words) or "as the target")]
+    if frozen:
+        lines.append(("frozen weights, sha256", frozen["weights_sha256"][:16]))
+    if card.guide.correction is not None:
+        lines.append(("correction", f"every {card.guide.correction.every}, {card.guide.correction.scheme}"))
+    return lines
 
 
 def _notes(observables: dict[str, dict[str, Any]], card: RunCard) -> list[str]:

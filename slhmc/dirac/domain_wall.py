@@ -295,3 +295,10 @@ class DomainWallNormal(NormalOperator):
         y = self.factor.kept("M psi")
         self.factor.apply_with_image(psi, y, out, norm=dot)  # out holds K^+ M psi meanwhile
         self.factor.apply_adjoint(y, out, out)
+
+
+def take_wall_slices(psi: FermionField, out: FermionField) -> None:
+    """out <- the lowest and the highest slices of psi, half of out's even Ls each; parities as both have them."""
+    layout = psi.layout
+    layout.launch(layout.kernel("domain_wall.cc", "wall_slices", psi.colors, out.Ls), layout.geometry, psi.pointer, out.pointer,
+                  psi.Ls, parities=len(out.array), keep=(psi, out))

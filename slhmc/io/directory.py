@@ -30,6 +30,7 @@ class RunDirectory:
         self.configurations = self.path / "configs"
         self.last_weights = self.path / "last_weights.h5"
         self.card = self.path / "card.toml"
+        self.weights = self.path / "weights.h5"
         self.status = self.path / "status.json"
         self.log = self.path / "log.txt"
         self._lock: int | None = None

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 RECORD = np.dtype([("trajectory", "i8"), ("accepted", "?"), ("delta_h", "f8"), ("iterations", "i8"),
                    ("seconds", "f8"), ("thermalization", "?")])
+_GUIDE = "guide_"  # beginning of the names of attributes about the guide
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 
@@ -23,28 +24,30 @@ class EnsembleFile:
     """Records and observables of one chain, kept in memory; `flush` replaces the file on disk atomically.
 
     `card_text` is the card of the last session, `changes` how it came to differ from earlier ones: (trajectory after which
-    it changed, key, value before, value from then on). `version` is that of the code. Trajectory numbers only grow.
+    it changed, key, value before, value from then on). `version` is that of the code. `guide`: words about the frozen network of
+    a self-learning chain ("network", "weights_sha256"), none for other chains. Trajectory numbers only grow.
     """
 
-    def __init__(self, path: str | os.PathLike, card_text: str, version: str):
-        self.path, self.card_text, self.version = Path(path), card_text, version
+    def __init__(self, path: str | os.PathLike, card_text: str, version: str, guide: Mapping[str, str] | None = None):
+        self.path, self.card_text, self.version, self.guide = Path(path), card_text, version, dict(guide or {})
         self.changes: list[tuple[int, str, str, str]] = []
         self._rows: list[tuple] = []
         self._observables: dict[str, tuple[list[int], list[np.ndarray]]] = {}
 
     @classmethod
-    def create(cls, path: str | os.PathLike, card_text: str, version: str) -> Self:
+    def create(cls, path: str | os.PathLike, card_text: str, version: str, guide: Mapping[str, str] | None = None) -> Self:
         """A new chain, on disk from the first flush on; InputError if `path` exists."""
         if os.path.lexists(path):
             raise InputError(f"{path}: a file is there already, a new chain needs another path; "
                              f"go on with the old chain by `slhmc resume`, or give another directory")
-        return cls(path, card_text, version)
+        return cls(path, card_text, version, guide)
 
     @classmethod
     def open(cls, path: str | os.PathLike) -> Self:
         """The chain in `path`; InputError if the file is missing, damaged or not a chain file."""
         with open_sealed(path, "chain") as file:
-            chain = cls(path, file["card"].asstr()[()], file.attrs["version"])
+            guide = {key.removeprefix(_GUIDE): str(value) for key, value in file.attrs.items() if key.startswith(_GUIDE)}
+            chain = cls(path, file["card"].asstr()[()], file.attrs["version"], guide)
             chain._rows = file["records"][()].astype(RECORD).tolist()
             if "changes" in file:
                 chain.changes = [(int(row[0]), *(word.decode() for word in row.tolist()[1:])) for row in file["changes"][()]]
@@ -108,6 +111,8 @@ class EnsembleFile:
 
     def _fill(self, file: "h5py.File") -> None:
         file.attrs["version"] = self.version
+        for key, words in self.guide.items():
+            file.attrs[_GUIDE + key] = words
         file.create_dataset("card", data=self.card_text)
         file.create_dataset("records", data=self.records)
         if self.changes:

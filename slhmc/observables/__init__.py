@@ -6,6 +6,7 @@ from slhmc.observables.mesons import CHANNELS, Mesons, StaggeredMesons, WilsonMe
 from slhmc.observables.observable import Observable
 from slhmc.observables.propagator import Propagator
 from slhmc.observables.residual_mass import ResidualMass
+from slhmc.observables.smeared import OnSmearedLinks
 
-__all__ = ["CHANNELS", "ChiralCondensate", "Mesons", "Observable", "Plaquette", "PolyakovLoop", "Propagator", "Rectangle",
-           "ResidualMass", "StaggeredCondensate", "StaggeredMesons", "WilsonCondensate", "WilsonMesons"]
+__all__ = ["CHANNELS", "ChiralCondensate", "Mesons", "Observable", "OnSmearedLinks", "Plaquette", "PolyakovLoop", "Propagator",
+           "Rectangle", "ResidualMass", "StaggeredCondensate", "StaggeredMesons", "WilsonCondensate", "WilsonMesons"]

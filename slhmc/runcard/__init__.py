@@ -1,7 +1,8 @@
 """The typed run card: what a user writes in TOML, checked before anything is computed."""
 
+from slhmc.runcard.guide import CorrectionTable, GuideQuarkTable, GuideSolverTable, GuideTable, NetworkTable
 from slhmc.runcard.quarks import QuarkTable
-from slhmc.runcard.reader import load_card, parse_card
+from slhmc.runcard.reader import load_card, parse_card, with_paths
 from slhmc.runcard.tables import (
     CadenceTable,
     CondensateTable,
@@ -26,13 +27,18 @@ from slhmc.runcard.writer import card_text, toml_value
 __all__ = [
     "CadenceTable",
     "CondensateTable",
+    "CorrectionTable",
     "GaugeTable",
+    "GuideQuarkTable",
+    "GuideSolverTable",
+    "GuideTable",
     "HMCTable",
     "HeatBathTable",
     "InnerTable",
     "LatticeTable",
     "MeasureTable",
     "MesonsTable",
+    "NetworkTable",
     "QuarkTable",
     "ReferenceTable",
     "ReferenceValue",
@@ -46,4 +52,5 @@ __all__ = [
     "load_card",
     "parse_card",
     "toml_value",
+    "with_paths",
 ]

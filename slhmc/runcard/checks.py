@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from math import prod
 from typing import Any
 
+from slhmc.runcard.guide import NetworkTable, merged_quark, merged_solver
 from slhmc.runcard.quarks import COMMON_KEYS, FIELD_FLAVORS, OPERATOR_KEYS, OPTIONAL_KEYS
 from slhmc.runcard.train import train_faults
 
@@ -27,7 +28,8 @@ def cross_faults(card: Any) -> Iterator[Fault]:
     yield from _levels(card)
     if card.run is not None:
         yield from _start(card.run)
-    yield from _chronological(card.solver, card.quarks or ())
+    yield from _chronological(("solver",), card.solver, card.quarks or ())
+    yield from guide_faults(card)
     yield from train_faults(card)
 
 
@@ -247,14 +249,116 @@ def _start(run: Any) -> Iterator[Fault]:
         yield ("run", "start_file"), f'has a meaning only with start = "file", found start = "{run.start}"'
 
 
-def _chronological(solver: Any, quarks: Any) -> Iterator[Fault]:
+def _chronological(path: tuple, solver: Any, quarks: Any) -> Iterator[Fault]:
     if solver is None or solver.start != "chronological":
         return
     if quarks and all(quark.operator == "staggered" and quark.rooted for quark in quarks):
-        yield ("solver", "start"), 'the solves of rational approximations begin at zero, and no other quark is there; use "zero"'
+        yield (*path, "start"), 'the solves of rational approximations begin at zero, and no other quark is there; use "zero"'
         return
     if solver.force_tolerance is not None and solver.force_tolerance > 1e-10:
         yield (
-            ("solver", "start"),
+            (*path, "start"),
             f"a chronological guess is reversible only with force_tolerance <= 1e-10, found {solver.force_tolerance:g}",
         )
+
+
+# ---- smeared links and guides
+DRIFTS = {"leapfrog": 1, "omelyan2": 2, "omf4": 5}  # of one step of each scheme
+
+
+def guide_faults(card: Any) -> Iterator[Fault]:
+    """Faults of [smearing], [network] and [guide]."""
+    quarks = (card.quarks or ()) + tuple((card.measure.quarks if card.measure is not None else None) or ())
+    for name, seen, words in (("smearing", quarks, "no [[quarks]] are there to see smeared links; leave it out"),
+                              ("network", card.quarks, "no [[quarks]] are there to see the network's links; leave it out")):
+        if (table := getattr(card, name)) is not None:
+            if card.quarks is not None and not seen:
+                yield (name,), words
+            yield from _network((name,), table, card.lattice)
+    if card.guide is None:
+        if card.network is not None:
+            yield ("network",), "belongs to a guide, but the card has no [guide]; the links of the target are those of [smearing]"
+        return
+    if card.heat_bath is not None:
+        yield ("guide",), "a heat bath has no molecular dynamics to guide; use [hmc], or leave it out"
+    if card.guide.network is not None and card.quarks == ():
+        yield ("guide", "network"), "no [[quarks]] are there to see the network's links; leave it out"
+    yield from _guide_quarks(card)
+    if card.solver is not None and card.guide.solver is not None:
+        yield from _chronological(("guide", "solver"), merged_solver(card.solver, card.guide.solver), ())
+    yield from _correction(card.guide.correction, card.hmc)
+
+
+def _network(path: tuple, table: NetworkTable, lattice: Any) -> Iterator[Fault]:
+    loops = tuple(table.loops or ())
+    for index, loop in enumerate(loops):
+        if loop in loops[:index]:
+            yield (*path, "loops", index), f'"{loop}" is there twice; each loop has one weight'
+    if table.loops is not None and table.layers and not loops:
+        yield (*path, "loops"), "a layer needs at least one loop; layers = 0 leaves the links as they are"
+    if table.kind != "flow" and table.time_degree:
+        yield (*path, "time_degree"), f'has a meaning only with kind = "flow", found "{table.kind}"'
+    if None not in (table.weights, table.loops, table.layers, table.kind, table.time_degree):
+        yield from _weights((*path, "weights"), table, len(loops))
+    if lattice is not None and lattice.extent and len(lattice.extent) < 3:
+        for index, loop in enumerate(loops):
+            if loop.startswith("chair") or loop == "plaquette_ss":
+                yield (*path, "loops", index), f'"{loop}" needs three directions, lattice.extent has {len(lattice.extent)}'
+
+
+def _weights(path: tuple, table: NetworkTable, loops: int) -> Iterator[Fault]:
+    one = "power of time" if table.kind == "flow" else "layer"
+    if len(table.weights) != table.rows:
+        yield path, f"{len(table.weights)} rows found, {table.rows} expected, one for each {one}"
+    for index, row in enumerate(table.weights):
+        if isinstance(row, (list, tuple)) and len(row) != loops:
+            yield (*path, index), f"{_numbers(len(row))} found, {loops} expected, one for each loop"
+
+
+def _numbers(count: int) -> str:
+    return f"{count} number" + "s" * (count != 1)
+
+
+def _guide_quarks(card: Any) -> Iterator[Fault]:
+    own, targets = card.guide.quarks, card.quarks
+    if not own or targets is None:
+        return
+    if len(own) != len(targets):
+        yield ("guide", "quarks"), f"{_entries(len(own))} for {len(targets)} [[quarks]]; give one for each, {{}} for no change"
+        return
+    for index, (quark, target) in enumerate(zip(own, targets, strict=True)):
+        if target.operator in OPERATOR_KEYS and not list(_quark(target)):
+            yield from ((("guide", "quarks", index, *where), words) for where, words in _guide_quark(quark, target))
+
+
+def _guide_quark(quark: Any, target: Any) -> Iterator[Fault]:
+    known = set(OPERATOR_KEYS[target.operator]) | {"hasenbusch"}
+    alien = [key for key in sorted(quark.model_fields_set) if getattr(quark, key) is not None and key not in known]
+    for key in alien:
+        yield (key,), f'the target\'s quark is "{target.operator}", which has no key {key}'
+    if alien:
+        return
+    if quark.rational is not None and not target.rooted:
+        yield ("rational",), "the target takes the whole determinant, without a rational approximation; leave it out"
+        return
+    if quark.hasenbusch is not None and len(quark.hasenbusch) != len(target.hasenbusch):
+        yield ("hasenbusch",), (f"{_entries(len(quark.hasenbusch))} for {len(target.hasenbusch)} of the target: the guide shares "
+                                "the pseudofermions of each factor")
+        return
+    merged = merged_quark(target, quark)
+    yield from _quark(merged)
+    yield from _rational_range(("rational",), merged.rational)
+    if quark.Ls is not None and quark.Ls != target.Ls:
+        if quark.Ls > target.Ls:
+            yield ("Ls",), f"must be at most the target's, {target.Ls}, whose pseudofermions it takes slices of, found {quark.Ls}"
+        elif quark.Ls % 2:
+            yield ("Ls",), f"must be even, so that both walls lend as many slices, found {quark.Ls}"
+
+
+def _correction(table: Any, hmc: Any) -> Iterator[Fault]:
+    if table is None or hmc is None or None in (table.every, table.scheme, hmc.steps) or table.every == 1:
+        return
+    block = DRIFTS[table.scheme] * table.every
+    if hmc.steps % block:
+        drifts = f" times {DRIFTS[table.scheme]} drifts a step of {table.scheme}" * (table.scheme != "leapfrog")
+        yield ("guide", "correction", "every"), f"{table.every}{drifts} does not divide hmc.steps = {hmc.steps}"

@@ -9,6 +9,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from slhmc.runcard.checks import Fault, cross_faults
+from slhmc.runcard.guide import GuideQuarkTable
 from slhmc.runcard.quarks import QuarkTable
 from slhmc.runcard.tables import RunCard
 
@@ -40,17 +41,18 @@ def _valid_part(raw: dict, faulty: set[Path]) -> SimpleNamespace:
         model = _table_type(RunCard.model_fields[name].annotation)
         table = raw[name] if isinstance(raw[name], dict) else {}
         tables[name] = _valid_table(model, table, faulty, (name,))
-    tables["quarks"] = _valid_quarks(raw.get("quarks", []), faulty, ("quarks",))
-    if tables["measure"] is not None and "quarks" in tables["measure"].model_fields_set:
-        valence = _valid_quarks(raw["measure"]["quarks"], faulty, ("measure", "quarks"))
-        tables["measure"] = tables["measure"].model_copy(update={"quarks": valence})
+    tables["quarks"] = _valid_quarks(QuarkTable, raw.get("quarks", []), faulty, ("quarks",))
+    for name, model in (("measure", QuarkTable), ("guide", GuideQuarkTable)):
+        if tables[name] is not None and "quarks" in tables[name].model_fields_set:
+            quarks = _valid_quarks(model, raw[name]["quarks"], faulty, (name, "quarks"))
+            tables[name] = tables[name].model_copy(update={"quarks": quarks})
     return SimpleNamespace(**tables)
 
 
-def _valid_quarks(value: Any, faulty: set[Path], path: Path) -> tuple | None:
+def _valid_quarks(model: type[BaseModel], value: Any, faulty: set[Path], path: Path) -> tuple | None:
     if not isinstance(value, list) or not all(isinstance(entry, dict) for entry in value):
         return None
-    return tuple(_valid_table(QuarkTable, entry, faulty, (*path, index)) for index, entry in enumerate(value))
+    return tuple(_valid_table(model, entry, faulty, (*path, index)) for index, entry in enumerate(value))
 
 
 def _valid_table(model: type[BaseModel], raw: dict, faulty: set[Path], path: Path) -> BaseModel:

@@ -15,7 +15,7 @@ from slhmc.runcard.tables import RunCard
 
 
 def load_card(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> RunCard:
-    """The card in the file `path` with `overrides` (each `table.key=value`); run.start_file is made absolute.
+    """The card in the file `path` with `overrides` (each `table.key=value`); names of files are made absolute.
 
     Raises RunCardError, one line for each fault.
     """
@@ -26,11 +26,18 @@ def load_card(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> 
         raise RunCardError(f"{path}: not a TOML file: byte {error.start} is not UTF-8 text") from None
     except OSError as error:
         raise RunCardError(f"{path}: cannot read the run card: {(error.strerror or str(error)).lower()}") from None
-    card = parse_card(text, str(path), overrides)
-    if card.run.start_file is None:
-        return card
-    start_file = str((path.absolute().parent / card.run.start_file).resolve())
-    return card.model_copy(update={"run": card.run.model_copy(update={"start_file": start_file})})
+    return with_paths(parse_card(text, str(path), overrides), path.absolute().parent)
+
+
+def with_paths(card: RunCard, folder: Path) -> RunCard:
+    """The card with the files that it names, relative to `folder`, made absolute."""
+    found = {("run", "start_file"): card.run.start_file, ("guide", "network"): card.guide and card.guide.network,
+             ("train", "directory"): card.train and card.train.directory}
+    for (table, key), file in found.items():
+        if file is not None:
+            update = {key: str((folder / file).resolve())}
+            card = card.model_copy(update={table: getattr(card, table).model_copy(update=update)})
+    return card
 
 
 def parse_card(text: str, name: str, overrides: list[str] | tuple[str, ...] = ()) -> RunCard:

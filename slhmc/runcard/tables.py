@@ -20,6 +20,7 @@ from slhmc.runcard.base import (
     without_default,
 )
 from slhmc.runcard.checks import cross_faults
+from slhmc.runcard.guide import GuideTable, NetworkTable, merged_quark, merged_solver
 from slhmc.runcard.quarks import QuarkTable
 from slhmc.runcard.train import TrainTable
 
@@ -177,10 +178,13 @@ class RunCard(Table):
 
     lattice: LatticeTable = Field(description="extents, gauge group, boundaries")
     gauge: GaugeTable = Field(description="gauge action")
+    smearing: NetworkTable | None = Field(None, description="smeared links that the target's quarks see; thin if left out")
     quarks: Annotated[tuple[QuarkTable, ...], Field(strict=False)] = Field((), description="dynamical quarks")
     solver: SolverTable = Field(SolverTable(), description="conjugate gradient")
     hmc: HMCTable | None = Field(None, description="hybrid Monte Carlo; this or [heat_bath]")
     heat_bath: HeatBathTable | None = Field(None, description="heat bath and over-relaxation; this or [hmc]")
+    network: NetworkTable | None = Field(None, description="network of the guide: its shape, and fixed or first weights")
+    guide: GuideTable | None = Field(None, description="self-learning HMC: the action that drives molecular dynamics")
     run: RunTable = Field(description="start, length and bookkeeping of the chain")
     measure: MeasureTable = Field(MeasureTable(), description="observables")
     reference: ReferenceTable | None = Field(None, description="published values to compare with")
@@ -190,6 +194,18 @@ class RunCard(Table):
     def measured_quarks(self) -> tuple[QuarkTable, ...]:
         """The quarks that observables are of: valence quarks, or the dynamical ones."""
         return self.measure.quarks or self.quarks
+
+    @property
+    def guide_quarks(self) -> tuple[QuarkTable, ...]:
+        """The quarks of the guide, each with the keys of its target that it does not replace."""
+        if self.guide is None or not self.guide.quarks:
+            return self.quarks
+        return tuple(merged_quark(target, own) for target, own in zip(self.quarks, self.guide.quarks, strict=True))
+
+    @property
+    def guide_solver(self) -> SolverTable:
+        """The solver of the guide."""
+        return self.solver if self.guide is None else merged_solver(self.solver, self.guide.solver)
 
     @model_validator(mode="after")
     def _consistent(self) -> "RunCard":

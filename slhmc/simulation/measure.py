@@ -142,4 +142,5 @@ def settings(card: RunCard, name: str) -> dict:
         dynamics = {"level", "hasenbusch", "rational", "flavors"}
         quark = card.measured_quarks[number - 1].model_dump(exclude_none=True, exclude=dynamics)
         told |= {"quark": quark, "fermion_boundary": list(card.lattice.fermion_boundary), "seed": card.run.seed}
+        told |= {} if card.smearing is None else {"smearing": card.smearing.model_dump(exclude_none=True)}
     return told

@@ -80,13 +80,13 @@ def maker(quark, mass: float, boundary) -> Callable:
     return lambda U: QUARKS[quark.operator].make(U, quark, mass, boundary)
 
 
-def quark_actions(quark, boundary, solver_table, lattice) -> list[tuple]:
+def quark_actions(quark, boundary, solver_table, lattice, guides: bool = False) -> list[tuple]:
     """(action, level) of each factor of the quark's determinant, the lightest masses first, determinants of site blocks last.
 
-    The factors share their two solvers.
+    The factors share their two solvers. guides: of a guide, whose faults are not the target's.
     """
     actions = _factors(quark, boundary, solver_table, lattice) if not quark.rooted else [
-        _rational_action(quark, boundary, solver_table, lattice)]
+        _rational_action(quark, boundary, solver_table, lattice, guides)]
     parts = list(zip(actions, quark.levels, strict=True))
     if quark.operator == "clover":  # of the quark's own mass, as the factors' odd-site blocks are not in their ratios
         make, flavors = maker(quark, quark.bare_mass, boundary), FIELD_FLAVORS["clover"] * quark.power
@@ -113,12 +113,12 @@ def _solvers(kind, table, lattice) -> list:
             for tolerance in (table.force_tolerance, table.action_tolerance)]
 
 
-def _rational_action(quark, boundary, solver_table, lattice) -> RationalAction:
+def _rational_action(quark, boundary, solver_table, lattice, guides: bool) -> RationalAction:
     """The root of a determinant; bounds of the staggered spectrum where the card has none."""
     mass, given = quark.bare_mass, {} if quark.rational is None else quark.rational.model_dump(exclude_none=True)
     bounds = {"lowest": mass**2, "highest": mass**2 + lattice.dimensions**2} if quark.operator == "staggered" else {}
     return RationalAction(maker(quark, mass, boundary), quark.power, RationalSettings(**bounds | given),
-                          *_solvers(MultiShiftConjugateGradient, solver_table, lattice))
+                          *_solvers(MultiShiftConjugateGradient, solver_table, lattice), guides)
 
 
 def condensate(quark, boundary, table, solver_table, lattice, name: str):

@@ -11,14 +11,24 @@ from pathlib import Path
 from slhmc import __version__
 from slhmc.backend import open_device
 from slhmc.errors import ComputationError, InputError, SlhmcError
-from slhmc.io import EnsembleFile, RunDirectory, load_checkpoint, load_links, save_checkpoint, save_links
+from slhmc.io import (
+    EnsembleFile,
+    RunDirectory,
+    Weights,
+    load_checkpoint,
+    load_links,
+    save_checkpoint,
+    save_links,
+    write_weights,
+)
 from slhmc.io.atomic import describe
 from slhmc.lattice import Draws, GaugeField
 from slhmc.lattice.communicator import SerialCommunicator
 from slhmc.lattice.random import Purpose
-from slhmc.runcard import RunCard, card_text, parse_card
+from slhmc.runcard import RunCard, card_text, parse_card, with_paths
 from slhmc.simulation.build import kernel_units, make_lattice, make_observables, make_update
 from slhmc.simulation.changes import changes, check_overrides
+from slhmc.simulation.guide import frozen_guide, read_weights
 from slhmc.simulation.stopping import StopRequest
 
 STATUS_SECONDS = 1.0  # status.json is not written more often than this
@@ -66,8 +76,13 @@ def _words(error: BaseException) -> str:
 
 
 def create(card: RunCard, directory, *, device: str = "cpu", communicator=None) -> "Simulation":
-    """A new run in `directory`, which must not hold another. Collective."""
-    simulation = Simulation(card, Path(directory), device, communicator)
+    """A new run in `directory`, which must not hold another; it gets a copy of the guide's weights. Collective."""
+    communicator = communicator or SerialCommunicator()
+    weights = on_root(communicator, lambda: read_weights(card))
+    if weights is not None:
+        own = card.guide.model_copy(update={"network": RunDirectory(directory).weights.name})
+        card = card.model_copy(update={"guide": own})
+    simulation = Simulation(card, Path(directory), device, communicator, weights)
     text = card_text(card)
     with simulation.closed_on_error():
         simulation.on_root(lambda: simulation.open_files(lambda: simulation.files.create(text), None))
@@ -89,7 +104,8 @@ def resume(directory, *, device: str = "cpu", communicator=None, overrides=()) -
     card = parse_card(text, str(directory / "card.toml"), overrides)
     if overrides:
         text = card_text(card)
-    simulation = Simulation(card, directory, device, communicator)
+    weights = on_root(communicator, lambda: read_weights(with_paths(card, directory.absolute())))
+    simulation = Simulation(card, directory, device, communicator, weights)
     with simulation.closed_on_error():
         trajectory = simulation.on_root(lambda: simulation.open_files(simulation.files.open, text))
         if trajectory is None:
@@ -102,13 +118,17 @@ def resume(directory, *, device: str = "cpu", communicator=None, overrides=()) -
 class Simulation:
     """Use `create` or `resume`, then `run`. All methods are collective; files are touched by rank 0 alone."""
 
-    def __init__(self, card: RunCard, directory: Path, device: str, communicator=None):
+    def __init__(self, card: RunCard, directory: Path, device: str, communicator=None, weights: Weights | None = None):
         self._created = time.monotonic()
         self.card, self.communicator = card, communicator or SerialCommunicator()
         self.lattice = make_lattice(card, open_device(device), self.communicator)
         self.lattice.device.prepare(kernel_units(card, self.lattice))
         self.U = GaugeField(self.lattice, card.lattice.colors)
-        self.update = make_update(card, self.lattice)
+        self.weights, self.frozen = weights, frozen_guide(card, weights)
+        self.update = make_update(card, self.lattice, weights=weights)
+        # far from equilibrium a guide leads nowhere: the target itself thermalizes
+        guided = card.guide is not None and card.run.thermalization > 0
+        self.prior = make_update(card.model_copy(update={"guide": None}), self.lattice) if guided else self.update
         self.observables = make_observables(card, self.lattice)
         self.trajectory = 0
         self.files = RunDirectory(directory)
@@ -141,7 +161,9 @@ class Simulation:
             trajectory = self._open_chain(text)
         else:
             self._forget_empty_chain()
-            self.chain = EnsembleFile.create(self.files.chain, text or self.files.read_card(), __version__)
+            self.chain = EnsembleFile.create(self.files.chain, text or self.files.read_card(), __version__, self.frozen)
+            if self.weights is not None:
+                write_weights(self.files.weights, self.weights)
         if text is not None:
             self.files.change_card(text)
         return trajectory
@@ -153,6 +175,10 @@ class Simulation:
         if refused := [str(change) for change in changed if not change.allowed]:
             raise InputError(f"{self.files.card}: not the card that made this chain: {', '.join(refused)}; restore the card, "
                              f"or start a new run in another directory from {self.files.checkpoint.name} or configs/")
+        if self.chain.guide != self.frozen:
+            raise InputError(f"{self.files.weights}: not the weights that made this chain: sha256 "
+                             f"{self.frozen.get('weights_sha256', 'of nothing')} found, "
+                             f"{self.chain.guide.get('weights_sha256', 'no network')} expected; restore a copy")
         self._links, trajectory, _ = load_checkpoint(self.files.checkpoint, self.lattice.extent, self.U.colors)
         self.chain.truncate(trajectory)
         self._check_noise()
@@ -256,7 +282,7 @@ class Simulation:
     def _one_trajectory(self) -> dict:
         number, run = self.trajectory + 1, self.card.run
         begun = time.perf_counter()
-        transition = self.update.step(self.U, run.seed, number)
+        transition = (self.update if number > run.thermalization else self.prior).step(self.U, run.seed, number)
         seconds = time.perf_counter() - begun
         draws = Draws(run.seed, number)
         try:

@@ -53,7 +53,8 @@ class HMC:
             self._prepare(U)
         self.work.assign(U)
         try:
-            self.target.inspect(self.work, draws)
+            for action in (self.target, *(level.action for level in self.guide)):
+                action.inspect(self.work, draws)
             self.momenta.draw_gaussian(draws.next(Purpose.MOMENTA))
             self.phi = self.target.refresh(self.work, draws, self.phi)
             if self._tape is None:
