@@ -67,7 +67,8 @@ def training_line(report: Any) -> str:
                      if not math.isnan(value))
     if not math.isnan(report.acceptance):
         losses += f"  predicted acceptance {report.acceptance:.3f}"
-    return f"{report.phase} {report.done:{width}}/{report.total}{losses}  {report.seconds:.3g} s  ETA {duration(report.eta_seconds)}"
+    done = f"{report.phase} {report.done:{width}}/{report.total}"
+    return f"{done}{losses}  {report.seconds:.3g} s  ETA {duration(report.eta_seconds)}"
 
 
 def training_live(report: Any) -> Live:
@@ -90,7 +91,8 @@ def print_result(training: Any) -> None:
         table.add_column(heading, justify="left" if not heading else "right")
     for name in history.dtype.names[1:]:
         if not math.isnan(first[name]):
-            table.add_row("predicted acceptance" if name == "acceptance" else f"{name} loss", f"{first[name]:.5g}", f"{chosen[name]:.5g}")
+            words = "predicted acceptance" if name == "acceptance" else f"{name} loss"
+            table.add_row(words, f"{first[name]:.5g}", f"{chosen[name]:.5g}")
     for name, value, before in zip(training.guide.names, best["values"], training.history.parameters[0], strict=True):
         table.add_row(name, f"{before:.6g}", f"{value:.6g}")
     Console().print(table)

@@ -6,7 +6,7 @@ Numbers of torch are the same on all ranks. Functions of theta take a `Trainable
 import numpy as np
 import torch
 
-from slhmc.lattice import AlgebraField, GaugeField
+from slhmc.lattice import AlgebraField
 from slhmc.learning.guide import TrainableGuide
 from slhmc.learning.samples import Sample
 
@@ -41,8 +41,8 @@ def difference(theta: torch.Tensor, guide: TrainableGuide, sample: Sample) -> to
 def force_distance(theta: torch.Tensor, guide: TrainableGuide, sample: Sample) -> torch.Tensor:
     """|F_theta - F|^2 per link: the mean over links of sum_a (F_theta - F)_a^2. Collective.
 
-    With v = F_theta - F held fixed, its gradient is 2 <v, dF_theta / dtheta> = -2 d/ds dS_theta / dtheta (exp(s v) U): derivatives
-    of second order come from a difference of those of first order.
+    With v = F_theta - F held fixed, its gradient is 2 <v, dF_theta / dtheta> = -2 d/ds dS_theta / dtheta (exp(s v) U):
+    derivatives of second order come from a difference of those of first order.
     """
     U, links = sample.U, sample.U.lattice.sites * sample.U.lattice.dimensions
 
@@ -61,9 +61,9 @@ def force_distance(theta: torch.Tensor, guide: TrainableGuide, sample: Sample) -
 
 
 def trajectory_difference(theta: torch.Tensor, guide: TrainableGuide, sample: Sample) -> torch.Tensor:
-    """D_end - D_start of a trajectory from the sample along the guide of this theta: -dH, but for errors of integration. Collective.
+    """D_end - D_start of a trajectory from the sample along the guide of this theta: -dH, but for errors of integration.
 
-    The gradient is that of D at both ends; that the end moves with theta is left out.
+    The gradient is that of D at both ends; that the end moves with theta is left out. Collective.
     """
     def evaluate(values, wanted):
         guide.set(values)
@@ -76,10 +76,10 @@ def trajectory_difference(theta: torch.Tensor, guide: TrainableGuide, sample: Sa
 
 
 class SmearedLinks(torch.autograd.Function):
-    """V = network(U; weights), links as complex tensors [t, z, y, x, mu, row, column]: SmearedLinks.apply(links, weights, network, U).
+    """V = network(U; weights), links as complex tensors [t, z, y, x, mu, row, column].
 
-    U: a GaugeField to work on. The gradient for links is the Riemannian one on the group: 2 sum_a g_a T_a U, whose real inner
-    product with T_a U is g_a, the derivative along exp(s T_a) U. For one rank.
+    SmearedLinks.apply(links, weights, network, U) with U a GaugeField to work on. The gradient for links is the Riemannian one on
+    the group: 2 sum_a g_a T_a U, whose real inner product with T_a U is g_a, the derivative along exp(s T_a) U. For one rank.
     """
 
     @staticmethod

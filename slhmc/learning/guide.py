@@ -45,7 +45,8 @@ class TrainableGuide:
         trained = {} if weights is None else weights.trained
         masses = {f"quarks.{k}.mass": quark.bare_mass for k, quark in enumerate(card.guide_quarks)}
         self._fixed = masses | {"gauge.beta": card.guide.beta or card.gauge.beta} | trained
-        self.names = [] if card.network is None else list(self.network.parameter_names)  # else it is the target's smearing, if any
+        # without [network] the guide sees the target's smearing, which stays
+        self.names = [] if card.network is None else list(self.network.parameter_names)
         self._weights = len(self.names)
         self.names += list(masses) * card.train.train_mass + ["gauge.beta"] * card.train.train_beta
         first = list(self.network.parameters) if self._weights else []
@@ -69,7 +70,7 @@ class TrainableGuide:
         self.values = values
 
     def file_entries(self, values: np.ndarray) -> tuple[dict, dict[str, float]]:
-        """(table of the network, parameters) for a file of weights: the network that quarks see, trained or not, then couplings."""
+        """(table of the network, parameters) for a file of weights: the network of the quarks, trained or not, and couplings."""
         network = self.network or make_network("stout", self.card.lattice.colors, self.lattice.dimensions, 0, ())
         fixed = dict(zip(network.parameter_names, network.parameters.tolist(), strict=True))
         return network.table(), fixed | dict(zip(self.names, values.tolist(), strict=True))

@@ -28,7 +28,8 @@ class Journal:
     def tell(self, report, observer) -> None:
         """One piece of work: a line of the log, the status if it is old, and the observer."""
         losses = "" if report.loss != report.loss else f" loss {report.loss:.6e}"
-        losses += "" if report.held_out != report.held_out else f" held-out {report.held_out:.6e} acceptance {report.acceptance:.3f}"
+        if report.held_out == report.held_out:
+            losses += f" held-out {report.held_out:.6e} acceptance {report.acceptance:.3f}"
         self.write(f"{report.phase} {report.done}/{report.total}{losses} {report.seconds:.4g} s\n")
         self.last = {"phase": report.phase, "step": report.done, "total": report.total, "loss": report.loss,
                      "held_out": report.held_out, "acceptance": report.acceptance, "eta_seconds": report.eta_seconds}

@@ -40,9 +40,9 @@ LOSSES = {
 def predicted_acceptance(losses: dict[str, float]) -> float:
     """erfc(sqrt(<dH>) / 2), an estimate: that of the trajectory loss if it is known, else of the centred loss.
 
-    A guided trajectory without errors of integration has dH = D_start - D_end, and <dH> = <dH^2> / 2 for a small dH: the trajectory
-    loss itself. If D at both ends were independent, it would be the variance of D, twice the centred loss; short trajectories
-    are correlated, and accept more.
+    A guided trajectory without errors of integration has dH = D_start - D_end, and <dH> = <dH^2> / 2 for a small dH: the
+    trajectory loss itself. If D at both ends were independent, it would be the variance of D, twice the centred loss; short
+    trajectories are correlated, and accept more.
     """
     known = losses["trajectory"]
     return erfc(sqrt(max(0.0, known if known == known else 2 * losses["centred"])) / 2)

@@ -17,7 +17,7 @@ def make_optimizer(train: TrainTable, parameters: torch.nn.Module) -> torch.opti
 def state_arrays(optimizer: torch.optim.Optimizer) -> dict[str, dict[str, np.ndarray]]:
     """What the optimizer remembers of each parameter; nothing before the first step."""
     state = optimizer.state_dict()["state"]
-    return {str(index): {name: np.array(value) for name, value in entry.items() if value is not None}
+    return {str(index): {name: value.numpy().copy() for name, value in entry.items() if value is not None}
             for index, entry in state.items()}
 
 

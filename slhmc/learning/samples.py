@@ -56,7 +56,10 @@ class Sample:
 
 
 class Source(ABC):
-    """Links one after the other in U; `position` counts those that were samples, `trajectory` is what a checkpoint keeps. Abstract."""
+    """Links one after the other in U; `position` counts those that were samples, a checkpoint keeps `trajectory`. Abstract.
+
+    Leaves: OnlineSource, OfflineSource.
+    """
 
     U: GaugeField
     trajectory: int
@@ -101,7 +104,10 @@ class OnlineSource(Source):
 
 
 class OfflineSource(Source):
-    """Kept configurations of a run: the first `held_out` once, then the others, over and over; InputError if there are too few."""
+    """Kept configurations of a run: the first `held_out` once, then the others, over and over.
+
+    Raises InputError if there are too few.
+    """
 
     def __init__(self, card: RunCard, U: GaugeField, communicator):
         self.card, self.U, self.communicator = card, U, communicator
@@ -124,7 +130,8 @@ class OfflineSource(Source):
     def path(self, position: int) -> Path:
         """The configuration at a position."""
         held_out = self.card.train.held_out
-        return self.paths[position if position < held_out else held_out + (position - held_out) % (len(self.paths) - held_out)]
+        later = held_out + (position - held_out) % (len(self.paths) - held_out)
+        return self.paths[position if position < held_out else later]
 
     def advance(self) -> bool:
         """Read the next links: always a sample. Collective."""

@@ -15,7 +15,7 @@ CHANGEABLE = ("train.steps", "train.patience", "train.checkpoint_every", "run.tr
 
 
 def self_contained(card: RunCard) -> RunCard:
-    """The card with the numbers of the file guide.network, if it names one, in [network] and [guide]; InputError as of that file."""
+    """The card with the numbers of the file guide.network, if it names one, in [network] and [guide]; errors are of that file."""
     weights = read_weights(card)
     if weights is None:
         return card

@@ -225,7 +225,8 @@ class Training:
                 self.sample.draw(self.U, sample)
                 values.append(self.loss.of_sample(theta, self.guide, self.sample))
         except ComputationError as error:
-            raise type(error)(f"step {number}: {error}") from None
+            raise type(error)(f"step {number}: {error}; if it happens again, lower train.learning_rate (now "
+                              f"{train.learning_rate:g})") from None
         loss = self.loss.of_batch(torch.stack(values))
         loss.backward()
         rate = train.learning_rate * train.decay**self.step
@@ -238,8 +239,8 @@ class Training:
                                    f"{self.parameters.values().tolist()}: training has run away; lower train.learning_rate "
                                    f"(now {rate:g}) or raise train.batch, and train anew")
         self.step, self.last["loss"] = number, float(loss.detach())
-        seconds = time.perf_counter() - begun
-        on_root(self.communicator, lambda: self.history.append(number, self.last["loss"], rate, seconds, self.parameters.values()))
+        row = (number, self.last["loss"], rate, time.perf_counter() - begun, self.parameters.values())
+        on_root(self.communicator, lambda: self.history.append(*row))
         if number % train.report_every == 0 or number == train.steps:
             self._evaluate()
 
@@ -279,8 +280,8 @@ class Training:
     def checkpoint(self) -> None:
         """Write history, weights, then the state: a kill in between leaves a history that is longer, and `resume` cuts it."""
         links = self.U.to_sites()
-        state = {"step": self.step, "waited": self.waited, "parameters": self.parameters.state(), "last": self._numbers(self.last),
-                 "optimizer": state_arrays(self.optimizer), "actions": np.array([action for _, _, action in self.held_out]),
+        state = {"step": self.step, "waited": self.waited, "parameters": self.parameters.state(),
+                 "last": self._numbers(self.last), "optimizer": state_arrays(self.optimizer), "actions": np.array([action for _, _, action in self.held_out]),
                  "best": {"step": self.best["step"], "loss": np.float64(self.best["loss"]), "values": self.best["values"]}}
 
         def write():
