@@ -281,7 +281,8 @@ class Training:
         """Write history, weights, then the state: a kill in between leaves a history that is longer, and `resume` cuts it."""
         links = self.U.to_sites()
         state = {"step": self.step, "waited": self.waited, "parameters": self.parameters.state(),
-                 "last": self._numbers(self.last), "optimizer": state_arrays(self.optimizer), "actions": np.array([action for _, _, action in self.held_out]),
+                 "optimizer": state_arrays(self.optimizer), "last": self._numbers(self.last),
+                 "actions": np.array([action for _, _, action in self.held_out]),
                  "best": {"step": self.best["step"], "loss": np.float64(self.best["loss"]), "values": self.best["values"]}}
 
         def write():
