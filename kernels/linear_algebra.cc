@@ -166,12 +166,13 @@ SITE_FUNCTION void cg_beta_scalar(const cg_beta_arguments &a) {
 SCALAR_KERNEL(cg_beta)
 
 // |r|/|b| after each iteration, for those who ask
-SITE_FUNCTION void cg_history_scalar(const cg_history_arguments &a) {
+// |r| / |b| of any solver, whose scalars have the numbers given
+SITE_FUNCTION void residual_history_scalar(const residual_history_arguments &a) {
     const double *s = a.state;
-    const int i = (int)s[ITERATIONS];
-    if (i < a.length) a.history[i] = s[SOURCE] > 0 ? square_root(s[RESIDUAL] / s[SOURCE]) : 0;
+    const int i = (int)s[a.iterations];
+    if (i < a.length) a.history[i] = s[a.source] > 0 ? square_root(s[a.residual] / s[a.source]) : 0;
 }
-SCALAR_KERNEL(cg_history)
+SCALAR_KERNEL(residual_history)
 
 // ------------------------------------------------------------------------------------------------ multi-shift conjugate gradient
 // (A + s_k) x_k = b for all k from the Krylov space of A (Jegerlehner, hep-lat/9612014). The residual of shift k is zeta_k r.

@@ -190,6 +190,19 @@ def test_bicgstab_is_the_dense_solution_and_takes_its_textbook_steps(hot_links, 
         np.testing.assert_allclose(x.to_sites().ravel()[even], expected, rtol=0, atol=1e-10 * abs(expected).max())
 
 
+def test_bicgstab_keeps_the_history_of_its_residual(hot_links, gaussian_spinor):
+    """It begins with 1, has an entry an iteration, what an early end leaves among them, and ends with the true residual."""
+    operator, b, x = wilson_problem(hot_links, gaussian_spinor, 2, (2, 4, 2, 4))
+    solver = BiCGStab(b.lattice, 1e-10, precision="double", history=True)
+    solver.solve(operator, b, x)
+    history = solver.history()
+    assert history[0] == 1 and history[-1] <= 1e-10 and len(history) == solver.take_iterations() + 1
+    for steps in (1, 3, 7):
+        with pytest.raises(SolverNotConverged):
+            BiCGStab(b.lattice, 1e-10, steps, "double").solve(operator, b, x)
+        assert history[steps] == pytest.approx(relative_residual(operator, b, x), rel=1e-6)
+
+
 @pytest.mark.parametrize("precision", ["mixed", "double"])
 def test_bicgstab_tells_a_zero_mode(make_lattice, gaussian_spinor, precision):
     """Free massless quarks with periodic boundaries: constant spinors are annihilated. The solver stops soon, and says why."""

@@ -25,23 +25,19 @@ def summarise(directory: str | os.PathLike) -> dict[str, Any]:
     (too few measurements) is None.
     Raises InputError if there is no chain or it is damaged.
     """
-    directory = Path(directory)
-    if not os.path.lexists(directory / "chain.h5"):
-        raise InputError(f"{directory}: no chain.h5 found, the directory of a run expected; check the path, "
-                         f"or wait for the first trajectories of a run that has just started")
-    chain = EnsembleFile.open(directory / "chain.h5")
+    chain = open_chain(directory)
     production = chain.records[~chain.records["thermalization"]]
     with np.errstate(over="ignore"):
         weights = np.exp(-production["delta_h"])
     seconds = _mean(production["seconds"])
-    observables = _observables(chain, production["trajectory"])
+    observables = chain_entries(chain)
     return {
         "version": chain.version,
         "guide": chain.guide,
         "trajectories": len(production),
         "thermalization": len(chain.records) - len(production),
         "acceptance": _mean(production["accepted"]),
-        "exp_minus_delta_h": _entry(weights),
+        "exp_minus_delta_h": series_entry(weights),
         "seconds_per_trajectory": seconds,
         "iterations_per_trajectory": _mean(production["iterations"]),
         "cost_per_independent_configuration": _cost(seconds, observables.get("plaquette")),
@@ -49,21 +45,45 @@ def summarise(directory: str | os.PathLike) -> dict[str, Any]:
     }
 
 
-def _observables(chain: EnsembleFile, production: np.ndarray) -> dict[str, dict[str, Any]]:
+def open_chain(directory: str | os.PathLike) -> EnsembleFile:
+    """The chain of the run in `directory`, which may be at work; InputError if there is none or it is damaged."""
+    path = Path(directory) / "chain.h5"
+    if not os.path.lexists(path):
+        raise InputError(f"{directory}: no chain.h5 found, the directory of a run expected; check the path, "
+                         f"or wait for the first trajectories of a run that has just started")
+    return EnsembleFile.open(path)
+
+
+def chain_entries(chain: EnsembleFile) -> dict[str, dict[str, Any]]:
+    """Entries (see `summarise`) of all numbers that the observables of a chain have in production."""
     entries = {}
-    for name, (trajectories, values) in chain.observables.items():
-        kept = np.isin(trajectories, production)
-        numbers = trajectories[kept]
-        every = int((numbers[-1] - numbers[0]) // (len(numbers) - 1)) if len(numbers) > 1 else None
-        entries |= {component: {**entry, "every": every} for component, entry in observable_entries(name, values[kept]).items()}
+    for name, (trajectories, values) in _production(chain).items():
+        every = int((trajectories[-1] - trajectories[0]) // (len(trajectories) - 1)) if len(trajectories) > 1 else None
+        entries |= {component: {**entry, "every": every} for component, entry in observable_entries(name, values).items()}
     return entries
+
+
+def chain_series(chain: EnsembleFile) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Name -> (trajectories, real numbers) of what `chain_entries` averages; a ratio of averages (m_res) is no series."""
+    return {component: (trajectories, series) for name, (trajectories, values) in _production(chain).items()
+            if not name.startswith("residual_mass") for component, series in _series(name, values)}
+
+
+def _production(chain: EnsembleFile) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Observables of the chain after thermalization."""
+    records, kept = chain.records, {}
+    production = records["trajectory"][~records["thermalization"]]
+    for name, (trajectories, values) in chain.observables.items():
+        inside = np.isin(trajectories, production)
+        kept[name] = trajectories[inside], values[inside]
+    return kept
 
 
 def observable_entries(name: str, values: np.ndarray) -> dict[str, dict[str, Any]]:
     """Entries (see `summarise`, without `every`) of the numbers that an observable with values of shape (n, ...) has."""
     if name.startswith("residual_mass"):
         return {name: _residual_mass(values)}
-    return {component: _entry(series) for component, series in _series(name, values)}
+    return {component: series_entry(series) for component, series in _series(name, values)}
 
 
 def _series(name: str, values: np.ndarray) -> list[tuple[str, np.ndarray]]:
@@ -97,7 +117,7 @@ def _polyakov(values: np.ndarray) -> list[tuple[str, np.ndarray]]:
                           (f"polyakov_loop_modulus_{direction}", np.abs(loops)))]
 
 
-def _entry(series: np.ndarray) -> dict[str, Any]:
+def series_entry(series: np.ndarray) -> dict[str, Any]:
     """Mean, error, tau_int and its error, with None and a note where the series does not give them."""
     entry = {"mean": None, "error": None, "tau_int": None, "tau_int_error": None, "measurements": len(series)}
     bad = int((~np.isfinite(series)).sum())

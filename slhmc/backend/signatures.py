@@ -208,7 +208,7 @@ KERNELS = {
         "cg_outer": ("scalar", _STATE + "double reduction; double max_iterations"),
         "cg_alpha": ("scalar", _STATE.rstrip("; ")),
         "cg_beta": ("scalar", _STATE + "double max_iterations"),
-        "cg_history": ("scalar", _STATE + "double *history; int length"),
+        "residual_history": ("scalar", _STATE + "double *history; int length; int residual; int source; int iterations"),
         "multi_shift_start": ("scalar", _SHIFTS + "double tolerance"),
         "multi_shift_direction": ("site", "Range range; " + _SHIFTS + "real **solutions; real **directions; real *p; "
                                           "const real *r"),

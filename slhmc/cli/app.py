@@ -16,7 +16,8 @@ INTERRUPTED = 130
 app = typer.Typer(
     name="slhmc",
     help="Lattice QCD by (self-learning) Hybrid Monte Carlo, from run cards.",
-    epilog="Exit codes: 0 done, 2 the input is wrong, 3 the computation failed, 75 stopped early with a checkpoint.",
+    epilog="Exit codes: 0 done, 1 runs differ (compare), 2 the input is wrong, 3 the computation failed, "
+           "75 stopped early with a checkpoint.",
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -118,6 +119,22 @@ def summary(directory: Directory, as_json: JSON = False) -> None:
     from slhmc.cli.summary import print_json, print_summary
 
     (print_json if as_json else print_summary)(directory)
+
+
+@app.command()
+def compare(
+    directories: Annotated[
+        list[Path], typer.Argument(metavar="DIR...", help="Directories of runs; the first is the reference.")
+    ],
+    as_json: JSON = False,
+    page: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Write a page with tables and figures, in one file.")
+    ] = None,
+) -> int:
+    """Runs of the same physics side by side; exit code 1 if an observable differs by more than 4 sigma."""
+    from slhmc.cli.compare import compare_runs
+
+    return compare_runs(directories, as_json, page)
 
 
 @app.command()

@@ -22,7 +22,7 @@ from slhmc.runcard.tables import (
     json_schema,
 )
 from slhmc.runcard.train import TrainTable
-from slhmc.runcard.writer import card_text, toml_value
+from slhmc.runcard.writer import card_entries, card_text, toml_value
 
 __all__ = [
     "CadenceTable",
@@ -47,6 +47,7 @@ __all__ = [
     "RunTable",
     "SolverTable",
     "TrainTable",
+    "card_entries",
     "card_text",
     "json_schema",
     "load_card",

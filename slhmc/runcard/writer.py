@@ -1,6 +1,7 @@
 """Canonical TOML of a card, with every default written out."""
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 from slhmc.runcard.tables import RunCard
@@ -10,6 +11,21 @@ def card_text(card: RunCard) -> str:
     """TOML of `card`; parsing it gives an equal card."""
     blocks = list(_blocks((), card.model_dump(exclude_none=True)))
     return "\n".join(blocks)
+
+
+def card_entries(card: RunCard) -> dict[str, str]:
+    """Dotted key -> TOML value of everything in the tables of a card; entries of a list of tables are counted from 0."""
+    return dict(_entries("", card.model_dump(exclude_none=True)))
+
+
+def _entries(path: str, value: Any) -> Iterator[tuple[str, str]]:
+    if isinstance(value, (list, tuple)) and all(map(_is_table, value)):  # an empty list may be one of tables
+        value = dict(enumerate(value))
+    if not _is_table(value):
+        yield path, toml_value(value)
+        return
+    for key, entry in value.items():
+        yield from _entries(f"{path}.{key}" if path else key, entry)
 
 
 def _blocks(path: tuple[str, ...], table: dict, brackets: int = 1):

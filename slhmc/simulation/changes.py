@@ -1,10 +1,10 @@
 """What may change in the card of a run between two sessions of one chain, and what did."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from slhmc.errors import InputError
-from slhmc.runcard import RunCard, toml_value
+from slhmc.runcard import RunCard, card_entries
 
 # a key, or a table with all its keys; none of them changes what the chain samples
 CHANGEABLE = ("run.trajectories", "run.checkpoint_every", "run.save_every", "run.time_limit", "run.max_delta_h",
@@ -37,7 +37,7 @@ def check_overrides(overrides: Iterable[str]) -> None:
 
 def changes(before: RunCard, now: RunCard) -> list[Change]:
     """All keys in which two cards differ."""
-    old, new = (dict(_entries("", card.model_dump(exclude_none=True))) for card in (before, now))
+    old, new = card_entries(before), card_entries(now)
     return [Change(key, old.get(key, ""), new.get(key, "")) for key in old | new if old.get(key) != new.get(key)]
 
 
@@ -45,14 +45,3 @@ def _changeable(key: str) -> bool:
     def within(names):
         return any(key == name or key.startswith(f"{name}.") for name in names)
     return within(CHANGEABLE) and not within(FIXED)
-
-
-def _entries(path: str, value) -> Iterator[tuple[str, str]]:
-    """(dotted key, TOML value) of everything in the tables of a card; entries of a list of tables are counted from 0."""
-    if isinstance(value, tuple) and all(isinstance(entry, dict) for entry in value):
-        value = dict(enumerate(value))
-    if not isinstance(value, dict):
-        yield path, toml_value(value)
-        return
-    for key, entry in value.items():
-        yield from _entries(f"{path}.{key}" if path else key, entry)

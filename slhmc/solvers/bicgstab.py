@@ -12,7 +12,7 @@ from slhmc.solvers.krylov import REDUCTION, KrylovSolver
 
 
 class BiCGStab(KrylovSolver):
-    """Solves M x = b for a general M; tolerance, precision and errors as of KrylovSolver.
+    """Solves M x = b for a general M; tolerance, precision, history and errors as of KrylovSolver.
 
     It begins afresh, from the true residual, where a scalar product that it divides by vanishes, where the residual grows
     beyond measure, and where it has not fallen for some hundred iterations.
@@ -32,6 +32,7 @@ class BiCGStab(KrylovSolver):
     def _after_residual(self, work):
         work.residual.inner_into(work.residual, self._cell(State.TRUE_RESIDUAL))
         self._scalar("bicgstab_outer", REDUCTION[self.precision], self.max_iterations)
+        self._keep_history()
         self._copy_residual(work)
         self._vector("bicgstab_restart", work.shadow, work.r)
         self._sums("bicgstab_product", self._cell(State.NEXT_RHO, 2), work.shadow, work.r)
@@ -54,6 +55,7 @@ class BiCGStab(KrylovSolver):
         self._scalar("bicgstab_omega")
         self._sums("bicgstab_update", self._cell(State.NEXT_RHO, 3), work.x, work.r, work.p, work.t, work.shadow)
         self._scalar("bicgstab_next", self.max_iterations)
+        self._keep_history()
 
     def _length(self, field):
         return super()._length(field) // 2

@@ -4,36 +4,15 @@ The loop is recorded and replayed by the device, so an iteration costs its kerne
 `field(real)` on one parity, `in_precision(real)`, `prepare()` and `apply(psi, out, dot=None)`; see `slhmc.dirac.StaggeredNormal`.
 """
 
-import numpy as np
-
 from slhmc.backend.signatures import SolverState as State
-from slhmc.errors import InputError
 from slhmc.lattice.fields import convert
 from slhmc.solvers.krylov import REDUCTION, KrylovSolver
 
 
 class ConjugateGradient(KrylovSolver):
-    """Solves A x = b for Hermitian positive A; tolerance, precision and errors as of KrylovSolver.
-
-    history: keep |r|/|b| of each iteration for `history`.
-    """
+    """Solves A x = b for Hermitian positive A; tolerance, precision, history and errors as of KrylovSolver."""
 
     name, file, State, vectors = "conjugate gradient", "linear_algebra.cc", State, "p q x"
-
-    def __init__(self, lattice, tolerance: float, max_iterations: int = 20000, precision: str = "mixed", history: bool = False):
-        super().__init__(lattice, tolerance, max_iterations, precision)
-        self._history = lattice.device.zeros((max_iterations + 1,), np.float64) if history else None
-
-    def history(self) -> np.ndarray:
-        """|r|/|b| at the start of the last solve and after each iteration: of the recurrence, and true where that was computed.
-
-        Raises InputError if it was not asked for.
-        """
-        if self._history is None:
-            raise InputError("this solver keeps no history; make it with history=True")
-        device = self.lattice.device
-        device.synchronize()
-        return device.to_host(self._history)[:int(device.to_host(self.state)[State.ITERATIONS]) + 1]
 
     # ---- pieces
     def _stalled_advice(self):
@@ -67,10 +46,6 @@ class ConjugateGradient(KrylovSolver):
         self.lower_residual(work.r, work.q)
         self._scalar("cg_beta", self.max_iterations)
         self._keep_history()
-
-    def _keep_history(self) -> None:
-        if self._history is not None:
-            self._scalar("cg_history", self.lattice.device.pointer(self._history), self.max_iterations + 1)
 
     # ---- the recurrences, with alpha and beta of the state
     def turn_direction(self, x, p, r) -> None:

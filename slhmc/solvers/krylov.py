@@ -1,14 +1,14 @@
 """What iterative solvers share: a loop that the device records and replays, scalars that stay there, failures told at the end.
 
-A solver's `State` numbers its scalars as in its kernel file; OUTER, TARGET, SOURCE, TRUE_RESIDUAL, TOTAL_ITERATIONS, FAILURES,
-FAILED_RESIDUAL, FAILED_ITERATIONS have the same meaning in all of them.
+A solver's `State` numbers its scalars as in its kernel file; RESIDUAL, OUTER, ITERATIONS, TARGET, SOURCE, TRUE_RESIDUAL,
+TOTAL_ITERATIONS, FAILURES, FAILED_RESIDUAL, FAILED_ITERATIONS have the same meaning in all of them.
 """
 
 from abc import ABC, abstractmethod
 
 import numpy as np
 
-from slhmc.errors import ComputationError, SolverNotConverged
+from slhmc.errors import ComputationError, InputError, SolverNotConverged
 from slhmc.lattice.fields import convert
 
 # Relative fall of the residual after which the recurrence is corrected by the true residual (reliable update).
@@ -34,7 +34,7 @@ class KrylovSolver(ABC):
 
     Leaves: ConjugateGradient, BiCGStab. precision: "mixed" (recurrence in single) or "double". Raises SolverNotConverged after
     max_iterations or when the true residual stops falling, ComputationError when it is not a number; inside a tape, after the
-    tape has run.
+    tape has run. history: keep |r|/|b| of each iteration for `history`.
     """
 
     name: str
@@ -42,10 +42,11 @@ class KrylovSolver(ABC):
     State: type
     vectors: str  # names of the recurrence's vectors, beside the residual
 
-    def __init__(self, lattice, tolerance: float, max_iterations: int = 20000, precision: str = "mixed"):
+    def __init__(self, lattice, tolerance: float, max_iterations: int = 20000, precision: str = "mixed", history: bool = False):
         self.lattice, self.tolerance, self.max_iterations, self.precision = lattice, tolerance, max_iterations, precision
         self.layout = lattice.layout("double")
         self.state = lattice.device.zeros((max(self.State) + 1,), np.float64)
+        self._history = lattice.device.zeros((max_iterations + 1,), np.float64) if history else None
         self._workspaces: dict[int, tuple] = {}
 
     def solve(self, operator, b, x, guess: bool = False) -> None:
@@ -69,6 +70,17 @@ class KrylovSolver(ABC):
             b.assign(source)
             tape.run()
             solution.assign(x)
+
+    def history(self) -> np.ndarray:
+        """|r|/|b| at the start of the last solve and after each iteration: of the recurrence, and true where that was computed.
+
+        Raises InputError if it was not asked for.
+        """
+        if self._history is None:
+            raise InputError("this solver keeps no history; make it with history=True")
+        device = self.lattice.device
+        device.synchronize()
+        return device.to_host(self._history)[:int(device.to_host(self.state)[self.State.ITERATIONS]) + 1]
 
     def take_iterations(self) -> int:
         """Iterations since the last call, over all solves."""
@@ -135,6 +147,14 @@ class KrylovSolver(ABC):
         """The true residual, in the precision of the recurrence."""
         if work.r is not work.residual:
             convert(work.residual, work.r)
+
+    def _keep_history(self) -> None:
+        if self._history is None:
+            return
+        device, State = self.lattice.device, self.State
+        kernel = self.layout.kernel("linear_algebra.cc", "residual_history")
+        device.launch(kernel, kernel.structure(device.pointer(self.state), device.pointer(self._history), self.max_iterations + 1,
+                                               State.RESIDUAL, State.SOURCE, State.ITERATIONS), self.state, self._history)
 
     def _cell(self, item, count: int = 1):
         return self.state[item:item + count]

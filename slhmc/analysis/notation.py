@@ -1,0 +1,19 @@
+"""Numbers with errors in words."""
+
+import math
+
+
+def parenthesis(value: float | None, error: float | None) -> str:
+    """Value and error in the usual notation: 0.7025(3), with two digits of error where the first is 1: 0.7025(12)."""
+    if value is None or not math.isfinite(value):
+        return "-"
+    if error is None or not math.isfinite(error) or error < 0:
+        return f"{value:.6g}"
+    if error == 0:
+        return f"{value:.7g}(0)"
+    digits, exponent = f"{error:.1e}".split("e")
+    decimals = -int(exponent) + (digits[0] == "1" and digits[2] != "0")
+    if decimals <= 0:
+        return f"{round(value, decimals):.0f}({round(error, decimals):.0f})"
+    shown = f"{error:.{decimals}f}"
+    return f"{value:.{decimals}f}({shown if float(shown) >= 1 else shown.replace('.', '').lstrip('0')})"
