@@ -26,10 +26,10 @@ SITE_FUNCTION void add_force(real *force, Site x, int mu, const Link &m, real fa
 // U_nu(x+mu) U_mu(x+nu)^+ is common to the upper staples of both links of a plane.
 SITE_FUNCTION void plaquette_staples_site(const plaquette_staples_arguments &a, Site x) {
     const Geometry &g = a.geometry;
-    for (int mu = 0; mu < DIMENSIONS; mu++) store_link(g, a.staples, x, mu, Link{});
+    Link sums[DIMENSIONS] = {}, p, q, r;
     for (int mu = 0; mu < DIMENSIONS; mu++) {
         const Site x_mu = forward(g, x, mu);
-        Link sum = load_link(g, a.staples, x, mu), p, q, r;
+        Link &sum = sums[mu];
         for (int nu = 0; nu < DIMENSIONS; nu++) {
             prefetch_links(g, a.links, x, true, mu * DIMENSIONS + nu, DIMENSIONS * DIMENSIONS);
             if (nu == mu) continue;
@@ -39,9 +39,7 @@ SITE_FUNCTION void plaquette_staples_site(const plaquette_staples_arguments &a, 
                 const Link corner = multiply_adjoint(view_link(g, a.links, x_mu, nu, p),
                                                      view_link(g, a.links, forward(g, x, nu), mu, q));
                 add_multiply_adjoint(sum, view_link(g, a.links, x, nu, p), scaled(corner, weight));
-                Link other = load_link(g, a.staples, x, nu);
-                add_multiply(other, view_link(g, a.links, x, mu, q), scaled(corner, (real)a.weights[nu * DIMENSIONS + mu]));
-                store_link(g, a.staples, x, nu, other);
+                add_multiply(sums[nu], view_link(g, a.links, x, mu, q), scaled(corner, (real)a.weights[nu * DIMENSIONS + mu]));
             }
             const Site below = backward(g, x, nu);
             const Link corner = multiply(view_link(g, a.links, below, mu, p), view_link(g, a.links, backward(g, x_mu, nu), nu, q));
