@@ -19,7 +19,7 @@ from slhmc.learning.figures import draw_figures
 from slhmc.learning.guide import TrainableGuide
 from slhmc.learning.journal import Journal, closed_on_error
 from slhmc.learning.losses import LOSSES, predicted_acceptance
-from slhmc.learning.optimizers import load_state, make_optimizer, state_arrays
+from slhmc.learning.optimizers import GaussNewton, load_state, make_optimizer, state_arrays
 from slhmc.learning.parameters import GuideParameters
 from slhmc.learning.samples import OfflineSource, OnlineSource, Sample
 from slhmc.learning.start import check_changes, self_contained
@@ -226,10 +226,12 @@ class Training:
                 values.append(self.loss.of_sample(theta, self.guide, self.sample))
         except ComputationError as error:
             raise type(error)(f"step {number}: {error}; if it happens again, lower train.learning_rate (now "
-                              f"{train.learning_rate:g})") from None
+                              f"{train.rate:g})") from None
         loss = self.loss.of_batch(torch.stack(values))
+        if isinstance(self.optimizer, GaussNewton):
+            self.optimizer.observe(values, centred=train.loss == "centred")
         loss.backward()
-        rate = train.learning_rate * train.decay**self.step
+        rate = train.rate * train.decay**self.step
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.step()

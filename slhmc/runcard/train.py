@@ -7,6 +7,7 @@ from pydantic import Field
 
 from slhmc.runcard.base import Count, NaturalNumber, Positive, Table
 
+LEARNING_RATES = {"adam": 1e-3, "sgd": 1e-6, "gauss_newton": 1.0}
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -23,8 +24,12 @@ class TrainTable(Table):
         "centred", description="published: mean of D^2 / 2, D = S_guide - S; centred: half the variance of D; force: mean "
         "|F_guide - F|^2 per link; trajectory: mean of (D_end - D_start)^2 / 2 of short guided trajectories"
     )
-    optimizer: Literal["adam", "sgd"] = Field("adam", description="torch.optim.Adam or SGD")
-    learning_rate: Positive = Field(1e-3, description="step of the optimizer")
+    optimizer: Literal["adam", "sgd", "gauss_newton"] = Field(
+        "adam", description="torch.optim.Adam or SGD; gauss_newton: least squares over all samples so far, not for the force loss"
+    )
+    learning_rate: Positive | None = Field(
+        None, description="step of the optimizer; adam 1e-3, sgd 1e-6, gauss_newton 1 if left out"
+    )
     betas: Annotated[tuple[Fraction, Fraction], Field(strict=False)] = Field(
         (0.9, 0.999), description="decay of Adam's running means; adam"
     )
@@ -44,6 +49,11 @@ class TrainTable(Table):
     )
     checkpoint_every: Count = Field(20, description="steps between checkpoints")
 
+    @property
+    def rate(self) -> float:
+        """The learning rate of the first step."""
+        return LEARNING_RATES[self.optimizer] if self.learning_rate is None else self.learning_rate
+
 
 def train_faults(card: Any) -> Iterator[tuple[tuple[str, ...], str]]:
     """(path of the key to mend, words) of what [train] and the other tables do not agree on; a faulty value is None here."""
@@ -62,6 +72,8 @@ def train_faults(card: Any) -> Iterator[tuple[tuple[str, ...], str]]:
         yield ("train", "directory"), 'has a meaning only with source = "offline", found source = "online"'
     if train.loss == "centred" and train.batch == 1:
         yield ("train", "batch"), "the variance of one sample is nothing; the centred loss needs 2 or more"
+    if train.loss == "force" and train.optimizer == "gauss_newton":
+        yield ("train", "optimizer"), '"gauss_newton" is for squares of one number a sample, not for "force"; use "adam"'
     if train.loss not in ("trajectory", None) and train.trajectory_length is not None:
         yield ("train", "trajectory_length"), f'has a meaning only with loss = "trajectory", found loss = "{train.loss}"'
     if train.train_mass and not card.quarks:
