@@ -9,12 +9,11 @@ DAMPING = 1e-2  # relative to the diagonal of the normal matrix
 
 
 class GaussNewton(torch.optim.Optimizer):
-    """theta <- theta - rate N^-1 grad L for L = sum q^2 / 2n, q(theta) a number a sample; N sums J^T J / n over all batches so far.
+    """theta <- theta - rate N^-1 grad L for L = sum q^2 / 2n, q(theta) a number a sample; N sums J^T J / n over all batches.
 
-    J = dq / dtheta. As N grows by a batch at a time, a step is 1 / t of one of Newton's: after t batches theta is near the least
-    squares of all their samples, not of the last batch (recursive least squares; Robbins-Monro with the best matrix). N begins with
-    the diagonal of the first batch, and its diagonal is raised by DAMPING, for weights that do the same to the links.
-    `observe` the numbers of a batch before `step`.
+    J = dq / dtheta. As N grows by a batch at a time, the t-th step is 1 / t of one of Newton's: after it theta is near the least
+    squares of all samples so far, not of the last batch (recursive least squares). N begins with the diagonal of the first batch,
+    and its diagonal is raised by DAMPING, for weights that do the same to the links. `observe` the numbers of a batch before `step`.
     """
 
     def __init__(self, parameters, lr: float):
