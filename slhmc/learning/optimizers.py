@@ -13,7 +13,7 @@ class GaussNewton(torch.optim.Optimizer):
 
     J = dq / dtheta. As N grows by a batch at a time, the t-th step is 1 / t of one of Newton's: after it theta is near the least
     squares of all samples so far, not of the last batch (recursive least squares). N begins with the diagonal of the first batch,
-    and its diagonal is raised by DAMPING, for weights that do the same to the links. `observe` the numbers of a batch before `step`.
+    and its diagonal is raised by DAMPING, for weights that do the same to the links. `observe` a batch before `step`.
     """
 
     def __init__(self, parameters, lr: float):
