@@ -431,3 +431,8 @@ def bicgstab(matrix, b, iterations):
 def plaquette_2d_su2(beta):
     """Mean plaquette of SU(2) in two dimensions, infinite volume: I_2(beta) / I_1(beta)."""
     return iv(2, beta) / iv(1, beta)
+
+
+def wall_slices(psi, Ls):
+    """The Ls / 2 lowest and the Ls / 2 highest of the slices [t, z, y, x, s, spin, colour]."""
+    return np.concatenate([psi[..., :Ls // 2, :, :], psi[..., psi.shape[4] - Ls // 2:, :, :]], axis=4)

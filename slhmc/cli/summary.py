@@ -44,7 +44,7 @@ def print_summary(directory: Path) -> None:
     console = Console(highlight=False, markup=False, force_terminal=on_terminal())
     console.print(f"\n{directory}: {describe(card)}", soft_wrap=True)
     for name, words in [*_guide_lines(card, result), *_run_lines(result)]:
-        console.print(f"  {name:<30}{words}")
+        console.print(f"  {name:<30}{words}", soft_wrap=True)
     console.print()
     console.print(_observable_table(result["observables"], card))
     for note in _notes(result["observables"], card):
@@ -80,9 +80,11 @@ def _guide_lines(card: RunCard, result: dict[str, Any]) -> list[tuple[str, str]]
     """The guide of self-learning HMC: its quarks, its network with the hash of the frozen weights, its correction."""
     if card.guide is None:
         return []
-    words = [_quarks(card.guide_quarks)] * bool(card.quarks) + [f"beta {card.guide.beta:g}"] * (card.guide.beta is not None)
+    words = [_quarks(card.guide_quarks)] * bool(card.quarks)
+    words += [] if card.guide.beta is None else [f"beta {card.guide.beta:g}"]
     if frozen := result.get("guide"):
-        network = json.loads(frozen["network"])
+        network, trained = (json.loads(frozen[key]) for key in ("network", "trained"))
+        words += [f"trained {key} {value:.5g}" for key, value in trained.items()]
         words.append(f"{network['kind']} network, {network['layers']} layer{'s' * (network['layers'] != 1)} of "
                      f"{', '.join(network['loops'])}")
     lines = [("guide", "; ".join(words) or "as the target")]

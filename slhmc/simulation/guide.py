@@ -59,7 +59,20 @@ def read_weights(card: RunCard) -> Weights | None:
     weights = load_weights(card.guide.network)
     table = None if card.network is None else network_of(card.network, card).table()
     check_weights(card.guide.network, weights, card.lattice.colors, len(card.lattice.extent), len(card.quarks), table)
+    names = network_of_weights(weights).parameter_names
+    if list(names) != [name for name in weights.parameters if name not in weights.trained]:
+        raise InputError(f"{card.guide.network}: its weights are not those of its own layers; train the network anew")
+    keys = {"gauge.beta", *(f"quarks.{number}.mass" for number in range(len(card.quarks)))}
+    if alien := [name for name in weights.trained if name not in keys]:
+        raise InputError(f"{card.guide.network}: {alien[0]} is no key of this card's guide; train the network anew")
     return weights
+
+
+def network_of_weights(weights: Weights) -> Network:
+    """The network that `weights` are of, its own weights still zero."""
+    table = weights.table
+    return make_network(table["kind"], table["colors"], table["dimensions"], table["layers"], tuple(table["loops"]), None,
+                        table["time_degree"])
 
 
 def guide_network(card: RunCard, lattice: Lattice, weights: Weights | None = None) -> Network | None:
@@ -69,24 +82,21 @@ def guide_network(card: RunCard, lattice: Lattice, weights: Weights | None = Non
     """
     if weights is None:
         return smearing_network(card) if card.network is None else network_of(card.network, card)
-    table = weights.table
-    network = make_network(table["kind"], table["colors"], table["dimensions"], table["layers"], tuple(table["loops"]),
-                           None, table["time_degree"])
-    if list(network.parameter_names) != [name for name in weights.parameters if name not in weights.trained]:
-        raise InputError(f"{card.guide.network}: its weights are not those of its own layers; train the network anew")
+    network = network_of_weights(weights)
     network.set_parameters(weights.network_values)
     return network
 
 
 def frozen_guide(card: RunCard, weights: Weights | None) -> dict[str, str]:
-    """Words about the frozen network of the guide for the chain file: "network", a JSON table, and "weights_sha256"."""
+    """Words about the guide's frozen network for the chain file: "network", "trained" (masses, beta): JSON; "weights_sha256"."""
     if card.guide is None or (weights is None and card.network is None):
         return {}
     if weights is None:
         network = network_of(card.network, card)
         numbers = dict(zip(network.parameter_names, network.parameters.tolist(), strict=True))
         weights = Weights(network.table(), numbers, len(card.quarks))
-    return {"network": json.dumps(weights.table, sort_keys=True), "weights_sha256": weights.digest}
+    return {"network": json.dumps(weights.table, sort_keys=True), "trained": json.dumps(weights.trained),
+            "weights_sha256": weights.digest}
 
 
 # ---- actions
