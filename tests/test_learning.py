@@ -7,7 +7,7 @@ import signal
 import numpy as np
 import pytest
 import reference
-from running import ROOT, card_file, contents, refusal, run_process, sets, slhmc_command
+from running import CARDS, ROOT, card_file, contents, refusal, run_process, sets, slhmc_command
 
 torch = pytest.importorskip("torch")
 
@@ -359,6 +359,15 @@ def test_a_runaway_ends_with_advice(tmp_path):
 
 
 # ---- command line
+@pytest.mark.parametrize("name", [path.stem for path in CARDS.rglob("*.toml") if "\n[train]" in path.read_text()])
+def test_a_shipped_card_trains(tmp_path, name):
+    shorter = sets("run.thermalization=1", "train.steps=2", "train.batch=2", "train.held_out=2", "train.report_every=1")
+    (card,) = CARDS.rglob(f"{name}.toml")
+    assert slhmc_command("train", card, "-o", tmp_path / "run", *shorter) == 0
+    history = TrainingFile.open(tmp_path / "run" / "train.h5")
+    assert len(history.evaluations) == 3 and (history.parameters[2] != history.parameters[0]).any()
+
+
 def test_the_command_line_trains_tells_and_goes_on(tmp_path, trained, capsys):
     card, run = card_file(tmp_path, CARD), tmp_path / "run"
     assert slhmc_command("train", card, "-o", run, *sets(*FAST, "run.time_limit=1e-9")) == 75

@@ -20,6 +20,8 @@ def draw_figures(history: TrainingFile, loss: str, folder: Path) -> None:
     axes = figure.add_subplot(xlabel="step", ylabel="loss", yscale="log")
     axes.plot(steps["step"], steps["loss"], color="0.7", label=f"{loss}, batch")
     for name in ("published", "centred", "force", "trajectory"):
+        if not (held_out[name] > 0).any():  # not asked for
+            continue
         marked = {"marker": "o", "markersize": 3} if name == loss else {"linestyle": "--"}
         axes.plot(held_out["step"], held_out[name], label=f"{name}, held out", **marked)
     axes.legend()
