@@ -101,69 +101,195 @@ SITE_FUNCTION void plaquette_pull_back_site(const plaquette_pull_back_arguments 
 }
 SITE_KERNEL(plaquette_pull_back)
 
-// ------------------------------------------------------------------------------------------------ paths of a table
-// paths[(mu count + p) length + k]: step k of path p from x to x + mu, directions as in the neighbour table; weights[mu]: of the
-// loop as a link in direction mu sees it.
-SITE_FUNCTION void path_staples_site(const path_staples_arguments &a, Site x) {
+// ------------------------------------------------------------------------------------------------ two plaquettes with a common link
+// Rectangles and chairs are two plaquettes glued together at a link that is left out. Their open paths are a staple of a first
+// plaquette, one of whose three links is replaced by its own staple in a second one: for rectangles the one in the same plane and
+// away from the first plaquette, for chairs the four (in four dimensions) in other planes. What replaces a link is made first, as
+// a field X of `slots` matrices for each link (mu, slot): slot k stands for the k-th other direction, in chairs for the plane that
+// is left out; in rectangles 2 k is the staple ahead in that direction, 2 k + 1 the one behind.
+// Tangents are derivatives with respect to U along w D and to X along Z, the X of the tangents of staples.
+#define OTHERS (DIMENSIONS - 1)
+
+SITE_FUNCTION int slot_of(int mu, int nu) { return nu < mu ? nu : nu - 1; }
+SITE_FUNCTION int sided_slot(int slots, int mu, int nu, bool behind) {
+    return slots == OTHERS ? slot_of(mu, nu) : 2 * slot_of(mu, nu) + behind;
+}
+SITE_FUNCTION const Link &view_slot(const Geometry &g, const real *field, int slots, Site x, int mu, int slot, Link &scratch) {
+    const real *p = field + element(g, x, DIMENSIONS * LINK_REALS) * slots + (long)(mu * slots + slot) * (LINK_REALS * LANES);
+    if (LANES_IN_PLACE && !is_permuted(x)) return *(const Link *)p;
+    load_reals<LINK_REALS>(g, p, x, reals(scratch));
+    return scratch;
+}
+
+// The path from x to x + mu by the side of nu: first middle last^+ ahead, with links of nu, mu, nu; first^+ middle last behind.
+struct Detour {
+    Site first, middle, last;
+};
+template <bool ahead> SITE_FUNCTION Detour detour(const Geometry &g, Site x, Site x_mu, int nu) {
+    if (ahead) return {x, forward(g, x, nu), x_mu};
+    const Site y = backward(g, x, nu);
+    return {y, y, backward(g, x_mu, nu)};
+}
+template <bool ahead> SITE_FUNCTION Link end_with(const Link &middle, const Link &last) {
+    return ahead ? multiply_adjoint(middle, last) : multiply(middle, last);
+}
+template <bool ahead> SITE_FUNCTION void add_end(Link &sum, const Link &middle, const Link &last) {
+    if (ahead)
+        add_multiply_adjoint(sum, middle, last);
+    else
+        add_multiply(sum, middle, last);
+}
+template <bool ahead> SITE_FUNCTION void add_begin(Link &sum, const Link &first, const Link &rest) {
+    if (ahead)
+        add_multiply(sum, first, rest);
+    else
+        add_adjoint_multiply(sum, first, rest);
+}
+
+template <bool ahead> SITE_FUNCTION Link staple(const Geometry &g, const real *links, Site x, Site x_mu, int mu, int nu) {
+    const Detour at = detour<ahead>(g, x, x_mu, nu);
+    Link r = {}, p, q;
+    const Link rest = end_with<ahead>(view_link(g, links, at.middle, mu, p), view_link(g, links, at.last, nu, q));
+    add_begin<ahead>(r, view_link(g, links, at.first, nu, p), rest);
+    return r;
+}
+// D of a link times the weight of its direction
+SITE_FUNCTION Link weighted(const Geometry &g, const real *insertions, const double *weights, Site x, int mu) {
+    Link d;
+    return scaled(view_link(g, insertions, x, mu, d), (real)weights[mu]);
+}
+template <bool ahead>
+SITE_FUNCTION Link staple_tangent(const sided_tangents_arguments &a, Site x, Site x_mu, int mu, int nu) {
     const Geometry &g = a.geometry;
-    const signed char *step = a.paths;
-    for (int mu = 0; mu < DIMENSIONS; mu++) {
+    const Detour at = detour<ahead>(g, x, x_mu, nu);
+    Link r = {}, p, q;
+    const Link &middle = view_link(g, a.links, at.middle, mu, p), &last = view_link(g, a.links, at.last, nu, q);
+    add_begin<ahead>(r, weighted(g, a.insertions, a.weights, at.first, nu), end_with<ahead>(middle, last));
+    Link rest = end_with<ahead>(weighted(g, a.insertions, a.weights, at.middle, mu), last);
+    add_end<ahead>(rest, middle, weighted(g, a.insertions, a.weights, at.last, nu));
+    add_begin<ahead>(r, view_link(g, a.links, at.first, nu, p), rest);
+    return r;
+}
+// sides[2 k + behind] of a link to its slots
+SITE_FUNCTION void store_slots(const Geometry &g, real *field, int slots, Site x, int mu, const Link *sides) {
+    real *to = field + element(g, x, DIMENSIONS * LINK_REALS) * slots + (long)mu * slots * (LINK_REALS * LANES);
+    for (int slot = 0; slot < slots; slot++) {
         Link sum = {};
-        for (int path = 0; path < a.count; path++) {
-            Link product = identity(), u;
-            Site y = x;
-            for (int k = 0; k < a.length; k++) {
-                const int direction = *step++;
-                const Site next = neighbour(g, y, direction);
-                if (direction < DIMENSIONS)
-                    product = multiply(product, view_link(g, a.links, y, direction, u));
-                else
-                    product = multiply_adjoint(product, view_link(g, a.links, next, direction - DIMENSIONS, u));
-                y = next;
-            }
-            add(sum, product);
+        if (slots == OTHERS) {
+            for (int k = 0; k < 2 * OTHERS; k++)
+                if (k / 2 != slot) add(sum, sides[k]);
+        } else {
+            sum = sides[slot];
+        }
+        store_reals<LINK_REALS>(to + slot * (LINK_REALS * LANES), x, reals(sum));
+    }
+}
+
+SITE_FUNCTION void sided_staples_site(const sided_staples_arguments &a, Site x) {
+    const Geometry &g = a.geometry;
+    Link sides[2 * OTHERS];
+    for (int mu = 0; mu < DIMENSIONS; mu++) {
+        const Site x_mu = forward(g, x, mu);
+        for (int nu = 0; nu < DIMENSIONS; nu++) {
+            if (nu == mu) continue;
+            sides[2 * slot_of(mu, nu)] = staple<true>(g, a.links, x, x_mu, mu, nu);
+            sides[2 * slot_of(mu, nu) + 1] = staple<false>(g, a.links, x, x_mu, mu, nu);
+        }
+        store_slots(g, a.out, a.slots, x, mu, sides);
+    }
+}
+SITE_KERNEL(sided_staples)
+
+SITE_FUNCTION void sided_tangents_site(const sided_tangents_arguments &a, Site x) {
+    const Geometry &g = a.geometry;
+    Link sides[2 * OTHERS];
+    for (int mu = 0; mu < DIMENSIONS; mu++) {
+        const Site x_mu = forward(g, x, mu);
+        for (int nu = 0; nu < DIMENSIONS; nu++) {
+            if (nu == mu) continue;
+            sides[2 * slot_of(mu, nu)] = staple_tangent<true>(a, x, x_mu, mu, nu);
+            sides[2 * slot_of(mu, nu) + 1] = staple_tangent<false>(a, x, x_mu, mu, nu);
+        }
+        store_slots(g, a.out, a.slots, x, mu, sides);
+    }
+}
+SITE_KERNEL(sided_tangents)
+
+// sum += the staple with its first, middle or last link replaced by its X
+template <bool ahead>
+SITE_FUNCTION void add_glued(const glued_staples_arguments &a, Site x, Site x_mu, int mu, int nu, Link &sum) {
+    const Geometry &g = a.geometry;
+    const Detour at = detour<ahead>(g, x, x_mu, nu);
+    Link p, q, r;
+    const Link &middle = view_link(g, a.links, at.middle, mu, p), &last = view_link(g, a.links, at.last, nu, q);
+    const int first_slot = sided_slot(a.slots, nu, mu, true), last_slot = sided_slot(a.slots, nu, mu, false);
+    add_begin<ahead>(sum, view_slot(g, a.replaced, a.slots, at.first, nu, first_slot, r), end_with<ahead>(middle, last));
+    Link rest = end_with<ahead>(view_slot(g, a.replaced, a.slots, at.middle, mu, sided_slot(a.slots, mu, nu, !ahead), r), last);
+    add_end<ahead>(rest, middle, view_slot(g, a.replaced, a.slots, at.last, nu, last_slot, r));
+    add_begin<ahead>(sum, view_link(g, a.links, at.first, nu, p), rest);
+}
+
+SITE_FUNCTION void glued_staples_site(const glued_staples_arguments &a, Site x) {
+    const Geometry &g = a.geometry;
+    for (int mu = 0; mu < DIMENSIONS; mu++) {
+        const Site x_mu = forward(g, x, mu);
+        Link sum = {};
+        for (int nu = 0; nu < DIMENSIONS; nu++) {
+            if (nu == mu) continue;
+            add_glued<true>(a, x, x_mu, mu, nu, sum);
+            add_glued<false>(a, x, x_mu, mu, nu, sum);
         }
         Link staples = load_link(g, a.staples, x, mu);
         add(staples, scaled(sum, (real)a.weights[mu]));
         store_link(g, a.staples, x, mu, staples);
     }
 }
-SITE_KERNEL(path_staples)
+SITE_KERNEL(glued_staples)
 
-// the sum over the steps of a path of its product with that link replaced
-SITE_FUNCTION Link path_tangent(const path_pull_back_arguments &a, Site y, const signed char *step) {
+// sum += the derivative of add_glued
+template <bool ahead>
+SITE_FUNCTION void add_glued_tangent(const glued_pull_back_arguments &a, Site x, Site x_mu, int mu, int nu, Link &sum) {
     const Geometry &g = a.geometry;
-    Link product = identity(), tangent = {}, u, d;
-    for (int k = 0; k < a.length; k++) {
-        const bool ahead = step[k] < DIMENSIONS;
-        const int mu = ahead ? step[k] : step[k] - DIMENSIONS;
-        const Site next = neighbour(g, y, step[k]), from = ahead ? y : next;
-        const Link &link = view_link(g, a.links, from, mu, u);
-        const Link insertion = scaled(view_link(g, a.insertions, from, mu, d), (real)a.weights[mu]);
-        if (ahead) {
-            tangent = multiply(tangent, link);
-            add_multiply(tangent, product, insertion);
-            product = multiply(product, link);
-        } else {
-            tangent = multiply_adjoint(tangent, link);
-            add_multiply_adjoint(tangent, product, insertion);
-            product = multiply_adjoint(product, link);
-        }
-        y = next;
-    }
-    return tangent;
+    const Detour at = detour<ahead>(g, x, x_mu, nu);
+    const int first_slot = sided_slot(a.slots, nu, mu, true), last_slot = sided_slot(a.slots, nu, mu, false);
+    const int middle_slot = sided_slot(a.slots, mu, nu, !ahead);
+    Link p, q, r, s, t;
+    const Link &middle = view_link(g, a.links, at.middle, mu, p), &last = view_link(g, a.links, at.last, nu, q);
+    const Link &X_middle = view_slot(g, a.replaced, a.slots, at.middle, mu, middle_slot, r);
+    const Link &X_last = view_slot(g, a.replaced, a.slots, at.last, nu, last_slot, s);
+    Link rest = end_with<ahead>(middle, last);
+    add_begin<ahead>(sum, view_slot(g, a.tangents, a.slots, at.first, nu, first_slot, t), rest);
+    rest = end_with<ahead>(X_middle, last);
+    add_end<ahead>(rest, middle, X_last);
+    add_begin<ahead>(sum, weighted(g, a.insertions, a.weights, at.first, nu), rest);
+    const Link d_middle = weighted(g, a.insertions, a.weights, at.middle, mu);
+    const Link d_last = weighted(g, a.insertions, a.weights, at.last, nu);
+    rest = end_with<ahead>(d_middle, last);
+    add_end<ahead>(rest, middle, d_last);
+    add_begin<ahead>(sum, view_slot(g, a.replaced, a.slots, at.first, nu, first_slot, t), rest);
+    rest = end_with<ahead>(view_slot(g, a.tangents, a.slots, at.middle, mu, middle_slot, t), last);
+    add_end<ahead>(rest, X_middle, d_last);
+    add_end<ahead>(rest, d_middle, X_last);
+    add_end<ahead>(rest, middle, view_slot(g, a.tangents, a.slots, at.last, nu, last_slot, t));
+    add_begin<ahead>(sum, view_link(g, a.links, at.first, nu, p), rest);
 }
 
-SITE_FUNCTION void path_pull_back_site(const path_pull_back_arguments &a, Site x) {
+// force_a(x, mu) += factor c_a(U dC^+)
+SITE_FUNCTION void glued_pull_back_site(const glued_pull_back_arguments &a, Site x) {
     const Geometry &g = a.geometry;
     real *force = a.force + element(g, x, DIMENSIONS * ALGEBRA);
     for (int mu = 0; mu < DIMENSIONS; mu++) {
+        const Site x_mu = forward(g, x, mu);
         Link sum = {}, own;
-        for (int path = 0; path < a.count; path++) add(sum, path_tangent(a, x, a.paths + (mu * a.count + path) * a.length));
+        for (int nu = 0; nu < DIMENSIONS; nu++) {
+            if (nu == mu) continue;
+            add_glued_tangent<true>(a, x, x_mu, mu, nu, sum);
+            add_glued_tangent<false>(a, x, x_mu, mu, nu, sum);
+        }
         add_force(force, x, mu, multiply_adjoint(view_link(g, a.links, x, mu, own), sum), a.factor);
     }
 }
-SITE_KERNEL(path_pull_back)
+SITE_KERNEL(glued_pull_back)
 
 // ------------------------------------------------------------------------------------------------ closed straight lines
 // A field of one matrix a site: the line W(x) = U(x) U(x+mu) ..., longer by one step of transport each time, so that it may

@@ -31,6 +31,7 @@ from slhmc.lattice import (
     plaquette_sum,
     rectangle_sum,
 )
+from slhmc.networks import make_network
 from slhmc.observables import Propagator, StaggeredMesons, WilsonCondensate, WilsonMesons
 from slhmc.solvers import ConjugateGradient, MultiShiftConjugateGradient, extreme_eigenvalues
 from slhmc.updates import HMC, HeatBath, TimeScale
@@ -222,6 +223,20 @@ def domain_wall(lattice, colors):
     return result | {"quark": D.quark(psi).to_sites(), "midpoint": D.midpoint(psi).to_sites()}
 
 
+def networks(lattice, colors):
+    """Smeared links, force and gradient of layers with all loops; lines go round the whole lattice."""
+    U, loops = hot_start(lattice, colors), ["plaquette_ss", "plaquette_ts", "rectangle", "chair_s", "polyakov_s", "polyakov_t"]
+    P, result = AlgebraField(lattice, colors), {}
+    P.draw_gaussian(Draws(2, 0).next(Purpose.MOMENTA))
+    for kind, used in (("stout", loops), ("ape", loops), ("flow", ["plaquette", "polyakov"])):
+        weights = np.linspace(0.01, 0.02, (1 if kind == "flow" else 2) * len(used)).reshape(-1, len(used))
+        network, force = make_network(kind, colors, lattice.dimensions, 2, used, weights), AlgebraField(lattice, colors)
+        result[f"{kind} links"] = network.smear(U).to_sites()
+        network.pull_back(U, P, force)
+        result |= {f"{kind} force": force.gather_reals(), f"{kind} gradient": network.parameter_gradient(U, P) / lattice.sites}
+    return result
+
+
 def trajectory_results(hmc, U, trajectories):
     """Links after each trajectory, and the energy changes."""
     result, delta_h = {}, []
@@ -260,8 +275,7 @@ def nested_chain(lattice, colors):
 
 KINDS = {function.__name__: function for function in (
     random_fields, gauge, quarks, roots, one_flavor, wilson, clover, domain_wall, quark_ratios, mesons, chain, gauge_chain,
-    nested_chain,
-    clover_chain)}
+    nested_chain, clover_chain, networks)}
 
 
 def results_of(case, communicator=None):

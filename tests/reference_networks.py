@@ -55,10 +55,7 @@ def counts(loop, mu, path, dimensions):
 def paths_of(loop, extent, mu):
     """The open paths of a named loop for links in direction mu of a lattice."""
     name, dimensions = loop.partition("_")[0], len(extent)
-    if name == "polyakov":
-        paths = [((mu, -1),) * (extent[mu] - 1)]
-    else:
-        paths = open_paths(name, dimensions, mu)
+    paths = [((mu, -1),) * (extent[mu] - 1)] if name == "polyakov" else open_paths(name, dimensions, mu)
     return [path for path in paths if counts(loop, mu, path, dimensions)]
 
 

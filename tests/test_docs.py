@@ -11,7 +11,7 @@ from running import CARDS, ROOT, sets, slhmc_command
 
 from slhmc.actions import GaugeAction
 from slhmc.backend import HostDevice
-from slhmc.bench import spinors
+from slhmc.bench import smearing, spinors
 from slhmc.bench.cases import Workbench
 from slhmc.cli.app import app
 from slhmc.lattice import Purpose
@@ -213,7 +213,8 @@ def test_flops_and_bytes_of_the_benchmarks_are_those_counted():
     bench = Workbench(HostDevice(), (4, 4, 4, 4), 3)
     quarks = (bench.quark_force_case(), bench.hopping_links_case("double"), bench.hopping_case("double"),
               *bench.linear_algebra_cases("double"), bench.solver_case("double"))
-    cases = {case.name: case for case in (*bench.gauge_cases(), *bench.update_cases(), *quarks, *spinors.cases(bench))
+    links = (*bench.gauge_cases(), *bench.update_cases(), *smearing.cases(bench))
+    cases = {case.name: case for case in (*links, *quarks, *spinors.cases(bench))
              if case.real == "double"}
     rows = table("docs/benchmarks.md", "kernel | per")
     assert {row[0] for row in rows} == set(cases)

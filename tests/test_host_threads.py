@@ -8,6 +8,7 @@ from slhmc.actions import CompositeAction, GaugeAction
 from slhmc.backend import HostDevice
 from slhmc.dirac import StaggeredDirac, StaggeredNormal
 from slhmc.lattice import AlgebraField, Draws, FermionField, GaugeField, Lattice, Purpose, plaquette_sum, rectangle_sum
+from slhmc.networks import make_network
 from slhmc.solvers import ConjugateGradient
 from slhmc.updates import HMC, TimeScale
 
@@ -63,6 +64,18 @@ def test_forces(links, colors):
     for action in (GaugeAction(5.5), GaugeAction(5.5, -1 / 12)):
         vectors, threads = (action.force(U, None).gather_reals() for U in links)
         np.testing.assert_allclose(threads, vectors, rtol=0, atol=1e-13 * np.abs(vectors).max())
+
+
+@pytest.mark.parametrize("kind", ["stout", "ape"])
+def test_networks(links, colors, kind):
+    network = make_network(kind, colors, 4, 2, ["plaquette", "rectangle", "chair", "polyakov"], [[0.05, 0.01, 0.002, 0.1]] * 2)
+    results = []
+    for U in links:
+        force, smeared_force = AlgebraField(U.lattice, colors), momenta(U)
+        network.pull_back(U, smeared_force, force)
+        results.append((network.smear(U).to_sites(), force.gather_reals(), network.parameter_gradient(U, smeared_force)))
+    for vectors, threads in zip(*results, strict=True):
+        np.testing.assert_allclose(threads, vectors, rtol=0, atol=1e-12 * np.abs(vectors).max())
 
 
 def solve(U, precision):

@@ -9,9 +9,10 @@ import reference
 import reference_networks as plain
 
 from slhmc.errors import InputError
-from slhmc.lattice import AlgebraField, GaugeField
+from slhmc.lattice import AlgebraField, GaugeField, LinkField
 from slhmc.networks import KINDS, LOOPS, make_network
-from slhmc.networks.loops import SHAPES, open_paths, weight_mask
+from slhmc.networks.loops import SHAPES, table_length, weight_mask
+from slhmc.networks.terms import loop_terms
 
 pytestmark = pytest.mark.device
 ALL = ("plaquette", "rectangle", "chair", "polyakov")
@@ -107,17 +108,19 @@ def assert_force_and_gradient(network, U, P, rng, relative=1e-9):
 
 
 # ---- loops
-@pytest.mark.parametrize("dimensions", [2, 3, 4])
-@pytest.mark.parametrize("shape", ["rectangle", "chair"])
-def test_paths_are_those_found_by_brute_force(shape, dimensions):
-    if shape == "chair" and dimensions == 2:
-        return
-    found = open_paths(shape, dimensions)
-    number = {"rectangle": 6 * (dimensions - 1), "chair": 12 * (dimensions - 1) * (dimensions - 2)}[shape]
-    assert found.shape == (dimensions, number, 5)
-    for mu in range(dimensions):
-        paths = {tuple((int(d) % dimensions, 1 if d < dimensions else -1) for d in path) for path in found[mu]}
-        assert paths == set(plain.open_paths(shape, dimensions, mu)) and len(paths) == number
+@pytest.mark.parametrize(("shape", "number"), [("plaquette", (2, 4, 6)), ("rectangle", (6, 12, 18)), ("chair", (0, 24, 72))])
+def test_loops_through_a_unit_link_are_those_found_by_brute_force(make_lattice, shape, number):
+    """How many open paths: C of unit links."""
+    for dimensions in (2, 3, 4):
+        assert {len(plain.open_paths(shape, dimensions, mu)) for mu in range(dimensions)} == {number[dimensions - 2]}
+        if number[dimensions - 2] == 0:
+            continue
+        U = GaugeField(make_lattice(*(4,) * dimensions), 3)
+        staples, (term,) = LinkField(U.lattice, 3), loop_terms(U.lattice, 3, [shape])
+        ones = U.lattice.device.from_host(np.ones(table_length(dimensions)))
+        term.add_staples(U, staples, U.lattice.device.pointer(ones))
+        found = staples.gather_reals().reshape(-1, 3, 3, 2)
+        np.testing.assert_allclose(found[..., 0], number[dimensions - 2] * np.broadcast_to(np.eye(3), found.shape[:-1]))
 
 
 @pytest.mark.parametrize(("loop", "dimensions"), list(product(LOOPS, (2, 3, 4))))

@@ -93,7 +93,6 @@ _FIFTH = "real p; real q; real k; real wall; int dagger"
 _DOMAIN_WALL = ("const real *hopping; const real *psi_same; const real *psi_other; real *out; real *image; real same; "
                 "real image_p; real image_q; " + _FIFTH)
 
-_PATHS = "const signed char *paths; int count; int length"
 _SMEARED_FORCE = "const real *smeared_force; real *insertions; real *force; real weight; int add"
 
 KERNELS = {
@@ -140,9 +139,14 @@ KERNELS = {
         "plaquette_staples": ("site", _LATTICE + "const real *links; real *staples; const double *weights"),
         "plaquette_pull_back": ("site", _LATTICE + "const real *links; const real *insertions; real *force; "
                                                    "const double *weights; real factor"),
-        "path_staples": ("site", _LATTICE + "const real *links; real *staples; const double *weights; " + _PATHS),
-        "path_pull_back": ("site", _LATTICE + "const real *links; const real *insertions; real *force; "
-                                              "const double *weights; real factor; " + _PATHS),
+        "sided_staples": ("site", _LATTICE + "const real *links; real *out; int slots"),
+        "sided_tangents": ("site", _LATTICE + "const real *links; const real *insertions; real *out; const double *weights; "
+                                              "int slots"),
+        "glued_staples": ("site", _LATTICE + "const real *links; const real *replaced; real *staples; const double *weights; "
+                                             "int slots"),
+        "glued_pull_back": ("site", _LATTICE + "const real *links; const real *insertions; const real *replaced; "
+                                               "const real *tangents; real *force; const double *weights; real factor; "
+                                               "int slots"),
         "line_tangent": ("site", _LATTICE + "const real *links; const real *insertions; const real *from; "
                                             "const real *from_tangent; real *to; real *to_tangent; int mu"),
         "line_staples": ("site", _LATTICE + "const real *line; real *staples; const double *weights; int mu"),

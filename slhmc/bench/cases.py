@@ -23,7 +23,7 @@ class Case:
     inner: int = 1
 
 
-def _matrix(n: int) -> int:
+def matrix_flops(n: int) -> int:
     """Flops of one product of stored links: quaternions for SU(2), else complex matrices."""
     return 28 if n == 2 else 8 * n**3 - 2 * n**2
 
@@ -45,7 +45,7 @@ def hopping_bytes(n: int, dimensions: int, size: int) -> int:
 
 def sweep_flops(n: int, dimensions: int) -> int:
     """Per site: link times staples, then in each SU(2) subgroup the rotation and its products with two matrices."""
-    staples = 2 * (dimensions - 1) * (2 * _matrix(n) + link_reals(n)) + _matrix(n)
+    staples = 2 * (dimensions - 1) * (2 * matrix_flops(n) + link_reals(n)) + matrix_flops(n)
     part, rotation, rows = (0, 13 + 28, 28) if n == 2 else (8, 13 + 28, 28 * n)
     return dimensions * (staples + n * (n - 1) // 2 * (part + rotation + 2 * rows))
 
@@ -74,21 +74,21 @@ class Workbench:
         planes, sites = lattice.planes, lattice.sites
         trace = 8 if n == 2 else 4 * n * n
         # force: per plane a plaquette (three products), per link D - 1 lower staples of two products, their sum, one product more
-        force = planes * 3 * _matrix(n) + d * ((d - 1) * (2 * _matrix(n) + link_reals(n)) + _matrix(n))
-        update = d * {2: 110 + 28, 3: 2 * 198 + 400}.get(n, 20 * _matrix(n))
+        force = planes * 3 * matrix_flops(n) + d * ((d - 1) * (2 * matrix_flops(n) + link_reals(n)) + matrix_flops(n))
+        update = d * {2: 110 + 28, 3: 2 * 198 + 400}.get(n, 20 * matrix_flops(n))
         action, improved, moving = GaugeAction(6.0), GaugeAction(6.0, -1 / 12), self.U.copy()
         random = Draws(1, 5).next(Purpose.MOMENTA)
         return [
-            Case("plaquette", "double", lambda: plaquette_sum(self.U), sites * planes * (2 * _matrix(n) + trace),
+            Case("plaquette", "double", lambda: plaquette_sum(self.U), sites * planes * (2 * matrix_flops(n) + trace),
                  sites * links, sites * links),
             Case("gauge force", "double", lambda: action.add_force(self.U, None, momenta, 1e-9), sites * force,
                  sites * (links + 2 * algebra), sites * (links + algebra)),
             Case("link update", "double", lambda: moving.drift(momenta, 1e-6), sites * update,
                  sites * (2 * links + algebra), sites * (links + algebra)),
             Case("rectangle", "double", lambda: rectangle_sum(self.U),
-                 sites * d * ((1 + 3 * (d - 1)) * _matrix(n) + (d - 1) * trace), sites * links, sites * links),
+                 sites * d * ((1 + 3 * (d - 1)) * matrix_flops(n) + (d - 1) * trace), sites * links, sites * links),
             Case("improved force", "double", lambda: improved.add_force(self.U, None, momenta, 1e-9),
-                 sites * (force + d * 2 * (d - 1) * 3 * (5 * _matrix(n) + link_reals(n))),
+                 sites * (force + d * 2 * (d - 1) * 3 * (5 * matrix_flops(n) + link_reals(n))),
                  sites * (links + 2 * algebra), sites * (links + algebra)),
             Case("momenta", "double", lambda: momenta.draw_gaussian(random), 0, sites * algebra, sites * algebra),
         ]

@@ -250,10 +250,6 @@ class LinkField(Field):
         super().__init__(lattice.layout("double"), (lattice.dimensions, link_reals(colors)))
         self.colors = colors
 
-    def update_halo(self) -> None:
-        """Fetch the whole halo from other ranks. Collective."""
-        self.layout.halo.all_links(self.array, self.component_count)
-
     def update_staple_halo(self) -> None:
         """Fetch what plaquettes and their staples read. Collective."""
         self.layout.halo.staple_links(self.array, link_reals(self.colors))

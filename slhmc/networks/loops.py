@@ -1,19 +1,15 @@
-"""Shapes of loops: which links see them with which weight, and the paths of their open parts.
+"""Shapes of loops, and which links see them with which weight.
 
 A layer's table of weights has a number for each shape and class of links: D x D of plaquettes (direction of the link, other
 direction of the plane), then D for each further shape (direction of the link).
 """
 
-from functools import cache
-from itertools import permutations, product
-
 import numpy as np
 
 from slhmc.errors import InputError
 
-# signed steps along different axes 1, 2, 3; a chair is two plaquettes that share a link and lie in different planes
-STEPS = {"rectangle": (1, 1, 2, -1, -1, -2), "chair": (2, 1, -2, 3, -1, -3)}
-SHAPES = ("plaquette", *STEPS, "polyakov")
+# a rectangle has two links along one direction; a chair is two plaquettes in different planes, without their common link
+SHAPES = ("plaquette", "rectangle", "chair", "polyakov")
 LOOPS = ("plaquette", "plaquette_ss", "plaquette_st", "plaquette_ts",
          *(f"{shape}{suffix}" for shape in SHAPES[1:] for suffix in ("", "_s", "_t")))
 
@@ -54,22 +50,3 @@ def weight_mask(loop: str, dimensions: int) -> np.ndarray:
     if not mask.any():
         raise InputError(f"loop {loop!r}: there is none in {dimensions} dimensions; leave it out")
     return mask
-
-
-@cache
-def open_paths(shape: str, dimensions: int) -> np.ndarray:
-    """Paths from x to x + mu that close with U_mu(x)^+ to all images of a shape under permutations and reflections of axes.
-
-    int8 (D, paths, steps); a step d < D goes forward along d, else backward along d - D. Paths that begin alike are neighbours.
-    """
-    steps, axes = STEPS[shape], max(STEPS[shape])
-    found = [set() for _ in range(dimensions)]
-    for chosen in permutations(range(dimensions), axes):
-        for signs in product((1, -1), repeat=axes):
-            loop = [(chosen[abs(s) - 1], signs[abs(s) - 1] * (1 if s > 0 else -1)) for s in steps]
-            for way in (loop, [(mu, -sign) for mu, sign in reversed(loop)]):
-                for k, (mu, sign) in enumerate(way):
-                    rest = way[k + 1:] + way[:k]
-                    if sign > 0:  # U_mu(x) rest: the open path is the rest backwards
-                        found[mu].add(tuple(nu if s < 0 else nu + dimensions for nu, s in reversed(rest)))
-    return np.array([sorted(paths) for paths in found], np.int8)

@@ -8,6 +8,7 @@ from slhmc.networks.loops import weight_mask
 from slhmc.networks.smearing import Smearing
 
 KINDS = ("stout", "ape", "flow")
+KERNEL_FILES = ("links.cc", "loops.cc", "stout.cc")  # in double precision, of the group and the dimensions
 
 
 class Network:

@@ -22,7 +22,7 @@ class Smearing:
         self.links = [GaugeField(lattice, U.colors) for _ in range(self.count)]
         self.staples = [LinkField(lattice, U.colors) for _ in range(self.count)]
         self.terms = {term.shape: term for term in loop_terms(lattice, U.colors, {shape_of(loop) for loop in network.loops})}
-        self.reach = max(term.reach for term in self.terms.values())
+        self.staples_halo = any(term.staples_halo for term in self.terms.values())
         self.weights = network.weights_on(self.device)
         self.insertions = LinkField(lattice, U.colors)
         self.forces = [AlgebraField(lattice, U.colors) for _ in range(min(2, self.count - 1))]
@@ -76,8 +76,8 @@ class Smearing:
         if not through_loops:
             return
         self._fetch(links)
-        if self.reach:
-            D.update_halo() if self.reach == 2 else D.update_staple_halo()
+        if self.staples_halo:
+            D.update_staple_halo()
         for term in self.terms.values():
             term.add_force(links, D, force, self._weights(layer), weight)
 
@@ -89,8 +89,8 @@ class Smearing:
 
     def _fetch(self, links: GaugeField) -> None:
         """The halo that the loops read."""
-        if self.reach:
-            links.update_halo() if self.reach == 2 else links.update_staple_halo()
+        if self.staples_halo:
+            links.update_staple_halo()
 
     def _sum_paths(self, links, staples, weights, terms) -> None:
         if not any(term.assigns for term in terms):

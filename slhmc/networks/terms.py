@@ -8,15 +8,15 @@ from abc import ABC, abstractmethod
 
 from slhmc.lattice import AlgebraField, GaugeField, Lattice, LinkField
 from slhmc.lattice.fields import link_reals
-from slhmc.networks.loops import SHAPES, open_paths, table_offset
+from slhmc.networks.loops import SHAPES, table_offset
 
 REAL_BYTES = 8
 
 
 class LoopTerm(ABC):
-    """Loops of one shape, weights by the class of the link. Abstract; leaves: Plaquettes, Paths, Lines."""
+    """Loops of one shape, weights by the class of the link. Abstract; leaves: Plaquettes, GluedPlaquettes, Lines."""
 
-    reach = 0  # halo of links that is read: 0 none, 1 that of plaquette staples, 2 all of it
+    staples_halo = False  # whether the halo of plaquette staples is read
     assigns = False  # whether add_staples overwrites
 
     def __init__(self, lattice: Lattice, colors: int, shape: str):
@@ -39,7 +39,7 @@ class LoopTerm(ABC):
 class Plaquettes(LoopTerm):
     """All plaquettes."""
 
-    reach, assigns = 1, True
+    staples_halo, assigns = True, True
 
     def add_staples(self, U, staples, weights):
         self._launch(U, "plaquette_staples", U.pointer, staples.pointer, weights, keep=(U, staples))
@@ -48,23 +48,38 @@ class Plaquettes(LoopTerm):
         self._launch(U, "plaquette_pull_back", U.pointer, D.pointer, force.pointer, weights, -0.5 * factor, keep=(U, D, force))
 
 
-class Paths(LoopTerm):
-    """Loops of a table of paths."""
+class GluedPlaquettes(LoopTerm):
+    """Two plaquettes glued together at a link: rectangles if they lie in one plane, else chairs."""
 
-    reach = 2
+    staples_halo = True
 
     def __init__(self, lattice, colors, shape):
         super().__init__(lattice, colors, shape)
-        paths = open_paths(shape, lattice.dimensions)
-        self.paths = lattice.device.from_host(paths)
-        self.table = lattice.device.pointer(self.paths), *paths.shape[1:]
+        others = lattice.dimensions - 1
+        self.slots = others if shape == "chair" else 2 * others
+        self.replaced, self.tangents = (
+            self.layout.empty(lattice.dimensions, self.slots * link_reals(colors)) for _ in range(2))
+        self.pointers = [lattice.device.pointer(field) for field in (self.replaced, self.tangents)]
 
     def add_staples(self, U, staples, weights):
-        self._launch(U, "path_staples", U.pointer, staples.pointer, weights + self.offset, *self.table, keep=(U, staples))
+        self._replace(U)
+        self._launch(U, "glued_staples", U.pointer, self.pointers[0], staples.pointer, weights + self.offset, self.slots,
+                     keep=(U, staples))
 
     def add_force(self, U, D, force, weights, factor):
-        self._launch(U, "path_pull_back", U.pointer, D.pointer, force.pointer, weights + self.offset, -0.5 * factor, *self.table,
-                     keep=(U, D, force))
+        self._replace(U)
+        self._launch(U, "sided_tangents", U.pointer, D.pointer, self.pointers[1], weights + self.offset, self.slots, keep=(U, D))
+        self._fetch(self.tangents)
+        self._launch(U, "glued_pull_back", U.pointer, D.pointer, *self.pointers, force.pointer, weights + self.offset,
+                     -0.5 * factor, self.slots, keep=(U, D, force))
+
+    def _replace(self, U: GaugeField) -> None:
+        """What replaces a link, from its staples."""
+        self._launch(U, "sided_staples", U.pointer, self.pointers[0], self.slots, keep=(U,))
+        self._fetch(self.replaced)
+
+    def _fetch(self, field) -> None:
+        self.layout.halo.staple_links(field, self.slots * link_reals(self.colors))
 
 
 class Lines(LoopTerm):
@@ -105,4 +120,4 @@ class Lines(LoopTerm):
 def loop_terms(lattice: Lattice, colors: int, shapes) -> list[LoopTerm]:
     """A term for each shape, in the order that `add_staples` needs."""
     makers = {"plaquette": Plaquettes, "polyakov": Lines}
-    return [makers.get(shape, Paths)(lattice, colors, shape) for shape in SHAPES if shape in shapes]
+    return [makers.get(shape, GluedPlaquettes)(lattice, colors, shape) for shape in SHAPES if shape in shapes]
