@@ -33,6 +33,9 @@ from slhmc.lattice import (
 )
 from slhmc.networks import make_network
 from slhmc.observables import Propagator, StaggeredMesons, WilsonCondensate, WilsonMesons
+from slhmc.runcard import parse_card
+from slhmc.simulation.build import make_update
+from slhmc.simulation.guide import guide_parts
 from slhmc.solvers import ConjugateGradient, MultiShiftConjugateGradient, extreme_eigenvalues
 from slhmc.updates import HMC, HeatBath, TimeScale
 
@@ -273,9 +276,53 @@ def nested_chain(lattice, colors):
     return trajectory_results(HMC(CompositeAction(parts), guide, 0.3), GaugeField(lattice, colors), 3)
 
 
+GUIDED = """
+[lattice]
+extent = {extent}
+colors = {colors}
+[gauge]
+action = "wilson"
+beta = {beta}
+[smearing]
+loops = ["plaquette"]
+weights = [[0.05]]
+[[quarks]]
+operator = "staggered"
+mass = 0.5
+[solver]
+precision = "double"
+force_tolerance = 1e-13
+action_tolerance = 1e-13
+[hmc]
+scheme = "omelyan2"
+length = 0.3
+steps = 8
+[network]
+layers = 2
+loops = ["plaquette", "polyakov", "rectangle_t"]
+weights = [[-0.01, 0.02, 0.01], [0.01, -0.02, 0.01]]
+[guide]
+quarks = [{{ mass = 0.6 }}]
+[guide.correction]
+every = 4
+[run]
+trajectories = 1
+seed = 1
+"""
+
+
+def guided_chain(lattice, colors):
+    """Smeared quarks guided by others, on links of a network with lines in all directions; nested; the forces at the end."""
+    card = parse_card(GUIDED.format(extent=list(lattice.extent), colors=colors, beta=2.0 * colors), "card.toml")
+    hmc, U = make_update(card, lattice), GaugeField(lattice, colors)
+    result = trajectory_results(hmc, U, 3)
+    return result | {f"guide's force of {name}": action.force(U, hmc.phi[name]).gather_reals()
+                     for name, (action, _) in guide_parts(card, lattice).items()}
+
+
 KINDS = {function.__name__: function for function in (
     random_fields, gauge, quarks, roots, one_flavor, wilson, clover, domain_wall, quark_ratios, mesons, chain, gauge_chain,
-    nested_chain, clover_chain, networks)}
+    nested_chain, guided_chain, clover_chain, networks)}
 
 
 def results_of(case, communicator=None):

@@ -99,7 +99,8 @@ def test_a_chain_without_a_network_says_nothing(uninterrupted, tmp_path):
 
 def test_weights_in_a_card_are_on_record_too(tmp_path, finished, capsys):
     """And the chain is that of the same numbers in a file."""
-    text = CARD + '[network]\nloops = ["plaquette", "polyakov_t"]\nweights = [[-0.01, 0.02]]\n[guide]\nquarks = [{ mass = 0.6 }]\n'
+    network = '[network]\nloops = ["plaquette", "polyakov_t"]\nweights = [[-0.01, 0.02]]\n'
+    text = CARD + network + "[guide]\nquarks = [{ mass = 0.6 }]\n"
     assert slhmc_command("run", card_file(tmp_path, text), "-o", tmp_path / "run") == 0
     assert EnsembleFile.open(tmp_path / "run" / "chain.h5").guide == EnsembleFile.open(finished / "chain.h5").guide
     assert_same_chain(tmp_path / "run", finished)

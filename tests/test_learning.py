@@ -114,6 +114,11 @@ OPERATORS = {
     "Hasenbusch": ("quarks.0.hasenbusch=[0.8]",),
     "flow": ("network.kind=flow", "network.time_degree=1", "network.layers=3"),
     "wilson": ("lattice.extent=[4,2,2,4]", "quarks.0.operator=wilson", "quarks.0.mass=0.2"),
+    "rooted": ("quarks.0.flavors=2", "quarks.0.rational.force_accuracy=1e-13", "quarks.0.rational.accuracy=1e-14"),
+    "smeared target": ("smearing.layers=1", "smearing.weights=[[0.05]]"),
+    "smeared target and guide": (THIN, "smearing.layers=1", "smearing.weights=[[0.05]]"),
+    "domain wall, shorter in the guide": (
+        "lattice.extent=[4,2,2,4]", "quarks.0.operator=domain_wall", "quarks.0.Ls=4", "quarks.0.M5=1.5", "guide.quarks.0.Ls=2"),
     "clover, kappa": ("lattice.extent=[4,2,2,4]", "quarks.0.operator=clover", "quarks.0.c_sw=1.1"),
 }
 

@@ -23,7 +23,8 @@ SECONDS_WITH_COMPILER = 240  # the first launch on a grid may find its kernels n
 WIDE, SMALL, HOT = [8, 4, 4, 8], [4, 4, 4, 4], [8, 8, 8, 4]
 # per number of ranks: (kind, colours, extent, rank grid); every direction is split alone and together with another
 CASES = {
-    2: [(kind, 3, WIDE, [1, 1, 1, 2]) for kind in ("random_fields", "gauge", "quarks", "chain", "gauge_chain", "nested_chain")]
+    2: [(kind, 3, WIDE, [1, 1, 1, 2]) for kind in (
+        "random_fields", "gauge", "quarks", "chain", "gauge_chain", "nested_chain", "guided_chain")]
     + [(kind, 2, WIDE, grid) for grid in ([2, 1, 1, 1], [1, 2, 1, 1], [1, 1, 2, 1])
        for kind in ("random_fields", "gauge", "quarks", "chain")]
     + [("gauge", 2, [8, 8], [2, 1]), ("chain", 2, [8, 8], [1, 2]), ("gauge_chain", 2, [8, 8], [2, 1]),
@@ -39,7 +40,7 @@ CASES = {
     + [(kind, 2, WIDE, grid) for grid in ([4, 1, 1, 1], [2, 1, 1, 2], [1, 2, 2, 1])
        for kind in ("random_fields", "gauge", "quarks", "chain")]
     + [(kind, 2, SMALL, [1, 1, 2, 2]) for kind in ("gauge", "quarks", "roots", "nested_chain")]
-    + [("chain", 3, HOT, [2, 2, 1, 1])]
+    + [("chain", 3, HOT, [2, 2, 1, 1]), ("guided_chain", 3, WIDE, [1, 1, 1, 4]), ("guided_chain", 2, WIDE, [2, 1, 1, 2])]
     + [(kind, 3, WIDE, [1, 1, 1, 4]) for kind in ("wilson", "clover")]
     + [(kind, 2, WIDE, [2, 1, 1, 2]) for kind in ("wilson", "clover")]
     + [(kind, 2, SMALL, [1, 2, 2, 1]) for kind in ("wilson", "clover", "clover_chain")]

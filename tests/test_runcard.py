@@ -119,7 +119,7 @@ SINGLE_FAULTS = [
     ("mass = 0.3", "mass = 0.0", "9: quarks.0.mass: must be greater than 0: a massless staggered operator"),
     ("mass = 0.3", "mass = -0.1", "9: quarks.0.mass: must be greater than 0: a massless staggered operator"),
     ("colors = 2", "colors = 7", "3: lattice.colors: must be at most 6, found 7"),
-    ("colors = 2", "colors = 5", "3: lattice.colors: quarks need 2 or 3 colors, found 5"),
+    ("colors = 2", "colors = 5", "3: lattice.colors: quarks need 2 or 3 colors, f"),
     ("colors = 2", "colors = 2.0", "3: lattice.colors: expected an integer, found 2.0"),
     ("[4, 4, 4, 8]", "[4, 4, 3, 8]", "2: lattice.extent.2: must be even, found 3"),
     ("[4, 4, 4, 8]", "[4,\n4,\n0]", "4: lattice.extent.2: must be at least 2, found 0"),
@@ -177,6 +177,113 @@ SINGLE_FAULTS = [
     ("[[quarks]]", "[quarks]", "7: quarks: expected a list of tables, written [[quarks]], found a table"),
     ("[hmc]", "[reference]\nsource = 'x'\nplaquette = 3\n[hmc]", "12: reference.plaquette: expected a table, found 3"),
 ]
+
+
+G = "[guide]\n"  # at line 13
+WALL = 'operator = "domain_wall"\nmass = 0.1\nLs = 8\nM5 = 1.8'
+GUIDE_FAULTS = [
+    (STAGGERED, G + "quarks = [{ mass = 0.4 }, {}]", "14: guide.quarks: 2 entries for 1 [[quarks]]; give one for each"),
+    (STAGGERED, G + "quarks = [{ mass = -0.4 }]", "14: guide.quarks.0.mass: must be greater than 0: a massless staggered"),
+    (STAGGERED, G + "quarks = [{ kappa = 0.1 }]", '14: guide.quarks.0.kappa: the target\'s quark is "staggered", which has no'),
+    (STAGGERED, G + "quarks = [{ Ls = 4 }]", '14: guide.quarks.0.Ls: the target\'s quark is "staggered", which has no key Ls'),
+    (STAGGERED, G + "quarks = [{ level = 1 }]", "14: guide.quarks.0.level: unknown key; level belongs to [gauge]"),
+    (STAGGERED, G + 'quarks = [{ operator = "wilson" }]', "14: guide.quarks.0.operator: unknown key; "),
+    (STAGGERED, G + "quarks = [{ hasenbusch = [1.0] }]", "14: guide.quarks.0.hasenbusch: 1 entry for 0 of the target"),
+    (STAGGERED, G + "quarks = [{ rational = { order = 9 } }]", "14: guide.quarks.0.rational: the target takes the whole"),
+    (STAGGERED + "\nflavors = 2", G + "quarks = [{ rational = { lowest = 3, highest = 2 } }]",
+     "15: guide.quarks.0.rational.lowest: must be less than highest = 2, found 3"),
+    (STAGGERED + "\nhasenbusch = [0.5]", G + "quarks = [{ mass = 0.6 }]",
+     "15: guide.quarks.0.hasenbusch.0: 0.5 is not above the quark's mass, 0.6"),
+    ('operator = "wilson"\nmass = 0.3', G + "quarks = [{ mass = 0.4, kappa = 0.1 }]", "14: guide.quarks.0.kappa: mass and kap"),
+    (WALL, G + "quarks = [{ Ls = 10 }]", "16: guide.quarks.0.Ls: must be at most the target's, 8, whose pseudofermions it takes"),
+    (WALL, G + "quarks = [{ Ls = 5 }]", "16: guide.quarks.0.Ls: must be even, so that both walls lend as many slices, found 5"),
+    (WALL, G + "quarks = [{ mass = 1.5 }]", "16: guide.quarks.0.mass: must be between 0 and 1, the mass of the Pauli-Villars"),
+    (STAGGERED, G + "beta = -1", "14: guide.beta: must be greater than 0, found -1"),
+    (STAGGERED, G + 'network = ""', "14: guide.network: expected a string that is not empty"),
+    (STAGGERED, G + "mass = 0.4", "14: guide.mass: unknown key; mass belongs to [quarks]"),
+    (STAGGERED, G + "solver.action_tolerance = 1e-8", "14: guide.solver.action_tolerance: unknown key; "),
+    (STAGGERED, G + 'solver = { start = "chronological", force_tolerance = 1e-8 }', "14: guide.solver.start: a chronologica"),
+    (STAGGERED, '[solver]\nstart = "chronological"\n' + G + "solver.force_tolerance = 1e-8",
+     "15: guide.solver.start: a chronological guess is reversible only with force_tolerance <= 1e-10, found 1e-08"),
+    (STAGGERED, G + 'solver = { start = "warm" }', '14: guide.solver.start: expected "zero" or "chronological", found "warm"'),
+    (STAGGERED, G + "correction = {}", "14: guide.correction.every: missing: steps of [hmc] for each drift"),
+    (STAGGERED, G + "correction = { every = 0 }", "14: guide.correction.every: must be at least 1, found 0"),
+    (STAGGERED, G + "correction = { every = 3 }", "14: guide.correction.every: 3 does not divide hmc.steps = 10"),
+    (STAGGERED, G + 'correction = { every = 2, scheme = "omelyan2" }',
+     "14: guide.correction.every: 2 times 2 drifts a step of omelyan2 does not divide hmc.steps = 10"),
+    (STAGGERED, G + 'correction = { every = 2, scheme = "rk4" }', '14: guide.correction.scheme: expected "leapfrog", '),
+    (STAGGERED, "[network]", "13: network: belongs to a guide, but the card has no [guide]"),
+    (STAGGERED, G + '[network]\nloops = ["square"]', '15: network.loops.0: expected "plaquette", "plaquette_ss"'),
+    (STAGGERED, G + '[network]\nloops = ["chair", "chair"]', '15: network.loops.1: "chair" is there twice'),
+    (STAGGERED, G + "[network]\nloops = []", "15: network.loops: a layer needs at least one loop"),
+    (STAGGERED, G + "[network]\nlayers = 2\nweights = [[0.1]]", "16: network.weights: 1 row found, 2 expected, one for each l"),
+    (STAGGERED, G + "[network]\nweights = [[0.1, 0.2]]", "15: network.weights.0: 2 numbers found, 1 expected, one for each loop"),
+    (STAGGERED, G + "[network]\nweights = [[inf]]", "15: network.weights.0.0: expected a finite number, found Infinity"),
+    (STAGGERED, G + '[network]\nkind = "flow"\nlayers = 8\ntime_degree = 2\nweights = [[0.1]]',
+     "18: network.weights: 1 row found, 3 expected, one for each power of time"),
+    (STAGGERED, G + "[network]\ntime_degree = 1", '15: network.time_degree: has a meaning only with kind = "flow", found'),
+    (STAGGERED, G + '[network]\nkind = "cask"', '15: network.kind: expected "stout", "ape" or "flow", found "cask"'),
+    (STAGGERED, "[smearing]\nlayers = -1", "14: smearing.layers: must be at least 0, found -1"),
+    (STAGGERED, '[smearing]\nloops = ["plaquete"]', '14: smearing.loops.0: expected "plaquette", '),
+]
+
+
+@pytest.mark.parametrize(("quark", "new", "expected"), GUIDE_FAULTS, ids=[fault[2] for fault in GUIDE_FAULTS])
+def test_one_fault_of_a_guide_gives_one_line(quark, new, expected):
+    text = edited(STAGGERED, quark)
+    (line,) = faults(text.replace("[run]", f"{new}\n[run]"))
+    assert line.startswith(f"card.toml:{expected}")
+
+
+def test_what_a_guide_needs_around_it():
+    """Molecular dynamics, quarks, two or three colours, directions enough for its loops."""
+    bare = CARD.replace(f"[[quarks]]\n{STAGGERED}\n", "")
+    for text, expected in (
+        (bare.replace('[hmc]\nscheme = "omelyan2"\nsteps = 10', "[heat_bath]\n[guide]\nbeta = 2.0"),
+         "8: guide: a heat bath has no molecular dynamics to guide; use [hmc], or leave it out"),
+        (bare + "[smearing]\n", "13: smearing: no [[quarks]] are there to see smeared links; leave it out"),
+        (bare + "[guide]\n[network]\n", "14: network: no [[quarks]] are there to see the network's links; leave it out"),
+        (bare + "[guide]\nnetwork = 'w.h5'\n", "14: guide.network: no [[quarks]] are there to see the network's links; leave"),
+        (CARD.replace("colors = 2", "colors = 5") + "[guide]\n[network]\n", "3: lattice.colors: quarks need 2 or 3 colors, f"),
+        (CARD.replace("[4, 4, 4, 8]", "[4, 8]") + '[guide]\n[network]\nloops = ["plaquette", "chair_s"]\n',
+         '18: network.loops.1: "chair_s" needs three directions, lattice.extent has 2'),
+    ):
+        (line,) = faults(text)
+        assert line.startswith(f"card.toml:{expected}"), line
+    assert parse_card(bare + "[guide]\nbeta = 2.0\n", "card.toml").guide.beta == 2.0
+    valence = '[[measure.quarks]]\noperator = "staggered"\nmass = 0.1\n[measure.chiral_condensate]\n'
+    assert parse_card(bare + "[smearing]\n" + valence, "card.toml").smearing.layers == 1
+
+
+def test_a_guide_has_the_targets_keys_but_for_its_own():
+    text = edited(STAGGERED, 'operator = "clover"\nkappa = 0.125\nc_sw = 1.1\nflavors = 1\nlevel = 0\n'
+                             "rational = { lowest = 0.01, highest = 60, order = 20 }")
+    own = "quarks = [{ mass = 0.2, rational = { highest = 80 } }]\nsolver.force_tolerance = 1e-6\n"
+    card = parse_card(f"{text}[guide]\n{own}", "card.toml")
+    (quark,), (target,) = card.guide_quarks, card.quarks
+    assert (quark.operator, quark.bare_mass, quark.kappa, quark.c_sw, quark.power) == ("clover", 0.2, None, 1.1, 0.5)
+    assert (quark.rational.lowest, quark.rational.highest, quark.rational.order) == (0.01, 80, 20)
+    assert target.bare_mass == 0.0 and target.rational.highest == 60
+    assert (card.guide_solver.force_tolerance, card.guide_solver.action_tolerance) == (1e-6, 1e-12)
+    assert parse_card(card_text(card), "resolved") == card
+    assert parse_card(CARD, "card.toml").guide_quarks == parse_card(CARD, "card.toml").quarks
+    assert parse_card(text + "[guide]\nquarks = [{ kappa = 0.12 }]\n", "x").guide_quarks[0].bare_mass == 0.5 / 0.12 - 4
+
+
+def test_weights_are_found_beside_the_card(tmp_path):
+    (tmp_path / "card.toml").write_text(CARD + '[guide]\nnetwork = "trained/weights.h5"\n')
+    assert load_card(tmp_path / "card.toml").guide.network == str(tmp_path / "trained" / "weights.h5")
+
+
+def test_choices_of_a_card_are_those_of_the_engine():
+    """Loops and kinds of networks, drifts of each scheme."""
+    from slhmc.networks import KINDS, LOOPS
+    from slhmc.runcard import guide
+    from slhmc.runcard.checks import DRIFTS
+    from slhmc.updates import SCHEMES
+    assert set(guide.Loop.__args__) == set(LOOPS)
+    assert set(guide.NetworkTable.model_fields["kind"].annotation.__args__) == set(KINDS)
+    assert {name: sum(kind == "U" for kind, _ in scheme) for name, scheme in SCHEMES.items()} == DRIFTS
 
 
 @pytest.mark.parametrize(("old", "new", "expected"), SINGLE_FAULTS, ids=[fault[2] for fault in SINGLE_FAULTS])
@@ -335,6 +442,20 @@ steps = 2
 [[hmc.inner]]
 scheme = "leapfrog"
 steps = 1
+[smearing]
+weights = [[0.1]]
+[network]
+kind = "flow"
+layers = 20
+loops = ["plaquette_ss", "polyakov"]
+time_degree = 1
+weights = [[0.1, -0.001], [2, 0.0]]
+[guide]
+beta = 3
+network = 'w "1".h5'
+quarks = [{}, { mass = 0.2 }]
+solver = { precision = "mixed", start = "zero" }
+correction = { every = 3 }
 [run]
 start = "file"
 start_file = 'odd \\ "name".h5'
@@ -359,7 +480,8 @@ def test_a_written_card_is_the_same_card():
     text = card_text(card)
     assert parse_card(text, "resolved") == card
     assert card_text(parse_card(text, "resolved")) == text
-    assert list(tomllib.loads(text)) == ["lattice", "gauge", "quarks", "solver", "hmc", "run", "measure", "reference"]
+    assert list(tomllib.loads(text)) == [
+        "lattice", "gauge", "smearing", "quarks", "solver", "hmc", "network", "guide", "run", "measure", "reference"]
 
 
 @pytest.mark.parametrize("word", ['"', "\\", "\n", "\t", "\x01", "\x7f", "é", "\U0001f600", "#", "'''"])

@@ -284,8 +284,9 @@ def guide_faults(card: Any) -> Iterator[Fault]:
     if card.guide.network is not None and card.quarks == ():
         yield ("guide", "network"), "no [[quarks]] are there to see the network's links; leave it out"
     yield from _guide_quarks(card)
-    if card.solver is not None and card.guide.solver is not None:
-        yield from _chronological(("guide", "solver"), merged_solver(card.solver, card.guide.solver), ())
+    if (own := card.guide.solver) is not None:
+        merged = own if card.solver is None else merged_solver(card.solver, own)
+        yield from _chronological(("guide", "solver"), merged, ())
     yield from _correction(card.guide.correction, card.hmc)
 
 
@@ -309,7 +310,7 @@ def _network(path: tuple, table: NetworkTable, lattice: Any) -> Iterator[Fault]:
 def _weights(path: tuple, table: NetworkTable, loops: int) -> Iterator[Fault]:
     one = "power of time" if table.kind == "flow" else "layer"
     if len(table.weights) != table.rows:
-        yield path, f"{len(table.weights)} rows found, {table.rows} expected, one for each {one}"
+        yield path, f"{len(table.weights)} row{'s' * (len(table.weights) != 1)} found, {table.rows} expected, one for each {one}"
     for index, row in enumerate(table.weights):
         if isinstance(row, (list, tuple)) and len(row) != loops:
             yield (*path, index), f"{_numbers(len(row))} found, {loops} expected, one for each loop"

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from slhmc.backend import Device, HostDevice
 from slhmc.backend.compiler import compile_host
 from slhmc.lattice import Lattice
+from slhmc.networks import KERNEL_FILES
 from slhmc.observables import Observable, OnSmearedLinks, Plaquette, PolyakovLoop, Rectangle
 from slhmc.runcard import RunCard
 from slhmc.simulation.guide import boundary_phases, has_network, molecular_dynamics, on_links, smearing_network, target_parts
@@ -53,7 +54,7 @@ def kernel_units(card: RunCard, lattice: Lattice) -> list[tuple]:
     """(file, real, lanes, colours, dimensions, Ls) of all kernels that the card needs on this lattice."""
     colors, dimensions = card.lattice.colors, lattice.dimensions
     gauge = ["gauge.cc", "links.cc"] + ["heat_bath.cc"] * (card.heat_bath is not None)
-    gauge += ["loops.cc", "stout.cc"] * has_network(card)
+    gauge += sorted({*KERNEL_FILES} - {*gauge}) * has_network(card)
     plain = ["linear_algebra.cc"] + ["bicgstab.cc"] * _measures_by_bicgstab(card)
     units = [(file, "double", lattice.layout("double").lanes, colors, dimensions, 0) for file in gauge]
     quarks = (*card.quarks, *card.guide_quarks, *card.measure.quarks)
