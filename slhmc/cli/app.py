@@ -34,14 +34,14 @@ class Device(StrEnum):
 
 
 Card = Annotated[Path, typer.Argument(metavar="CARD", help="Run card (TOML).")]
-Directory = Annotated[Path, typer.Argument(metavar="DIR", help="Directory of a run.")]
+Directory = Annotated[Path, typer.Argument(metavar="DIR", help="Directory of a run or a training.")]
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override a key (repeatable): gauge.beta=5.7, quarks.0.mass=0.1."),
 ]
 Changes = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the run's card that is not physics (repeatable)."),
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the card that is not physics (repeatable)."),
 ]
 Output = Annotated[
     Path | None,
@@ -85,6 +85,16 @@ def run(
 
 
 @app.command()
+def train(
+    card: Card, output: Output = None, overrides: Overrides = None, device: DeviceOption = Device.CPU
+) -> int:
+    """Train the guide of a run card."""
+    from slhmc.cli.train import start
+
+    return start(card, output or Path("runs") / card.stem, overrides or [], device.value)
+
+
+@app.command()
 def resume(
     directory: Directory,
     trajectories: Annotated[
@@ -93,7 +103,11 @@ def resume(
     overrides: Changes = None,
     device: DeviceOption = Device.CPU,
 ) -> int:
-    """Continue a run from its checkpoint, bit for bit as if it had not stopped."""
+    """Continue a run or a training from its checkpoint, bit for bit as if it had not stopped."""
+    if (directory / "train.h5").exists():
+        from slhmc.cli.train import resume_training
+
+        return resume_training(directory, trajectories, overrides or [], device.value)
     from slhmc.cli.chain import resume_run
 
     return resume_run(directory, trajectories, overrides or [], device.value)

@@ -55,6 +55,7 @@ def findings() -> Iterator[Finding]:
     if all(package.ok for package in packages):  # without them the backend itself does not load
         yield _cache()
         yield _compiler()
+    yield _torch()
     yield Finding(True, _threads())
     yield _mpi()
     yield _gpu()
@@ -65,6 +66,13 @@ def _package(name: str) -> Finding:
         return Finding(True, f"{name} {importlib.metadata.version(name)}")
     except importlib.metadata.PackageNotFoundError:
         return Finding(False, f"{name} is not installed; pip install {name}")
+
+
+def _torch() -> Finding:
+    try:
+        return Finding(True, f"torch {importlib.metadata.version('torch')}, for slhmc train", needed=False)
+    except importlib.metadata.PackageNotFoundError:
+        return Finding(False, "torch, for slhmc train, is not installed; pip install 'slhmc[learn]'", needed=False)
 
 
 def _cache() -> Finding:

@@ -5,6 +5,7 @@ import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -13,15 +14,29 @@ from slhmc.cli.terminal import on_terminal
 Observer = Callable[[Any], None]
 
 
+@dataclass(frozen=True)
+class Live:
+    """What the live line shows of one report."""
+
+    phase: str
+    done: int
+    total: int
+    words: str
+
+
 @contextmanager
-def progress() -> Iterator[Observer]:
-    """An observer of `Simulation.run`, which calls it with a report after each trajectory (on rank 0)."""
+def progress(line: Callable[[Any], str] | None = None, live: Callable[[Any], Live] | None = None) -> Iterator[Observer]:
+    """An observer of `Simulation.run` or `Training.run`, called with a report after each trajectory or step (on rank 0).
+
+    line, live: a report in words, for logs and for terminals; those of trajectories if left out.
+    """
+    line, live = line or trajectory_line, live or trajectory_live
     if on_terminal():
-        with _live_line() as observer:
+        with _live_line(live) as observer:
             yield observer
     else:
         logger = _line_logger()
-        yield lambda report: logger.info(trajectory_line(report))
+        yield lambda report: logger.info(line(report))
 
 
 def trajectory_line(report: Any) -> str:
@@ -42,8 +57,17 @@ def duration(seconds: float | None) -> str:
     return str(timedelta(seconds=round(max(seconds, 0))))
 
 
+def trajectory_live(report: Any) -> Live:
+    """One trajectory, for a terminal."""
+    words = (
+        f"{report.trajectory}/{report.total}  dH {report.delta_h:+.3f}  acc {report.acceptance:.0%}  "
+        f"plaq {report.plaquette:.5f}  ETA {duration(report.eta_seconds)}"
+    )
+    return Live("thermalizing" if report.thermalization else "sampling", report.trajectory, report.total, words)
+
+
 @contextmanager
-def _live_line() -> Iterator[Observer]:
+def _live_line(live: Callable[[Any], Live]) -> Iterator[Observer]:
     from rich.progress import BarColumn, Progress, TextColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=None), TextColumn("{task.fields[words]}"))
@@ -51,12 +75,8 @@ def _live_line() -> Iterator[Observer]:
         task = display.add_task("starting", total=None, words="")
 
         def observer(report: Any) -> None:
-            words = (
-                f"{report.trajectory}/{report.total}  dH {report.delta_h:+.3f}  acc {report.acceptance:.0%}  "
-                f"plaq {report.plaquette:.5f}  ETA {duration(report.eta_seconds)}"
-            )
-            phase = "thermalizing" if report.thermalization else "sampling"
-            display.update(task, description=phase, completed=report.trajectory, total=report.total, words=words)
+            shown = live(report)
+            display.update(task, description=shown.phase, completed=shown.done, total=shown.total, words=shown.words)
 
         yield observer
 

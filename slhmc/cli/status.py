@@ -33,7 +33,10 @@ def status_line(status: dict[str, Any], age: float) -> str:
     if status.get("trajectory") is not None:
         total = status.get("total")
         words.append(f"trajectory {status['trajectory']}" + ("" if total is None else f"/{total}"))
-    for key, name, form in (("acceptance", "acceptance", ".3f"), ("plaquette", "plaquette", ".6f")):
+    if status.get("step") is not None:
+        words.append(f"{status.get('phase', '')} {status['step']}/{status.get('total', '?')}".strip())
+    for key, name, form in (("loss", "loss", ".4g"), ("held_out", "held-out loss", ".4g"), ("acceptance", "acceptance", ".3f"),
+                            ("plaquette", "plaquette", ".6f")):
         if status.get(key) is not None:
             words.append(f"{name} {status[key]:{form}}")
     if status.get("state") == "running" and status.get("eta_seconds") is not None:

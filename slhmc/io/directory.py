@@ -25,8 +25,10 @@ class RunDirectory:
     def __init__(self, path: str | os.PathLike):
         self.path = Path(path)
         self.chain = self.path / "chain.h5"
+        self.training = self.path / "train.h5"
         self.checkpoint = self.path / "checkpoint.h5"
         self.configurations = self.path / "configs"
+        self.last_weights = self.path / "last_weights.h5"
         self.card = self.path / "card.toml"
         self.weights = self.path / "weights.h5"
         self.status = self.path / "status.json"
@@ -122,7 +124,7 @@ class RunDirectory:
             raise InputError(f"{path}: damaged: text in UTF-8 expected; restore a copy") from error
 
     def _refuse_another_run(self) -> None:
-        held = [path for path in (self.chain, self.checkpoint) if os.path.lexists(path)]
+        held = [path for path in (self.chain, self.training, self.checkpoint) if os.path.lexists(path)]
         held += sorted(self.configurations.glob("cfg_*.h5"))
         if held:
             raise InputError(f"{self.path}: {held[0].relative_to(self.path)} of another run found, a directory without "

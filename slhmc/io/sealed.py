@@ -30,6 +30,7 @@ _REMEDY = {
     "checkpoint": "restore a copy, or start a new run from a configuration kept in configs/ (start = \"file\")",
     "weights": "use another weights file, or a copy of this one",
     "measurements": "restore a copy, or remove it and measure anew",
+    "training": "restore a copy, or train anew into another directory",
     "chain": "restore a copy; the configurations in configs/ are files of their own",
 }
 

@@ -16,6 +16,7 @@ class Purpose(IntEnum):
     NOISE = 4
     HEAT_BATH = 5
     SPECTRUM = 6
+    TRAINING = 7
     TEST = 255
 
 

@@ -21,6 +21,7 @@ from slhmc.runcard.tables import (
     SolverTable,
     json_schema,
 )
+from slhmc.runcard.train import TrainTable
 from slhmc.runcard.writer import card_entries, card_text, toml_value
 
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
     "RunCard",
     "RunTable",
     "SolverTable",
+    "TrainTable",
     "card_entries",
     "card_text",
     "json_schema",

@@ -10,6 +10,7 @@ from typing import Any
 
 from slhmc.runcard.guide import NetworkTable, merged_quark, merged_solver
 from slhmc.runcard.quarks import COMMON_KEYS, FIELD_FLAVORS, OPERATOR_KEYS, OPTIONAL_KEYS
+from slhmc.runcard.train import train_faults
 
 Fault = tuple[tuple[str | int, ...], str]
 
@@ -29,6 +30,7 @@ def cross_faults(card: Any) -> Iterator[Fault]:
         yield from _start(card.run)
     yield from _chronological(("solver",), card.solver, card.quarks or ())
     yield from guide_faults(card)
+    yield from train_faults(card)
 
 
 def _directions(lattice: Any) -> Iterator[Fault]:

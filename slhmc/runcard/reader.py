@@ -31,7 +31,8 @@ def load_card(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> 
 
 def with_paths(card: RunCard, folder: Path) -> RunCard:
     """The card with the files that it names, relative to `folder`, made absolute."""
-    found = {("run", "start_file"): card.run.start_file, ("guide", "network"): card.guide and card.guide.network}
+    found = {("run", "start_file"): card.run.start_file, ("guide", "network"): card.guide and card.guide.network,
+             ("train", "directory"): card.train and card.train.directory}
     for (table, key), file in found.items():
         if file is not None:
             update = {key: str((folder / file).resolve())}

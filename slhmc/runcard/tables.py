@@ -22,6 +22,7 @@ from slhmc.runcard.base import (
 from slhmc.runcard.checks import cross_faults
 from slhmc.runcard.guide import GuideTable, NetworkTable, merged_quark, merged_solver
 from slhmc.runcard.quarks import QuarkTable
+from slhmc.runcard.train import TrainTable
 
 
 class LatticeTable(Table):
@@ -187,6 +188,7 @@ class RunCard(Table):
     run: RunTable = Field(description="start, length and bookkeeping of the chain")
     measure: MeasureTable = Field(MeasureTable(), description="observables")
     reference: ReferenceTable | None = Field(None, description="published values to compare with")
+    train: TrainTable | None = Field(None, description="training of the guide, by `slhmc train`")
 
     @property
     def measured_quarks(self) -> tuple[QuarkTable, ...]:

@@ -1,0 +1,135 @@
+#!/usr/bin/env python3
+"""Run the rows of a study, train and sample, and put their tables into its page.
+
+    .venv/bin/python scripts/study.py docs/results/acceptance.toml -o runs/acceptance
+
+A study is a TOML file: [columns], a list for each table, and [[rows]] with `name`, `table`, `card`, `set` (keys of the
+card), and where the guide is trained first `train` (card of the training) and `train_set`; cards are in run_cards/. [all] has
+keys that every row is given, [quick] those that shorten every row with --quick. Rows that are there already are not run again;
+those that were interrupted go on. The page is the Markdown file beside the study; its table NAME stands between the lines
+`<!-- table NAME -->` and `<!-- end -->`.
+"""
+
+import argparse
+import concurrent.futures
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+from slhmc.analysis.notation import parenthesis
+from slhmc.io import load_weights
+from slhmc.report import compare
+
+ROOT = Path(__file__).resolve().parent.parent
+CARDS = ROOT / "run_cards"
+HEADINGS = {
+    "trajectories": "trajectories", "seed": "seed", "acceptance": "acceptance", "predicted_acceptance": "erfc(sqrt(<dH>)/2)",
+    "delta_h": "<dH>", "exp_minus_delta_h": "<exp(-dH)>", "milliseconds": "ms a trajectory", "iterations": "solver iterations",
+    "plaquette": "plaquette", "plaquette_tau": "its tau_int", "plaquette_cost": "ms an independent plaquette",
+    "chiral_condensate": "condensate", "chiral_condensate_tau": "its tau_int",
+    "chiral_condensate_cost": "ms an independent condensate", "polyakov_loop_t": "Polyakov loop t",
+    "polyakov_loop_t_tau": "its tau_int", "weights": "weights", "held_out": "held-out loss",
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("study", type=Path)
+    parser.add_argument("-o", "--output", type=Path, required=True, help="directory of the runs")
+    parser.add_argument("--quick", action="store_true", help="shorten every row as [quick] says")
+    parser.add_argument("--jobs", type=int, default=1, help="rows side by side")
+    parser.add_argument("--only", default="", help="regular expression of row names; the page stays as it is")
+    options = parser.parse_args()
+    study = tomllib.loads(options.study.read_text())
+    extra = [study.get("all", {}), *[study.get("quick", {})] * options.quick]
+    rows = [row for row in study["rows"] if re.search(options.only, row["name"])]
+    options.output.mkdir(parents=True, exist_ok=True)
+    with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
+        results = list(pool.map(lambda row: run_row(row, options.output, extra), rows))
+    (options.output / "rows.json").write_text(json.dumps(results, indent=1))
+    texts = {name: table([entry for row, entry in zip(rows, results, strict=True) if row["table"] == name], columns)
+             for name, columns in study["columns"].items()}
+    page = options.study.with_suffix(".md")
+    if page.exists() and not (options.quick or options.only):
+        page.write_text(filled(page.read_text(), texts))
+    print("\n\n".join(f"{name}\n\n{lines}" for name, lines in texts.items()))
+    return 0
+
+
+def run_row(row: dict, output: Path, extra: list[dict]) -> dict:
+    """Train and sample one row; its numbers as text."""
+    place = output / re.sub(r"[^a-z0-9]+", "_", f"{row['table']} {row['name']}".lower()).strip("_")
+    settings = [key for keys in (row, *extra) for key in keys.get("set", [])]
+    found = {"name": row["name"]}
+    if "train" in row:
+        train = place / "train"
+        slhmc("train", CARDS / row["train"], train, [key for keys in (row, *extra) for key in keys.get("train_set", [])])
+        settings.append(f"guide.network={(train / 'weights.h5').resolve()}")
+        weights = load_weights(train / "weights.h5")
+        found["weights"] = ", ".join(f"{value:.4f}" for value in weights.parameters.values())
+    slhmc("run", CARDS / row["card"], place / "run", settings)
+    return found | numbers(place / "run")
+
+
+def slhmc(command: str, card: Path, directory: Path, settings: list[str]) -> None:
+    """`slhmc COMMAND CARD -o DIRECTORY`, or `slhmc resume DIRECTORY` of what is there."""
+    program = [sys.executable, "-m", "slhmc"]
+    if (directory / "card.toml").exists():
+        arguments = ["resume", str(directory)]
+    else:
+        arguments = [command, str(card), "-o", str(directory)]
+        for setting in settings:
+            arguments += ["--set", setting]
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    with (directory.parent / f"{command}.txt").open("a") as log:
+        done = subprocess.run(program + arguments, stdout=log, stderr=subprocess.STDOUT, cwd=ROOT, env=os.environ, check=False)
+    if done.returncode:
+        raise SystemExit(f"slhmc {' '.join(arguments)}: exit code {done.returncode}, see {log.name}")
+
+
+def numbers(directory: Path) -> dict[str, str]:
+    """What tables can show of a run."""
+    comparison = compare([directory])
+    result, card = comparison.result, comparison.runs[0].card
+    run = result["runs"][0]
+    found = {"trajectories": str(run["trajectories"]), "seed": str(card.run.seed),
+             "predicted_acceptance": text(run["predicted_acceptance"]["mean_delta_h"]),
+             "milliseconds": f"{1e3 * run['seconds_per_trajectory']['median']:.3g}",
+             "iterations": text(run["iterations_per_trajectory"])}
+    found |= {name: text(run[name]) for name in ("acceptance", "delta_h", "exp_minus_delta_h")}
+    for name, (entry,) in result["observables"].items():
+        found[name] = text(entry)
+        found[f"{name}_tau"] = parenthesis(entry["tau_int_trajectories"], entry["tau_int_trajectories_error"])
+        costs = (entry["cost"], entry["cost_error"])
+        found[f"{name}_cost"] = parenthesis(*(None if value is None else 1e3 * value for value in costs))
+    return found
+
+
+def text(entry: dict) -> str:
+    return parenthesis(entry["mean"], entry["error"])
+
+
+def table(entries: list[dict], columns: list[str]) -> str:
+    """A Markdown table of rows that have their numbers."""
+    lines = ["| " + " | ".join(["", *(HEADINGS[name] for name in columns)]) + " |", "|---" * (len(columns) + 1) + "|"]
+    for entry in entries:
+        lines.append("| " + " | ".join([entry["name"], *(entry.get(name, "-") for name in columns)]) + " |")
+    return "\n".join(lines)
+
+
+def filled(page: str, tables: dict[str, str]) -> str:
+    """The page with its tables replaced."""
+    for name, lines in tables.items():
+        pattern = rf"(<!-- table {re.escape(name)} -->\n).*?(\n<!-- end -->)"
+        page, found = re.subn(pattern, lambda match, lines=lines: match[1] + lines + match[2], page, flags=re.S)
+        if not found:
+            raise SystemExit(f"the page has no table {name}: give it the lines <!-- table {name} --> and <!-- end -->")
+    return page
+
+
+if __name__ == "__main__":
+    sys.exit(main())

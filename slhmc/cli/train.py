@@ -1,0 +1,99 @@
+"""`slhmc train`, and `resume` of a training: from a card or a directory to a `Training`, watched from the terminal."""
+
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+from slhmc.cli import ranks
+from slhmc.cli.chain import STOPPED_EARLY, log_warnings
+from slhmc.cli.progress import Live, duration, progress
+from slhmc.errors import InputError
+from slhmc.runcard import load_card
+
+
+def start(path: Path, directory: Path, overrides: list[str], device: str) -> int:
+    """Train the guide of the card `path` into `directory`; returns the exit code. Collective."""
+    card = load_card(path, overrides)
+    training = _learning()
+    from slhmc.simulation import StopRequest
+
+    with StopRequest() as stop:  # heeds signals that come while MPI starts or kernels are compiled
+        communicator = ranks.world()
+        return _watch(training.create(card, directory, device=device, communicator=communicator), directory, stop)
+
+
+def resume_training(directory: Path, trajectories: int | None, overrides: list[str], device: str) -> int:
+    """Continue the training in `directory`; returns the exit code. Collective."""
+    if trajectories is not None:
+        raise InputError(f"{directory}: a training found, which has steps, not trajectories; give --set train.steps=N")
+    training = _learning()
+    from slhmc.simulation import StopRequest
+
+    with StopRequest() as stop:
+        communicator = ranks.world()
+        resumed = training.resume(directory, device=device, communicator=communicator, overrides=overrides)
+        return _watch(resumed, directory, stop)
+
+
+def _learning() -> Any:
+    """slhmc.learning.training, the one room that needs torch."""
+    log_warnings()
+    try:
+        import torch
+    except ImportError as error:
+        raise InputError(f"training needs torch, which does not load ({error}); pip install 'slhmc[learn]'") from error
+    torch.set_num_threads(1)  # its vectors are short; threads are for the kernels
+    from slhmc.learning import training
+
+    return training
+
+
+def _watch(training: Any, directory: Path, stop: Any) -> int:
+    with progress(training_line, training_live) as observer:
+        done = training.run(observer, stop)
+    if ranks.rank() == 0:
+        if not done:
+            print(f"slhmc: stopped early with a checkpoint; continue with: slhmc resume {directory}", file=sys.stderr)
+        else:
+            print_result(training)
+    return 0 if done else STOPPED_EARLY
+
+
+def training_line(report: Any) -> str:
+    """One piece of work in words, for logs."""
+    width = len(str(report.total))
+    losses = "".join(f"  {name} {value:.4e}" for name, value in (("loss", report.loss), ("held-out", report.held_out))
+                     if not math.isnan(value))
+    if not math.isnan(report.acceptance):
+        losses += f"  predicted acceptance {report.acceptance:.3f}"
+    done = f"{report.phase} {report.done:{width}}/{report.total}"
+    return f"{done}{losses}  {report.seconds:.3g} s  ETA {duration(report.eta_seconds)}"
+
+
+def training_live(report: Any) -> Live:
+    """One piece of work, for a terminal."""
+    words = f"{report.done}/{report.total}"
+    if not math.isnan(report.held_out):
+        words += f"  loss {report.loss:.4g}  held-out {report.held_out:.4g}  acc {report.acceptance:.0%}"
+    return Live(report.phase, report.done, report.total, f"{words}  ETA {duration(report.eta_seconds)}")
+
+
+def print_result(training: Any) -> None:
+    """Losses at the start and at the best step, the numbers found, and where they are."""
+    from rich.console import Console
+    from rich.table import Table
+
+    history, best = training.history.evaluations, training.best
+    first, chosen = history[0], history[history["step"] == best["step"]][0]
+    table = Table(title=f"Held-out samples: {len(training.held_out)}", title_justify="left")
+    for heading in ("", "start", f"best, step {best['step']}"):
+        table.add_column(heading, justify="left" if not heading else "right")
+    for name in history.dtype.names[1:]:
+        if not math.isnan(first[name]):
+            words = "predicted acceptance" if name == "acceptance" else f"{name} loss"
+            table.add_row(words, f"{first[name]:.5g}", f"{chosen[name]:.5g}")
+    for name, value, before in zip(training.guide.names, best["values"], training.history.parameters[0], strict=True):
+        table.add_row(name, f"{before:.6g}", f"{value:.6g}")
+    Console().print(table)
+    print(f"weights of the best step: {training.files.weights} (guide.network of a card)")

@@ -1,0 +1,94 @@
+"""What a training tells on its way: log.txt, status.json and the observer of the command line; rank 0 alone."""
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from slhmc.errors import InputError, SlhmcError
+from slhmc.io import RunDirectory
+from slhmc.io.atomic import describe
+
+STATUS_SECONDS = 1.0  # status.json is not written more often than this
+
+logger = logging.getLogger(__name__)
+
+
+class Journal:
+    """`open` once the directory is locked, `tell` after each piece of work, `finish` in the end."""
+
+    def __init__(self, files: RunDirectory):
+        self.files, self.log = files, None
+        self.last: dict = {}
+        self._written, self._warns = 0.0, True
+
+    def open(self) -> None:
+        self.log = self.files.open_log()
+
+    def tell(self, report, observer) -> None:
+        """One piece of work: a line of the log, the status if it is old, and the observer."""
+        losses = "" if report.loss != report.loss else f" loss {report.loss:.6e}"
+        if report.held_out == report.held_out:
+            losses += f" held-out {report.held_out:.6e} acceptance {report.acceptance:.3f}"
+        self.write(f"{report.phase} {report.done}/{report.total}{losses} {report.seconds:.4g} s\n")
+        self.last = {"phase": report.phase, "step": report.done, "total": report.total, "loss": report.loss,
+                     "held_out": report.held_out, "acceptance": report.acceptance, "eta_seconds": report.eta_seconds}
+        if time.monotonic() - self._written > STATUS_SECONDS:
+            self._write_status("running")
+        if observer is not None:
+            observer(report)
+
+    def finish(self, state: str, error: str | None = None) -> None:
+        """Last words in status and log; the directory is free then."""
+        try:
+            self._write_status(state, error)
+            self.write(f"{state}\n")
+        finally:
+            self.close()
+
+    def write(self, line: str) -> None:
+        """A line of log.txt."""
+        try:
+            self.log.write(line)
+        except OSError as error:
+            raise InputError(f"{self.files.log}: cannot be written: {describe(error)}") from error
+
+    def close(self) -> None:
+        """Harmless if done before."""
+        if self.log is not None:
+            with suppress(OSError):  # what a full disk did not take
+                self.log.close()
+        self.files.close()
+
+    def _write_status(self, state: str, error: str | None = None) -> None:
+        self._written = time.monotonic()
+        try:
+            self.files.write_status({"state": state} | self.last | ({} if error is None else {"error": error}))
+        except InputError as fault:
+            if self._warns:
+                logger.warning("%s; training goes on without it", fault)
+            self._warns = False
+
+    @contextmanager
+    def told_on_error(self, root: bool) -> Iterator[None]:
+        """`finish` with the error, on rank 0, if the block raises."""
+        try:
+            yield
+        except BaseException as error:
+            if root:
+                self._warns = False
+                interrupted = isinstance(error, KeyboardInterrupt)
+                words = str(error) if isinstance(error, SlhmcError) else f"{type(error).__name__}: {error}"
+                with suppress(SlhmcError):  # the first error is the one to tell
+                    self.finish("interrupted" if interrupted else "failed", None if interrupted else words)
+            raise
+
+
+@contextmanager
+def closed_on_error(journal: Journal) -> Iterator[None]:
+    """`close` if the block raises."""
+    try:
+        yield
+    except BaseException:
+        journal.close()
+        raise
