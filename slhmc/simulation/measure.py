@@ -74,7 +74,7 @@ def measure(directory, names=(), overrides=(), *, output=None, device: str = "cp
 
 def _measure(files: RunDirectory, card: RunCard, found, file: MeasurementFile, device: str, communicator, observer) -> None:
     lattice = make_lattice(card, open_device(device), communicator)
-    lattice.device.prepare(kernel_units(card, lattice))
+    lattice.device.prepare(kernel_units(card.model_copy(update={"guide": None}), lattice))
     observables = [observable for observable, _ in make_observables(card, lattice)]
 
     def due():
