@@ -155,6 +155,16 @@ def test_the_gradient_of_the_force_loss_is_its_derivative():
     np.testing.assert_allclose(gradient, expected, rtol=1e-6, atol=1e-7 * abs(expected).max())
 
 
+def test_masses_that_were_leave_nothing_behind():
+    """Clover terms are kept with the links, by mass; training goes through many masses."""
+    guide, sample = made(*OPERATORS["clover, kappa"])
+    kept = []
+    for step in range(4):
+        value_and_gradient(difference, guide, sample, guide.start * (1 + 0.01 * step))
+        kept.append((len(sample.U.derived), len(guide.network.smear(sample.U).derived)))
+    assert len(set(kept[1:])) == 1
+
+
 def test_the_force_loss_of_the_target_itself_is_nothing():
     guide, sample = made(THIN, "guide.quarks.0.mass=0.3", "guide.beta=2.0")
     value, gradient = value_and_gradient(force_distance, guide, sample, guide.start)
