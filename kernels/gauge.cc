@@ -71,57 +71,96 @@ SITE_FUNCTION void add_rectangle_staples(const Geometry &g, const real *links, S
     }
 }
 
-// force_mu(x) += plaquette * c_a(P), force_nu(x) -= the same: P_{mu nu}(x) begins with U_mu(x), its adjoint with U_nu(x)
-SITE_FUNCTION void add_plaquette_force(const gauge_force_arguments &a, Site x, Site x_mu, int mu, int nu, real *force) {
+// ------------------------------------------------------------------------------------------------ force
+// The plaquettes of U_mu(x) in the plane of mu and nu are P(x) and, brought back along U_nu, P(x - nu): two steps, of which
+// the first makes the coefficients of each plaquette once for its four links. They are kept in a
+// window of lane groups, at `positions`, which is smaller than the lattice if the caller goes through it slice by slice.
+#define PLANES (DIMENSIONS * (DIMENSIONS - 1) / 2)
+
+SITE_FUNCTION int plane_of(int mu, int nu) {
+    const int low = mu < nu ? mu : nu, high = mu < nu ? nu : mu;
+    return low * (2 * DIMENSIONS - low - 1) / 2 + high - low - 1;
+}
+template <class Arguments> SITE_FUNCTION long window_element(const Arguments &a, Site x) {
+    return ((long)x.parity * a.window + a.positions[x.group]) * PLANES * ALGEBRA * LANES;
+}
+
+// c_a(P_{mu nu}(x)), mu < nu
+SITE_FUNCTION void plaquette_coefficients_site(const plaquette_coefficients_arguments &a, Site x) {
     const Geometry &g = a.geometry;
-    Link p, q;
-    const Link lower = multiply(view_link(g, a.links, x, mu, p), view_link(g, a.links, x_mu, nu, q));
-    const Link upper = multiply(view_link(g, a.links, x, nu, p), view_link(g, a.links, forward(g, x, nu), mu, q));
-    V c[ALGEBRA];
-    algebra_coefficients(multiply_adjoint(lower, upper), c);
-    UNROLL for (int k = 0; k < ALGEBRA; k++) {
-        real *own = force + (mu * ALGEBRA + k) * LANES, *other = force + (nu * ALGEBRA + k) * LANES;
-        store(own, x, load(own, x) + c[k] * a.plaquette);
-        store(other, x, load(other, x) - c[k] * a.plaquette);
+    real *out = a.coefficients + window_element(a, x);
+    int plane = 0;
+    for (int mu = 0; mu < DIMENSIONS; mu++) {
+        Link own, other, ahead, beside;
+        const Link &u_mu = view_link(g, a.links, x, mu, own);
+        const Site x_mu = forward(g, x, mu);
+        for (int nu = mu + 1; nu < DIMENSIONS; nu++, out += ALGEBRA * LANES) {
+            prefetch_links(g, a.links, x, false, plane++, PLANES);
+            const Link lower = multiply(u_mu, view_link(g, a.links, x_mu, nu, ahead));
+            const Link upper = multiply(view_link(g, a.links, x, nu, other), view_link(g, a.links, forward(g, x, nu), mu, beside));
+            V c[ALGEBRA];
+            algebra_coefficients(multiply_adjoint(lower, upper), c);
+            store_reals<ALGEBRA>(out, x, c);
+        }
     }
 }
+SITE_KERNEL(plaquette_coefficients)
 
-// The next lane group's links and force, in as many parts as there are pairs of directions.
-SITE_FUNCTION void prefetch_force(const gauge_force_arguments &a, Site x, int part) {
+// What the step nu of a lane group to come reads
+SITE_FUNCTION void prefetch_plaquette_force(const plaquette_force_arguments &a, Site x, int nu) {
     const Geometry &g = a.geometry;
-    prefetch_links(g, a.links, x, true, part, DIMENSIONS * DIMENSIONS);
     if (!g.prefetch || x.group + PREFETCH_DISTANCE >= g.groups) return;
-    const Site next = Site{x.parity, x.group + PREFETCH_DISTANCE, 0};
-    prefetch_part(g, a.force, next, DIMENSIONS * ALGEBRA, part, DIMENSIONS * DIMENSIONS);
+    const Site next = Site{x.parity, x.group + PREFETCH_DISTANCE, 0}, below = backward(g, next, nu);
+    prefetch_part(g, a.force, next, DIMENSIONS * ALGEBRA, nu, DIMENSIONS);
+    prefetch_reals(a.coefficients + window_element(a, below), PLANES * ALGEBRA);
+    prefetch_reals(a.links + element(g, below, DIMENSIONS * LINK_REALS) + (long)nu * LINK_REALS * LANES, LINK_REALS);
 }
 
-// force_a += plaquette * c_a(U staples) + rectangle * c_a(U rectangle staples), c_a the algebra coefficients
-SITE_FUNCTION void gauge_force_site(const gauge_force_arguments &a, Site x) {
+// force_mu(x) += factor sum_nu [c(P_{mu nu}(x)) - c(U_nu(x-nu)^+ P_{mu nu}(x-nu) U_nu(x-nu))], P_{nu mu} = P_{mu nu}^+
+SITE_FUNCTION void plaquette_force_site(const plaquette_force_arguments &a, Site x) {
+    const Geometry &g = a.geometry;
+    real *force = a.force + element(g, x, DIMENSIONS * ALGEBRA);
+    const real *own = a.coefficients + window_element(a, x);
+    V sum[DIMENSIONS][ALGEBRA] = {};
+    for (int nu = 0; nu < DIMENSIONS; nu++) {
+        prefetch_plaquette_force(a, x, nu);
+        const Site below = backward(g, x, nu);
+        const real *there = a.coefficients + window_element(a, below);
+        Link scratch;
+        const Link &u = view_link(g, a.links, below, nu, scratch);
+        for (int mu = 0; mu < DIMENSIONS; mu++) {
+            if (mu == nu) continue;
+            const long plane = plane_of(mu, nu) * ALGEBRA * LANES;
+            const real sign = mu < nu ? 1 : -1;
+            V c[ALGEBRA], r[ALGEBRA];
+            load_reals<ALGEBRA>(g, there + plane, below, c);
+            transported_coefficients(u, c, r);
+            UNROLL for (int k = 0; k < ALGEBRA; k++) sum[mu][k] += sign * (load(own + plane + k * LANES, x) - r[k]);
+        }
+    }
+    for (int mu = 0; mu < DIMENSIONS; mu++)
+        UNROLL for (int k = 0; k < ALGEBRA; k++) {
+            real *p = force + (mu * ALGEBRA + k) * LANES;
+            store(p, x, load(p, x) + sum[mu][k] * a.factor);
+        }
+}
+SITE_KERNEL(plaquette_force)
+
+// force_a += factor * c_a(U rectangle staples)
+SITE_FUNCTION void rectangle_force_site(const rectangle_force_arguments &a, Site x) {
     const Geometry &g = a.geometry;
     real *force = a.force + element(g, x, DIMENSIONS * ALGEBRA);
     for (int mu = 0; mu < DIMENSIONS; mu++) {
         const Site x_mu = forward(g, x, mu);
         Link staples = {};
-        for (int nu = 0; nu < DIMENSIONS; nu++) {
-            prefetch_force(a, x, mu * DIMENSIONS + nu);
-            if (nu == mu) continue;
-            prefetch_corner(g, a.links, x, mu, nu);
-            if (nu > mu) add_plaquette_force(a, x, x_mu, mu, nu, force);
-            add_lower_staple(g, a.links, x, x_mu, mu, nu, staples);
-        }
-        UNROLL for (int k = 0; k < LINK_REALS; k++) reals(staples)[k] *= a.plaquette;
-        if (a.rectangle != 0) {
-            Link rectangles = {};
-            for (int side = 0; side < DIRECTIONS; side++)
-                if (side != mu && side != mu + DIMENSIONS) add_rectangle_staples(g, a.links, x_mu, mu, side, rectangles);
-            UNROLL for (int k = 0; k < LINK_REALS; k++) reals(staples)[k] += a.rectangle * reals(rectangles)[k];
-        }
+        for (int side = 0; side < DIRECTIONS; side++)
+            if (side != mu && side != mu + DIMENSIONS) add_rectangle_staples(g, a.links, x_mu, mu, side, staples);
         V c[ALGEBRA];
         algebra_coefficients(multiply(load_link(g, a.links, x, mu), staples), c);
         UNROLL for (int k = 0; k < ALGEBRA; k++) {
             real *p = force + (mu * ALGEBRA + k) * LANES;
-            store(p, x, load(p, x) + c[k]);
+            store(p, x, load(p, x) + c[k] * a.factor);
         }
     }
 }
-SITE_KERNEL(gauge_force)
+SITE_KERNEL(rectangle_force)

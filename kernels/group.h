@@ -67,6 +67,11 @@ SITE_FUNCTION void algebra_coefficients(const Link &m, V *c) {
     c[1] = m.e[2] * real(2);
     c[2] = m.e[1] * real(2);
 }
+// coefficients of U^+ M U for M = sum_a c_a T_a
+SITE_FUNCTION void transported_coefficients(const Link &u, const V *c, V *r) {
+    const Link m = {{V{}, c[2], c[1], c[0]}}, t = adjoint_multiply(u, multiply(m, u));
+    UNROLL for (int k = 0; k < ALGEBRA; k++) r[k] = t.e[3 - k];
+}
 // c_a of TA(w z^+)
 SITE_FUNCTION void outer_coefficients(const ColorVector &w, const ColorVector &z, V *c) {
     Complex m01 = {}, m10 = {};
@@ -200,6 +205,51 @@ SITE_FUNCTION Link algebra_matrix(const V *c) {
         r.e[l][l].im -= d * real(l);
     }
     return r;
+}
+// 2 M for M = sum_a c_a T_a: strictly upper triangle, and the imaginary parts of the diagonal
+SITE_FUNCTION void twice_algebra_matrix(const V *c, Complex upper[COLORS][COLORS], V *diagonal) {
+    int a = 0;
+    UNROLL for (int i = 0; i < COLORS; i++)
+        UNROLL for (int j = i + 1; j < COLORS; j++, a += 2) upper[i][j] = {c[a + 1], c[a]};
+    UNROLL for (int i = 0; i < COLORS; i++) diagonal[i] = V{};
+    UNROLL for (int l = 1; l < COLORS; l++) {
+        const V d = c[a++] * diagonal_scale(l);
+        UNROLL for (int i = 0; i < l; i++) diagonal[i] += d;
+        diagonal[l] -= d * real(l);
+    }
+}
+// Coefficients of U^+ M U for M = sum_a c_a T_a. It is anti-Hermitian and traceless: the upper triangle says it all, and the
+// first column of M U is not needed.
+SITE_FUNCTION void transported_coefficients(const Link &u, const V *c, V *r) {
+    Complex m[COLORS][COLORS], product[COLORS][COLORS], upper[COLORS][COLORS] = {};
+    V d[COLORS], diagonal[COLORS] = {};
+    twice_algebra_matrix(c, m, d);
+    UNROLL for (int k = 0; k < COLORS; k++)
+        UNROLL for (int j = 1; j < COLORS; j++) product[k][j] = {-d[k] * u.e[k][j].im, d[k] * u.e[k][j].re};
+    UNROLL for (int l = 0; l < COLORS; l++)
+        UNROLL for (int k = 0; k < COLORS; k++) {
+            if (l == k) continue;
+            const Complex factor = l > k ? m[k][l] : Complex{-m[l][k].re, m[l][k].im};
+            UNROLL for (int j = 1; j < COLORS; j++) add_product(product[k][j], factor, u.e[l][j]);
+        }
+    UNROLL for (int k = 0; k < COLORS; k++)
+        UNROLL for (int j = 1; j < COLORS; j++) {
+            UNROLL for (int i = 0; i < j; i++) add_conjugate_product(upper[i][j], u.e[k][i], product[k][j]);
+            diagonal[j] += u.e[k][j].re * product[k][j].im;
+            diagonal[j] -= u.e[k][j].im * product[k][j].re;
+        }
+    UNROLL for (int j = 1; j < COLORS; j++) diagonal[0] -= diagonal[j];
+    int a = 0;
+    UNROLL for (int i = 0; i < COLORS; i++)
+        UNROLL for (int j = i + 1; j < COLORS; j++, a += 2) {
+            r[a] = upper[i][j].im;
+            r[a + 1] = upper[i][j].re;
+        }
+    V sum = diagonal[0];
+    UNROLL for (int l = 1; l < COLORS; l++) {
+        r[a++] = (sum - diagonal[l] * real(l)) * (diagonal_scale(l) * real(0.5));
+        sum += diagonal[l];
+    }
 }
 SITE_FUNCTION void outer_coefficients(const ColorVector &w, const ColorVector &z, V *c) {
     Link m;

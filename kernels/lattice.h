@@ -12,9 +12,12 @@ SITE_FUNCTION Site forward(const Geometry &g, Site x, int mu) { return neighbour
 SITE_FUNCTION Site backward(const Geometry &g, Site x, int mu) { return neighbour(g, x, mu + DIMENSIONS); }
 
 template <int count> SITE_FUNCTION void load_reals(const Geometry &g, const real *p, Site x, V *r) {
-    UNROLL for (int k = 0; k < count; k++) r[k] = load(p + k * LANES, x);
-    if (is_permuted(x))
-        UNROLL for (int k = 0; k < count; k++) r[k] = permute(g, r[k], x.shift);
+    // two loops: one that copies and then permutes becomes a call of memcpy and a second pass
+    if (is_permuted(x)) {
+        UNROLL for (int k = 0; k < count; k++) r[k] = permute(g, load(p + k * LANES, x), x.shift);
+    } else {
+        UNROLL for (int k = 0; k < count; k++) r[k] = load(p + k * LANES, x);
+    }
 }
 template <int count> SITE_FUNCTION void store_reals(real *p, Site x, const V *r) {
     UNROLL for (int k = 0; k < count; k++) store(p + k * LANES, x, r[k]);

@@ -152,6 +152,15 @@ SITE_FUNCTION int lane_of(Site, int i) { return i; }
 #define LANES_IN_PLACE true  // components of a lane group are V's in memory
 SITE_FUNCTION V load(const real *p, Site) { return *(const V *)p; }
 SITE_FUNCTION void store(real *p, Site, V v) { *(V *)p = v; }
+// Store past the caches, which need not fetch first what is written; for fields that they do not hold until they are read.
+SITE_FUNCTION void stream(real *p, Site x, V v) {
+#if defined(__AVX__)
+    if constexpr (sizeof(V) == REGISTER_BYTES) __asm__("vmovntps %1, %0" : "=m"(*(V *)p) : "v"(v));
+    else store(p, x, v);
+#else
+    store(p, x, v);
+#endif
+}
 #else
 SITE_FUNCTION V permute(const Geometry &, V v, int) { return v; }
 SITE_FUNCTION int step_lanes(const Geometry &g, int lane, int by) {
@@ -162,7 +171,14 @@ SITE_FUNCTION int lane_of(Site x, int) { return x.shift; }
 #define LANES_IN_PLACE false
 SITE_FUNCTION V load(const real *p, Site x) { return p[x.shift]; }
 SITE_FUNCTION void store(real *p, Site x, V v) { p[x.shift] = v; }
+SITE_FUNCTION void stream(real *p, Site x, V v) { store(p, x, v); }
 #endif
+// Streamed stores are in order with what a thread tells others only after this.
+SITE_FUNCTION void finish_streams() {
+#if defined(__AVX__) && !defined(CUDA_TARGET)
+    __builtin_ia32_sfence();
+#endif
+}
 
 // where the components of a site begin in a field on both parities
 SITE_FUNCTION long element(const Geometry &g, Site x, int components) {
@@ -278,6 +294,7 @@ SITE_FUNCTION Site site_of(const Range &r, long i, int lane) {
         } else {                                                                                       \
             for (long i = first; i < last; i++) name##_site(a, site_of(a.range, i, 0));                \
         }                                                                                              \
+        finish_streams();                                                                              \
     }
 // one chunk cannot be shared
 #define HOST_REDUCTION(name, K, enough)                                                                \
@@ -294,6 +311,7 @@ SITE_FUNCTION Site site_of(const Range &r, long i, int lane) {
                 a.partials[(a.range.partial_offset + chunk) * K + k] = total;                          \
             }                                                                                          \
         }                                                                                              \
+        finish_streams();                                                                              \
     }
 #define SCALAR_KERNEL(name)                                                                            \
     HOST_FUNCTION(name, 0) { name##_scalar(*p); }

@@ -121,7 +121,8 @@ def test_the_cache_remembers_the_toolchain_of_each_cpu_and_setting(cache, monkey
 QUARKS = {"clover.cc", "clover_term.cc", "domain_wall.cc", "hopping.cc", "staggered.cc", "wilson.cc"}
 INCLUDERS = {"gauge.cc": {"gauge.cc"}, "staples.h": {"gauge.cc", "heat_bath.cc"}, "tape.cc": {"tape.cc"},
              "philox.h": {"clover_term.cc", "heat_bath.cc", "links.cc", "random.cc"},  # its logarithm
-             "lattice.h": {"gauge.cc", "heat_bath.cc", "links.cc"} | QUARKS, "target.h": set(signatures.KERNELS)}
+             "lattice.h": {"gauge.cc", "heat_bath.cc", "links.cc", "loops.cc", "stout.cc"} | QUARKS,
+             "target.h": set(signatures.KERNELS)}
 
 
 @pytest.mark.parametrize("edited", INCLUDERS)

@@ -80,6 +80,21 @@ def test_operator_is_the_formula(hot_links, gaussian_slices, colors, parameters,
     np.testing.assert_allclose(D(psi).to_sites(), expected, rtol=0, atol=1e-13 * abs(expected).max())
 
 
+@pytest.mark.parametrize("Ls", [8, 12, 16])
+def test_fields_beyond_the_caches_give_what_one_lane_gives(hot_links, gaussian_slices, Ls):
+    """On lanes fields beyond 2 MiB are fetched ahead, those beyond 5 MiB stored past the caches: 3, 4.5 and 6 MiB here."""
+    found = []
+    for lanes in (None, 1):
+        U = hot_links(2, 8, 8, 8, 12, lanes=lanes)
+        psi, dot = gaussian_slices(U, Ls, "even"), U.lattice.device.zeros((1,), np.float64)
+        out = psi.like()
+        DomainWallDirac(U, DomainWall(0.08, Ls, b5=1.5, c5=0.5), BOUNDARY).even_odd().normal.apply(psi, out, dot)
+        found.append((even_values(out), U.lattice.device.to_host(dot)[0]))
+    (wide, norm), (narrow, expected) = found
+    np.testing.assert_allclose(wide, narrow, rtol=0, atol=1e-14 * abs(narrow).max())
+    assert norm == pytest.approx(expected, rel=1e-13)
+
+
 @every_case
 def test_single_precision_operators_are_the_double_ones(hot_links, gaussian_slices, colors, parameters):
     """D, D^+ and M^+ M."""

@@ -204,7 +204,7 @@ GUIDE_FAULTS = [
     (STAGGERED, G + "solver.action_tolerance = 1e-8", "14: guide.solver.action_tolerance: unknown key; "),
     (STAGGERED, G + 'solver = { start = "chronological", force_tolerance = 1e-8 }', "14: guide.solver.start: a chronologica"),
     (STAGGERED, '[solver]\nstart = "chronological"\n' + G + "solver.force_tolerance = 1e-8",
-     "15: guide.solver.start: a chronological guess is reversible only with force_tolerance <= 1e-10, found 1e-08"),
+     "16: guide.solver.start: a chronological guess is reversible only with force_tolerance <= 1e-10, found 1e-08"),
     (STAGGERED, G + 'solver = { start = "warm" }', '14: guide.solver.start: expected "zero" or "chronological", found "warm"'),
     (STAGGERED, G + "correction = {}", "14: guide.correction.every: missing: steps of [hmc] for each drift"),
     (STAGGERED, G + "correction = { every = 0 }", "14: guide.correction.every: must be at least 1, found 0"),

@@ -1,7 +1,7 @@
 """Gauge actions of plaquettes and rectangles."""
 
 from slhmc.actions.action import Action
-from slhmc.lattice import plaquette_sum, rectangle_sum
+from slhmc.lattice import add_plaquette_force, add_rectangle_force, plaquette_sum, rectangle_sum
 
 # c1 of the named actions: Wilson; Luescher-Weisz at tree level; Iwasaki; de Forcrand et al. (DBW2)
 RECTANGLE_COEFFICIENTS = {"wilson": 0.0, "symanzik": -1.0 / 12.0, "iwasaki": -0.331, "dbw2": -1.4088}
@@ -27,10 +27,7 @@ class GaugeAction(Action):
 
     def add_force(self, U, phi, force, weight):
         """F_a = -(beta / 2 Nc) c_a(U [c0 staples + c1 rectangle staples]), c_a(M) = -2 Re tr T_a M."""
-        if self.c1:
-            U.update_halo()
-        else:
-            U.update_staple_halo()
         factor = -weight * self.beta / (2 * U.colors)
-        U.layout.launch(U.kernel("gauge.cc", "gauge_force"), U.layout.geometry, U.pointer, force.pointer,
-                        factor * self.c0, factor * self.c1, keep=(U, force))
+        if self.c1:  # first: what it fetches from other ranks serves plaquettes, too
+            add_rectangle_force(U, force, factor * self.c1)
+        add_plaquette_force(U, force, factor * self.c0)

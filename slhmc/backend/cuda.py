@@ -56,6 +56,7 @@ class CudaDevice(Device):
     """Kernels on one GPU. Messages go through pinned host memory, or with SLHMC_GPU_AWARE_MPI=1 from GPU to GPU."""
 
     name = "cuda"
+    least_sites = 1 << 18
 
     def __init__(self):
         super().__init__()

@@ -25,6 +25,7 @@ class Device(ABC):
     """Arrays and kernels of one CPU or GPU. Abstract; leaves: HostDevice, CudaDevice."""
 
     name: str
+    least_sites = 0  # a launch for fewer sites leaves most of the device idle
 
     def __init__(self):
         self.tape: Tape | None = None

@@ -118,7 +118,10 @@ KERNELS = {
     "gauge.cc": {
         "plaquette_sum": (1, _LATTICE + "double *partials; const real *links"),
         "rectangle_sum": (1, _LATTICE + "double *partials; const real *links"),
-        "gauge_force": ("site", _LATTICE + "const real *links; real *force; real plaquette; real rectangle"),
+        "plaquette_coefficients": ("site", _LATTICE + "const real *links; real *coefficients; const int *positions; int window"),
+        "plaquette_force": ("site", _LATTICE + "const real *links; const real *coefficients; const int *positions; int window; "
+                                       "real *force; real factor"),
+        "rectangle_force": ("site", _LATTICE + "const real *links; real *force; real factor"),
     },
     "heat_bath.cc": {
         "heat_bath": ("site", _LATTICE + "real *links; int mu; real strength; Random random"),

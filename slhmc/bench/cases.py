@@ -43,6 +43,20 @@ def hopping_bytes(n: int, dimensions: int, size: int) -> int:
     return size * (2 * dimensions * hopping.link_reals(n) + 4 * n)
 
 
+def plaquette_force_flops(n: int, dimensions: int) -> int:
+    """Per site: each plaquette's coefficients (of its last product only what they need); in each plane and for both links of it
+    those of the plaquette behind, transported; sums; adding to the force."""
+    algebra, planes = algebra_dimension(n), dimensions * (dimensions - 1) // 2
+    if n == 2:
+        plaquette, transported = 2 * matrix_flops(n) + 21 + 3, 20 + 21
+    else:
+        diagonal = 4 * (n - 1)  # scales and partial sums between coefficients and diagonal entries
+        plaquette = 2 * matrix_flops(n) + n * (n - 1) * (8 * n - 2) + n * (4 * n - 1) + n * (n - 1) + diagonal
+        # n (n - 1) entries of M U, M with an imaginary diagonal; then the upper triangle and the diagonal of U^+ M U
+        transported = n * (n - 1) * (8 * n - 6) + n * (n - 1) // 2 * (8 * n - 2) + (n - 1) * (4 * n - 1) + 2 * diagonal
+    return planes * (plaquette + 2 * (transported + 2 * algebra)) + dimensions * 2 * algebra
+
+
 def sweep_flops(n: int, dimensions: int) -> int:
     """Per site: link times staples, then in each SU(2) subgroup the rotation and its products with two matrices."""
     staples = 2 * (dimensions - 1) * (2 * matrix_flops(n) + link_reals(n)) + matrix_flops(n)
@@ -73,8 +87,8 @@ class Workbench:
         links, algebra = 8 * d * link_reals(n), 8 * d * algebra_dimension(n)
         planes, sites = lattice.planes, lattice.sites
         trace = 8 if n == 2 else 4 * n * n
-        # force: per plane a plaquette (three products), per link D - 1 lower staples of two products, their sum, one product more
-        force = planes * 3 * matrix_flops(n) + d * ((d - 1) * (2 * matrix_flops(n) + link_reals(n)) + matrix_flops(n))
+        force = plaquette_force_flops(n, d)
+        rectangles = d * (2 * (d - 1) * 3 * (5 * matrix_flops(n) + link_reals(n)) + matrix_flops(n))
         update = d * {2: 110 + 28, 3: 2 * 198 + 400}.get(n, 20 * matrix_flops(n))
         action, improved, moving = GaugeAction(6.0), GaugeAction(6.0, -1 / 12), self.U.copy()
         random = Draws(1, 5).next(Purpose.MOMENTA)
@@ -88,7 +102,7 @@ class Workbench:
             Case("rectangle", "double", lambda: rectangle_sum(self.U),
                  sites * d * ((1 + 3 * (d - 1)) * matrix_flops(n) + (d - 1) * trace), sites * links, sites * links),
             Case("improved force", "double", lambda: improved.add_force(self.U, None, momenta, 1e-9),
-                 sites * (force + d * 2 * (d - 1) * 3 * (5 * matrix_flops(n) + link_reals(n))),
+                 sites * (force + rectangles),
                  sites * (links + 2 * algebra), sites * (links + algebra)),
             Case("momenta", "double", lambda: momenta.draw_gaussian(random), 0, sites * algebra, sites * algebra),
         ]

@@ -15,7 +15,7 @@ def forward_flops(n: int, dimensions: int) -> int:
 
 
 def pull_back_flops(n: int, dimensions: int) -> int:
-    """Per site: seven products for the two upper staples of a plane, five for each lower one, weights and sums, U dA; for each link
+    """Per site: seven products for two upper staples of a plane, five for each lower one, weights and sums, U dA; for each link
     C U^+, the exponential with its derivative (kernels/stout.cc; halvings not counted), e^+ F e, D and lambda C U^+.
     """
     planes, product, reals = dimensions * (dimensions - 1) // 2, matrix_flops(n), link_reals(n)

@@ -81,6 +81,7 @@ def _guide_lines(card: RunCard, result: dict[str, Any]) -> list[tuple[str, str]]
     if card.guide is None:
         return []
     words = [_quarks(card.guide_quarks)] * bool(card.quarks)
+    words += [f"Ls {own.Ls}" for own, target in zip(card.guide_quarks, card.quarks, strict=True) if own.Ls != target.Ls]
     words += [] if card.guide.beta is None else [f"beta {card.guide.beta:g}"]
     if frozen := result.get("guide"):
         network, trained = (json.loads(frozen[key]) for key in ("network", "trained"))

@@ -142,6 +142,11 @@ class Blocks:
         return min(c[0] for c in self._enumeration[3])
 
     @property
+    def near_groups(self) -> int:
+        """The first so many groups of either parity hold all that is at most one step outside, in one direction."""
+        return max(sum(c[:3]) for c in self._enumeration[3])
+
+    @property
     def stride(self) -> int:
         """Lane groups of one parity, with halo."""
         return len(self._enumeration[2][0])

@@ -1,5 +1,6 @@
 """`Lattice`: the one owner of geometry, ranks, lanes and global sums; `Layout`: its lane groups for one precision."""
 
+from functools import cached_property
 from math import prod
 
 import numpy as np
@@ -10,6 +11,7 @@ from slhmc.errors import InputError
 from slhmc.lattice.communicator import SerialCommunicator
 from slhmc.lattice.geometry import Blocks, check_extent, check_rank_grid, choose_lane_grid, choose_rank_grid
 from slhmc.lattice.halo import HaloExchange
+from slhmc.lattice.slices import Slices
 
 REALS = {"double": np.float64, "float": np.float32}
 HALO_DEPTH = 2  # rectangles reach two sites
@@ -115,7 +117,8 @@ class Layout:
         self.blocks = Blocks(lattice.extent, lattice.rank_grid, lattice.rank_coordinates, lane_grid, HALO_DEPTH)
         self.lanes = self.blocks.lanes
         self.groups, self.stride = self.blocks.groups, self.blocks.stride
-        self.core_groups = self.blocks.core_groups
+        self.core_groups, self.near_groups = self.blocks.core_groups, self.blocks.near_groups
+        self._scratch = None
         self.dtype = np.dtype(REALS[real])
         device = lattice.device
         sites, permutations = lattice.local_sites, self.blocks.permutations()
@@ -127,6 +130,24 @@ class Layout:
                                  (sites > PREFETCH_SITES) + (sites * self.dtype.itemsize > MEMORY_BYTES))
         self.halo = HaloExchange(self)
         self.conversion_tables: dict[str, object] = {}
+
+    @cached_property
+    def slices(self) -> Slices:
+        """How to go through the lattice in two steps: in slices where it is large, if the device does well on a slice."""
+        slices = Slices(self.blocks, not self.geometry.prefetch)
+        small = self.lattice.local_sites < slices.count * self.lattice.device.least_sites
+        return Slices(self.blocks, True) if small else slices
+
+    @cached_property
+    def positions(self):
+        """`Slices.positions` on the device."""
+        return self.lattice.device.from_host(self.slices.positions().astype(np.int32))
+
+    def scratch(self, reals: int):
+        """Uninitialised reals for steps of one piece of work (pieces run one after the other, so one buffer serves all)."""
+        if self._scratch is None or self._scratch.size < reals:
+            self._scratch = self.lattice.device.empty((reals,), self.dtype)
+        return self._scratch
 
     def empty(self, *components: int, parities: int = 2):
         """Zero-filled field array (parity, group, component..., lane)."""

@@ -86,7 +86,7 @@ def _quarks(card: Any) -> Iterator[Fault]:
     everything += [(("measure", "quarks", index), quark) for index, quark in enumerate(valence)]
     for path, quark in everything:
         if quark.operator in OPERATOR_KEYS:
-            yield from ((path + where, words) for where, words in _quark(quark))
+            yield from ((path + where, words) for where, words in quark_faults(quark))
             extent = card.lattice.extent if card.lattice is not None else None
             if extent and len(extent) != 4 and quark.operator != "staggered":
                 yield (*path, "operator"), (f'"{quark.operator}" needs four directions, lattice.extent has {len(extent)}; use '
@@ -112,7 +112,7 @@ def _measured_quarks(card: Any) -> Iterator[Fault]:
             yield ("measure", "residual_mass"), f"is measured half-way between two slices: needs an even Ls, found {quark.Ls}"
 
 
-def _quark(quark: Any) -> Iterator[Fault]:
+def quark_faults(quark: Any) -> Iterator[Fault]:
     """Faults of one quark whose operator is known; paths begin in its table."""
     own = OPERATOR_KEYS[quark.operator]
     given = quark.model_fields_set
@@ -328,7 +328,7 @@ def _guide_quarks(card: Any) -> Iterator[Fault]:
         yield ("guide", "quarks"), f"{_entries(len(own))} for {len(targets)} [[quarks]]; give one for each, {{}} for no change"
         return
     for index, (quark, target) in enumerate(zip(own, targets, strict=True)):
-        if target.operator in OPERATOR_KEYS and not list(_quark(target)):
+        if target.operator in OPERATOR_KEYS and not list(quark_faults(target)):
             yield from ((("guide", "quarks", index, *where), words) for where, words in _guide_quark(quark, target))
 
 
@@ -347,7 +347,7 @@ def _guide_quark(quark: Any, target: Any) -> Iterator[Fault]:
                                 "the pseudofermions of each factor")
         return
     merged = merged_quark(target, quark)
-    yield from _quark(merged)
+    yield from quark_faults(merged)
     yield from _rational_range(("rational",), merged.rational)
     if quark.Ls is not None and quark.Ls != target.Ls:
         if quark.Ls > target.Ls:

@@ -15,8 +15,9 @@ from slhmc.errors import InputError
 from slhmc.io import Weights, check_weights, load_weights
 from slhmc.lattice import Lattice
 from slhmc.networks import Network, make_network
-from slhmc.runcard import NetworkTable, QuarkTable, RunCard
-from slhmc.runcard.checks import DRIFTS
+from slhmc.runcard import GuideQuarkTable, NetworkTable, QuarkTable, RunCard
+from slhmc.runcard.checks import DRIFTS, quark_faults
+from slhmc.runcard.guide import merged_quark
 from slhmc.simulation.quarks import quark_actions
 from slhmc.updates import TimeScale
 
@@ -65,7 +66,17 @@ def read_weights(card: RunCard) -> Weights | None:
     keys = {"gauge.beta", *(f"quarks.{number}.mass" for number in range(len(card.quarks)))}
     if alien := [name for name in weights.trained if name not in keys]:
         raise InputError(f"{card.guide.network}: {alien[0]} is no key of this card's guide; train the network anew")
+    for number, quark in enumerate(guide_quarks(card, weights)):
+        for key, words in quark_faults(quark):
+            raise InputError(f"{card.guide.network}: trained quarks.{number}.mass: {'.'.join(map(str, key))} {words}")
     return weights
+
+
+def guide_quarks(card: RunCard, weights: Weights | None) -> list[QuarkTable]:
+    """The quarks of the guide with the masses that `weights` have."""
+    masses = [None if weights is None else weights.trained.get(f"quarks.{number}.mass") for number in range(len(card.quarks))]
+    return [quark if mass is None else merged_quark(quark, GuideQuarkTable(mass=mass))
+            for quark, mass in zip(card.guide_quarks, masses, strict=True)]
 
 
 def network_of_weights(weights: Weights) -> Network:
@@ -118,17 +129,13 @@ def _quark_parts(name: str, quark: QuarkTable, solver, card: RunCard, lattice: L
 
 def bare_guide_parts(card: RunCard, lattice: Lattice, weights: Weights | None, target: Parts) -> Parts:
     """Actions of the guide on the links that they are given, by name; what does not differ is the object of `target`."""
-    trained = {} if weights is None else weights.trained
-    beta, parts = trained.get("gauge.beta", card.guide.beta), dict(target)
+    beta, parts = (weights.trained if weights else {}).get("gauge.beta", card.guide.beta), dict(target)
     if beta is not None and beta != card.gauge.beta:
         parts["gauge"] = (make_gauge_action(card, beta), card.gauge.level)
-    for number, (own, quark) in enumerate(zip(card.guide_quarks, card.quarks, strict=True)):
-        name = f"quarks.{number}"
-        if (mass := trained.get(f"{name}.mass")) is not None:
-            own = own.model_copy(update={"mass": mass, "kappa": None})
+    for number, (own, quark) in enumerate(zip(guide_quarks(card, weights), card.quarks, strict=True)):
         if own == quark and card.guide_solver == card.solver:
             continue
-        made = _quark_parts(name, own, card.guide_solver, card, lattice, "guide.", guides=True)
+        made = _quark_parts(f"quarks.{number}", own, card.guide_solver, card, lattice, "guide.", guides=True)
         shorter = own.Ls is not None and own.Ls != quark.Ls
         parts |= {key: (WallSlicesAction(action, own.Ls) if shorter else action, level) for key, (action, level) in made.items()}
     return parts
