@@ -112,6 +112,7 @@ OPERATORS = {
     "SU(3)": ("lattice.colors=3", "gauge.beta=5.0"),
     "thin links, two quarks": (THIN, "quarks.1.operator=staggered", "quarks.1.mass=0.9", "guide.quarks.1={}"),
     "Hasenbusch": ("quarks.0.hasenbusch=[0.8]",),
+    "ape": ("network.kind=ape",),
     "flow": ("network.kind=flow", "network.time_degree=1", "network.layers=3"),
     "wilson": ("lattice.extent=[4,2,2,4]", "quarks.0.operator=wilson", "quarks.0.mass=0.2"),
     "rooted": ("quarks.0.flavors=2", "quarks.0.rational.force_accuracy=1e-13", "quarks.0.rational.accuracy=1e-14"),
