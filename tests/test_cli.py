@@ -97,7 +97,7 @@ except SystemExit as stop:
 """
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert result.returncode == 0, result.stderr
-    commands = ("run", "resume", "summary", "status", "bench", "build", "doctor", "launch", "card")
+    commands = ("run", "train", "resume", "summary", "status", "bench", "build", "doctor", "launch", "card")
     assert all(f" {command} " in result.stdout for command in commands)
 
 

@@ -112,6 +112,7 @@ OPERATORS = {
     "SU(3)": ("lattice.colors=3", "gauge.beta=5.0"),
     "thin links, two quarks": (THIN, "quarks.1.operator=staggered", "quarks.1.mass=0.9", "guide.quarks.1={}"),
     "Hasenbusch": ("quarks.0.hasenbusch=[0.8]",),
+    "ape": ("network.kind=ape",),
     "flow": ("network.kind=flow", "network.time_degree=1", "network.layers=3"),
     "wilson": ("lattice.extent=[4,2,2,4]", "quarks.0.operator=wilson", "quarks.0.mass=0.2"),
     "rooted": ("quarks.0.flavors=2", "quarks.0.rational.force_accuracy=1e-13", "quarks.0.rational.accuracy=1e-14"),
@@ -153,6 +154,16 @@ def test_the_gradient_of_the_force_loss_is_its_derivative():
     expected = by_differences(value_at, guide.start, 1e-3)
     assert found == value_at(guide.start) > 0
     np.testing.assert_allclose(gradient, expected, rtol=1e-6, atol=1e-7 * abs(expected).max())
+
+
+def test_masses_that_were_leave_nothing_behind():
+    """Clover terms are kept with the links, by mass; training goes through many masses."""
+    guide, sample = made(*OPERATORS["clover, kappa"])
+    kept = []
+    for step in range(4):
+        value_and_gradient(difference, guide, sample, guide.start * (1 + 0.01 * step))
+        kept.append((len(sample.U.derived), len(guide.network.smear(sample.U).derived)))
+    assert len(set(kept[1:])) == 1
 
 
 def test_the_force_loss_of_the_target_itself_is_nothing():

@@ -35,7 +35,8 @@ def status_line(status: dict[str, Any], age: float) -> str:
         words.append(f"trajectory {status['trajectory']}" + ("" if total is None else f"/{total}"))
     if status.get("step") is not None:
         words.append(f"{status.get('phase', '')} {status['step']}/{status.get('total', '?')}".strip())
-    for key, name, form in (("loss", "loss", ".4g"), ("held_out", "held-out loss", ".4g"), ("acceptance", "acceptance", ".3f"),
+    for key, name, form in (("loss", "loss", ".4g"), ("held_out", "held-out loss", ".4g"),
+                            ("predicted_acceptance", "predicted acceptance", ".3f"), ("acceptance", "acceptance", ".3f"),
                             ("plaquette", "plaquette", ".6f")):
         if status.get(key) is not None:
             words.append(f"{name} {status[key]:{form}}")

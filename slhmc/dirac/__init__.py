@@ -7,10 +7,12 @@ of these. If it has them for any links: `bounds` of its spectrum.
 """
 
 from slhmc.dirac.clover import CloverDirac, CloverEvenOdd
+from slhmc.dirac.clover_term import forget_clover_terms
 from slhmc.dirac.domain_wall import DomainWall, DomainWallDirac, DomainWallEvenOdd, take_wall_slices
 from slhmc.dirac.even_odd import EvenOddOperator, NormalOperator
 from slhmc.dirac.staggered import StaggeredDirac, StaggeredNormal
 from slhmc.dirac.wilson import WilsonDirac, WilsonEvenOdd
 
 __all__ = ["CloverDirac", "CloverEvenOdd", "DomainWall", "DomainWallDirac", "DomainWallEvenOdd", "EvenOddOperator",
-           "NormalOperator", "StaggeredDirac", "StaggeredNormal", "WilsonDirac", "WilsonEvenOdd", "take_wall_slices"]
+           "NormalOperator", "StaggeredDirac", "StaggeredNormal", "WilsonDirac", "WilsonEvenOdd", "forget_clover_terms",
+           "take_wall_slices"]

@@ -105,6 +105,12 @@ class CloverInverse(Field):
         return Scalar(self.lattice, self.sums[:1]) * 1.0
 
 
+def forget_clover_terms(U: GaugeField, masses) -> None:
+    """Give back the memory of what is kept for these masses, on links that go through many; what still needs it makes it anew."""
+    for key in [key for key in U.derived if str(key[0]).startswith("clover ") and key[1] in masses]:
+        del U.derived[key]
+
+
 def _derived(U: GaugeField, key: tuple, make):
     if key not in U.derived:
         U.derived[key] = make()

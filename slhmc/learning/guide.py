@@ -6,6 +6,7 @@ import numpy as np
 
 from slhmc.actions import CompositeAction, SmearedAction
 from slhmc.backend.tape import Tape
+from slhmc.dirac import forget_clover_terms
 from slhmc.lattice import AlgebraField, GaugeField, Scalar
 from slhmc.networks import make_network
 from slhmc.runcard import GuideQuarkTable, RunCard
@@ -64,10 +65,20 @@ class TrainableGuide:
         if self._weights and not np.array_equal(values[:self._weights], self.values[:self._weights]):
             self.network.set_parameters(values[:self._weights])
         if couplings != self._couplings:  # baked into actions and tapes
-            self._couplings, self._dynamics = couplings, None
-            self._parts.clear()
-            self._records.clear()
+            self._forget()
+            self._couplings = couplings
         self.values = values
+
+    def _forget(self) -> None:
+        """Give back all that knows the masses and beta of now."""
+        masses = {mass for name, mass in self._couplings.items() if name != "gauge.beta"} | {mass for _, mass in self._parts}
+        masses -= {quark.bare_mass for quark in self.card.quarks}
+        for U in {id(record.U): record.U for record in self._records}.values():
+            for links in {id(links): links for links in (U, U if self.network is None else self.network.smear(U))}.values():
+                forget_clover_terms(links, masses)
+        self._parts.clear()
+        self._records.clear()
+        self._dynamics = None
 
     def file_entries(self, values: np.ndarray) -> tuple[dict, dict[str, float]]:
         """(table of the network, parameters) for a file of weights: the network of the quarks, trained or not, and couplings."""

@@ -32,7 +32,7 @@ class Journal:
             losses += f" held-out {report.held_out:.6e} acceptance {report.acceptance:.3f}"
         self.write(f"{report.phase} {report.done}/{report.total}{losses} {report.seconds:.4g} s\n")
         self.last = {"phase": report.phase, "step": report.done, "total": report.total, "loss": report.loss,
-                     "held_out": report.held_out, "acceptance": report.acceptance, "eta_seconds": report.eta_seconds}
+                     "held_out": report.held_out, "predicted_acceptance": report.acceptance, "eta_seconds": report.eta_seconds}
         if time.monotonic() - self._written > STATUS_SECONDS:
             self._write_status("running")
         if observer is not None:
