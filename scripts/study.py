@@ -104,8 +104,10 @@ def numbers(directory: Path) -> dict[str, str]:
     for name, (entry,) in result["observables"].items():
         found[name] = text(entry)
         found[f"{name}_tau"] = parenthesis(entry["tau_int_trajectories"], entry["tau_int_trajectories_error"])
+        seconds = run["seconds_per_trajectory"]
+        scale = 1e3 * seconds["median"] / seconds["mean"]  # others may have used the machine for a while
         costs = (entry["cost"], entry["cost_error"])
-        found[f"{name}_cost"] = parenthesis(*(None if value is None else 1e3 * value for value in costs))
+        found[f"{name}_cost"] = parenthesis(*(None if value is None else scale * value for value in costs))
     return found
 
 
@@ -124,8 +126,8 @@ def table(entries: list[dict], columns: list[str]) -> str:
 def filled(page: str, tables: dict[str, str]) -> str:
     """The page with its tables replaced."""
     for name, lines in tables.items():
-        pattern = rf"(<!-- table {re.escape(name)} -->\n).*?(\n<!-- end -->)"
-        page, found = re.subn(pattern, lambda match, lines=lines: match[1] + lines + match[2], page, flags=re.S)
+        pattern = rf"(<!-- table {re.escape(name)} -->\n).*?(<!-- end -->)"
+        page, found = re.subn(pattern, lambda match, lines=lines: match[1] + lines + "\n" + match[2], page, flags=re.S)
         if not found:
             raise SystemExit(f"the page has no table {name}: give it the lines <!-- table {name} --> and <!-- end -->")
     return page
