@@ -1,5 +1,6 @@
 """Training: derivatives against finite differences, losses, and a training that falls, stops, goes on and refuses."""
 
+import gc
 import math
 import os
 import signal
@@ -16,6 +17,7 @@ from slhmc.backend import HostDevice  # noqa: E402
 from slhmc.errors import ComputationError  # noqa: E402
 from slhmc.io import TrainingFile, load_weights  # noqa: E402
 from slhmc.lattice import Draws, GaugeField, Purpose  # noqa: E402
+from slhmc.lattice.fields import Field  # noqa: E402
 from slhmc.learning import training  # noqa: E402
 from slhmc.learning.functions import SmearedLinks, difference, force_distance, trajectory_difference  # noqa: E402
 from slhmc.learning.guide import STENCIL, TrainableGuide  # noqa: E402
@@ -163,6 +165,18 @@ def test_masses_that_were_leave_nothing_behind():
     for step in range(4):
         value_and_gradient(difference, guide, sample, guide.start * (1 + 0.01 * step))
         kept.append((len(sample.U.derived), len(guide.network.smear(sample.U).derived)))
+    assert len(set(kept[1:])) == 1
+
+
+@pytest.mark.parametrize("overrides", [(), ("smearing.weights=[[0.05]]", "guide.correction.every=2")], ids=["guided", "nested"])
+def test_trajectories_along_guides_that_were_leave_nothing_behind(overrides):
+    """Other masses are another guide; its fields are given back."""
+    guide, sample = made("train.loss=trajectory", *overrides)
+    kept = []
+    for step in range(4):
+        value_and_gradient(trajectory_difference, guide, sample, guide.start * (1 + 0.01 * step))
+        gc.collect()
+        kept.append(sum(isinstance(found, Field) for found in gc.get_objects()))
     assert len(set(kept[1:])) == 1
 
 

@@ -40,9 +40,10 @@ class Sample:
 
         The momenta belong to the sample: they are the same each time.
         """
+        if self._dynamics is None:  # one field for all dynamics: the target keeps what it makes on each
+            self.end, self.momenta = GaugeField(self.U.lattice, self.U.colors), AlgebraField(self.U.lattice, self.U.colors)
         if self._dynamics is not dynamics:
             self._dynamics, self._tape = dynamics, None
-            self.end, self.momenta = GaugeField(self.U.lattice, self.U.colors), AlgebraField(self.U.lattice, self.U.colors)
         self.end.assign(self.U)
         self.momenta.draw_gaussian(self._random)
         if self._tape is None:
