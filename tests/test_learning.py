@@ -3,6 +3,7 @@
 import gc
 import math
 import os
+import shutil
 import signal
 
 import numpy as np
@@ -176,7 +177,7 @@ def test_trajectories_along_guides_that_were_leave_nothing_behind(overrides):
     for step in range(4):
         value_and_gradient(trajectory_difference, guide, sample, guide.start * (1 + 0.01 * step))
         gc.collect()
-        kept.append(sum(isinstance(found, Field) for found in gc.get_objects()))
+        kept.append(sum(issubclass(type(found), Field) for found in gc.get_objects()))
     assert len(set(kept[1:])) == 1
 
 
@@ -204,6 +205,13 @@ def test_the_trajectory_loss_is_the_difference_at_both_ends():
     np.testing.assert_allclose(gradient, ends[0][1] - ends[1][1], rtol=1e-10)
     shorter = guide.dynamics()
     assert (shorter.length, shorter.guide[0].steps) == (0.5, 30)
+
+
+def test_the_trajectory_loss_is_of_the_guide_alone():
+    """A nested correction keeps the target's energy, so that D_end - D_start would not be -dH; one by every step is plain HMC."""
+    found = [value_and_gradient(trajectory_difference, *made("train.loss=trajectory", *correction), made()[0].start)[0]
+             for correction in ((), ("guide.correction.every=2",), ("guide.correction.every=1",))]
+    assert found[0] == found[1] == found[2]
 
 
 @pytest.mark.parametrize(("colors", "extent"), [(2, (4, 4)), (3, (4, 2, 4))])
@@ -367,6 +375,24 @@ def test_kept_configurations_train_as_the_chain_that_they_are_of(tmp_path, train
     assert np.isfinite(again.steps["loss"][1:]).all() and len(set(again.steps["loss"][1:])) == 15
 
 
+def test_configurations_of_another_target_are_refused(tmp_path, trained, capsys):
+    """What differs is named; the guide is free."""
+    offline = sets("train.source=offline", f"train.directory={trained}", "train.held_out=2", "train.steps=1", *FAST)
+    card = card_file(tmp_path, CARD)
+    words = refusal(capsys, "train", card, "-o", tmp_path / "no", *offline, *sets("gauge.beta=2.2", "quarks.0.mass=0.2"))
+    assert f"{trained}: samples of another target" in words
+    assert "gauge.beta = 2.0 (there 2.2)" in words and "quarks.0.mass = 0.3 (there 0.2)" in words
+    assert slhmc_command("train", card, "-o", tmp_path / "yes", *offline, *sets("guide.quarks.0.mass=0.7")) == 0
+
+
+def test_a_training_without_its_checkpoint_does_not_begin_anew(tmp_path, trained, capsys):
+    run = shutil.copytree(trained, tmp_path / "run")
+    (run / "checkpoint.h5").unlink()
+    before = contents(run)
+    assert "checkpoint.h5: missing, but train.h5 holds 12 steps" in refusal(capsys, "resume", run)
+    assert contents(run) == before
+
+
 def test_training_goes_on_from_a_weights_file(tmp_path, trained):
     """Masses and beta of the file, too; the directory of the new training needs no other file."""
     card = card_of(*FAST, "train.steps=3", f"guide.network={trained / 'weights.h5'}")
@@ -421,6 +447,7 @@ def test_the_command_line_trains_tells_and_goes_on(tmp_path, trained, capsys):
     (("train.loss=force", "train.optimizer=gauss_newton"), "adam"),
     (("train.trajectory_length=0.5",), "trajectory"),
     (("train.source=offline", "train.directory=nowhere"), "0 configurations found"),
+    (("network.layers=0", "network.weights=[]", "train.train_mass=false", "train.train_beta=false"), "nothing to train"),
 ], ids=lambda value: value if isinstance(value, str) else None)
 def test_what_cannot_be_trained_is_refused(tmp_path, capsys, overrides, words):
     assert words in refusal(capsys, "train", card_file(tmp_path, CARD), "-o", tmp_path / "run", *sets(*overrides))

@@ -11,7 +11,7 @@ from slhmc.lattice import AlgebraField, GaugeField, Scalar
 from slhmc.networks import make_network
 from slhmc.runcard import GuideQuarkTable, RunCard
 from slhmc.simulation.build import make_update
-from slhmc.simulation.guide import guide_network, guide_parts, on_links, smearing_network
+from slhmc.simulation.guide import guide_network, guide_parts, on_links
 
 # fourth-order central difference of the first derivative: error h^4 / 30 times the fifth derivative
 STENCIL = {1: 2 / 3, -1: -2 / 3, 2: -1 / 12, -2: 1 / 12}
@@ -42,7 +42,7 @@ class TrainableGuide:
 
     def __init__(self, card: RunCard, lattice, weights=None):
         self.card, self.lattice = card, lattice
-        self.network, self._smearing = guide_network(card, lattice, weights), smearing_network(card)
+        self.network = guide_network(card, lattice, weights)
         trained = {} if weights is None else weights.trained
         masses = {f"quarks.{k}.mass": quark.bare_mass for k, quark in enumerate(card.guide_quarks)}
         self._fixed = masses | {"gauge.beta": card.guide.beta or card.gauge.beta} | trained
@@ -173,11 +173,15 @@ class TrainableGuide:
         return total / step
 
     def dynamics(self):
-        """HMC along the guide as it is now: trajectories of [train] trajectory_length in steps like those of [hmc]."""
+        """HMC along the guide as it is now: trajectories of [train] trajectory_length in steps like those of [hmc].
+
+        Without a nested correction, which would keep the target's energy: dH would not be a difference of D then.
+        """
         if self._dynamics is None:
             card, hmc = self._card(self._couplings), self.card.hmc
             length = self.card.train.trajectory_length or hmc.length
             steps = max(1, round(hmc.steps * length / hmc.length))
-            card = card.model_copy(update={"hmc": hmc.model_copy(update={"length": length, "steps": steps})})
-            self._dynamics = make_update(card, self.lattice, self.network, smearing=self._smearing)
+            card = card.model_copy(update={"hmc": hmc.model_copy(update={"length": length, "steps": steps}),
+                                           "guide": card.guide.model_copy(update={"correction": None})})
+            self._dynamics = make_update(card, self.lattice, self.network)
         return self._dynamics

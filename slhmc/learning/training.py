@@ -117,7 +117,9 @@ class Training:
         self.history.card_text = text
         self.files.change_card(text)
         if not self.files.checkpoint.exists():
-            self.history.truncate(-1)
+            if len(self.history.steps):
+                raise InputError(f"{self.files.checkpoint}: missing, but {self.files.training.name} holds "
+                                 f"{len(self.history.steps) - 1} steps; restore a copy, or train anew into another directory")
             return None
         links, trajectory, state = load_checkpoint(self.files.checkpoint, self.lattice.extent, self.U.colors)
         self._links = links

@@ -22,15 +22,14 @@ def make_lattice(card: RunCard, device: Device, communicator=None) -> Lattice:
     return Lattice(table.extent, device, communicator, table.ranks, table.lanes)
 
 
-def make_update(card: RunCard, lattice: Lattice, network=None, weights=None, smearing=None):
+def make_update(card: RunCard, lattice: Lattice, network=None, weights=None):
     """The update of the chain: HMC of [hmc], by [guide] if there is one, or HeatBath of [heat_bath].
 
-    weights: what guide.network holds, read by `read_weights` on rank 0. network, smearing: of the guide and of the target, in
-    place of the card's.
+    weights: what guide.network holds, read by `read_weights` on rank 0. network: for the guide in place of the card's.
     """
     if card.heat_bath is not None:
         return HeatBath(card.gauge.beta, card.heat_bath.over_relaxation)
-    parts, smearing = target_parts(card, lattice), smearing or smearing_network(card)
+    parts, smearing = target_parts(card, lattice), smearing_network(card)
     target = on_links({name: action for name, (action, _) in parts.items()}, smearing)
     return HMC(target, molecular_dynamics(card, lattice, parts, smearing, network, weights), card.hmc.length,
                card.run.max_delta_h)
