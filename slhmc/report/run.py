@@ -19,8 +19,8 @@ _UNEVEN = 1.2    # mean over median of the seconds of a trajectory, from which o
 
 @dataclass(frozen=True)
 class Run:
-    """`production`: records (see slhmc.io.RECORD) after thermalization; `guide`: of slhmc.io.EnsembleFile; `entries` and `series`:
-    as of slhmc.analysis."""
+    """`production`: records (see slhmc.io.RECORD) after thermalization; `guide` as of slhmc.io.EnsembleFile; `entries` and
+    `series` as of slhmc.analysis."""
 
     label: str
     directory: Path
