@@ -8,7 +8,7 @@ from monte_carlo import plaquette, sample
 from test_hmc import assert_exact
 from test_rhmc import public
 
-from slhmc.actions import CompositeAction, LinearCombination, SmearedAction, WallSlicesAction
+from slhmc.actions import CompositeAction, LinearCombination, LogDeterminantAction, SmearedAction, WallSlicesAction
 from slhmc.analysis import gamma_method
 from slhmc.errors import ComputationError
 from slhmc.io import Weights
@@ -228,6 +228,20 @@ def test_force_of_the_correction_is_target_minus_guide(updates):
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-8 * abs(expected).max())
         names = {name for _, action in update.guide[0].action.terms for name in named_parts(action)}
         assert ("gauge" in names) == (beta is not None)
+
+
+def test_a_factor_multiplies_pseudofermions_alone(updates):
+    """Action and force of the guide's quark, but not its gauge action or the log det of clover blocks."""
+    for overrides in ((), ("quarks.0.operator=clover", "quarks.0.c_sw=1.1")):
+        update, U, card = updates(FOUR + GUIDE, "guide.quarks.0.factor=1.3", *overrides)
+        plain = card_of(FOUR + GUIDE, *overrides)
+        phi = update.target.refresh(U, Draws(4, 1))
+        for name, (part, _) in guide_parts(card, U.lattice).items():
+            once = guide_parts(plain, U.lattice)[name][0]
+            factor = 1.3 if name.startswith("quarks") and not isinstance(part, LogDeterminantAction) else 1.0
+            assert float(part.action(U, phi[name])) == pytest.approx(factor * float(once.action(U, phi[name])), rel=1e-10)
+            expected = factor * public(once.force(U, phi[name]))
+            np.testing.assert_allclose(public(part.force(U, phi[name])), expected, rtol=0, atol=1e-8 * abs(expected).max())
 
 
 def named_parts(action):

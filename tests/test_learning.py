@@ -124,6 +124,9 @@ OPERATORS = {
     "domain wall, shorter in the guide": (
         "lattice.extent=[4,2,2,4]", "quarks.0.operator=domain_wall", "quarks.0.Ls=4", "quarks.0.M5=1.5", "guide.quarks.0.Ls=2"),
     "clover, kappa": ("lattice.extent=[4,2,2,4]", "quarks.0.operator=clover", "quarks.0.c_sw=1.1"),
+    "factors": ("train.train_factor=true", "guide.quarks.0.factor=1.2", "quarks.1.operator=staggered", "quarks.1.mass=0.9",
+                "guide.quarks.1={}"),
+    "factor of clover": ("lattice.extent=[4,2,2,4]", "quarks.0.operator=clover", "quarks.0.c_sw=1.1", "train.train_factor=true"),
 }
 
 

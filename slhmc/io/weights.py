@@ -21,7 +21,7 @@ class Weights:
     """Numbers of a guide: `parameters` by name, the network's in its order, then trained ones of the guide.
 
     table: what the network is, ready for JSON (slhmc.networks.Network.table). quarks: number of [[quarks]] of the card that
-    trained them. Names of trained keys are "quarks.N.mass" and "gauge.beta".
+    trained them. Names of trained keys are "quarks.N.mass", "quarks.N.factor", "gauge.beta".
     """
 
     table: dict[str, Any]
@@ -32,7 +32,7 @@ class Weights:
 
     @property
     def trained(self) -> dict[str, float]:
-        """Masses and coupling of the guide that were trained along."""
+        """Masses, factors and coupling of the guide that were trained along."""
         return {name: value for name, value in self.parameters.items() if name.startswith(("quarks.", "gauge."))}
 
     @property

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from slhmc.actions import CompositeAction, SmearedAction
+from slhmc.actions import CompositeAction, LogDeterminantAction, SmearedAction
 from slhmc.backend.tape import Tape
 from slhmc.dirac import forget_clover_terms
 from slhmc.lattice import AlgebraField, GaugeField, Scalar
@@ -20,13 +20,13 @@ MASS_STEP, SMALLEST_MASS = 3e-3, 0.3  # step relative to a mass, or to this one 
 
 @dataclass
 class _Recorded:
-    """A tape of S_theta and of the force on the smeared links; it lives as long as masses and beta stay."""
+    """A tape of S_theta and of the force on the smeared links; it lives as long as masses, factors and beta stay."""
 
     tape: Tape
     U: GaugeField
     phi: dict
     gauge: Scalar
-    quarks: Scalar | float
+    quarks: dict[str, Scalar]
     smeared_force: AlgebraField | None
 
     def fits(self, U, phi) -> bool:
@@ -34,7 +34,7 @@ class _Recorded:
 
 
 class TrainableGuide:
-    """S_theta of [guide]; theta are the weights of its network, then masses and beta if [train] says so.
+    """S_theta of [guide]; theta are the weights of its network, then masses, factors and beta if [train] says so.
 
     names: of the entries of theta ("layer1.plaquette", "quarks.0.mass", "gauge.beta"). start: theta of the card, or of
     `weights`, the slhmc.io.Weights of [guide] network. `set` comes before everything else. All methods are collective.
@@ -45,11 +45,13 @@ class TrainableGuide:
         self.network = guide_network(card, lattice, weights)
         trained = {} if weights is None else weights.trained
         masses = {f"quarks.{k}.mass": quark.bare_mass for k, quark in enumerate(card.guide_quarks)}
-        self._fixed = masses | {"gauge.beta": card.guide.beta or card.gauge.beta} | trained
+        factors = {f"quarks.{k}.factor": factor for k, factor in enumerate(card.guide_factors)}
+        self._fixed = masses | factors | {"gauge.beta": card.guide.beta or card.gauge.beta} | trained
         # without [network] the guide sees the target's smearing, which stays
         self.names = [] if card.network is None else list(self.network.parameter_names)
         self._weights = len(self.names)
-        self.names += list(masses) * card.train.train_mass + ["gauge.beta"] * card.train.train_beta
+        self.names += list(masses) * card.train.train_mass + list(factors) * card.train.train_factor
+        self.names += ["gauge.beta"] * card.train.train_beta
         first = list(self.network.parameters) if self._weights else []
         self.start = np.array(first + [self._fixed[name] for name in self.names[self._weights:]], np.float64)
         self.values = np.full(len(self.names), np.nan)
@@ -70,8 +72,8 @@ class TrainableGuide:
         self.values = values
 
     def _forget(self) -> None:
-        """Give back all that knows the masses and beta of now."""
-        masses = {mass for name, mass in self._couplings.items() if name != "gauge.beta"} | {mass for _, mass in self._parts}
+        """Give back all that knows the masses, factors and beta of now."""
+        masses = {mass for name, mass in self._couplings.items() if name.endswith(".mass")} | {mass for _, mass in self._parts}
         masses -= {quark.bare_mass for quark in self.card.quarks}
         for U in {id(record.U): record.U for record in self._records}.values():
             for links in {id(links): links for links in (U, U if self.network is None else self.network.smear(U))}.values():
@@ -88,10 +90,10 @@ class TrainableGuide:
 
     # ---- actions
     def _card(self, couplings: dict[str, float]) -> RunCard:
-        """The card with these masses and this beta of the guide, and no file that could have others."""
+        """The card with these masses, factors and this beta of the guide, and no file that could have others."""
         own = self.card.guide.quarks or tuple(GuideQuarkTable() for _ in self.card.quarks)
-        quarks = tuple(table.model_copy(update={"mass": couplings[f"quarks.{k}.mass"], "kappa": None})
-                       for k, table in enumerate(own))
+        quarks = tuple(table.model_copy(update={"mass": couplings[f"quarks.{k}.mass"], "kappa": None,
+                                                "factor": couplings[f"quarks.{k}.factor"]}) for k, table in enumerate(own))
         update = {"quarks": quarks, "beta": couplings["gauge.beta"], "network": None}
         return self.card.model_copy(update={"guide": self.card.guide.model_copy(update=update)})
 
@@ -117,19 +119,19 @@ class TrainableGuide:
         with self.lattice.device.record() as tape:
             U.changed()
             gauge = self._made()["gauge"].action(U, None)
-            total = CompositeAction(quarks).action(U, phi) if quarks else 0.0
+            values = {name: part.action(U, phi[name]) for name, part in quarks.items()}
             if force is not None:
                 force.clear()
                 for name, part in quarks.items():
                     if self._is_trained(part):
                         part.base.add_force(self.network.smear(U), phi[name], force, 1.0)
-        self._records.append(_Recorded(tape, U, dict(phi), gauge, total, force))
+        self._records.append(_Recorded(tape, U, dict(phi), gauge, values, force))
         return self._records[-1]
 
     def _run(self, U, phi) -> tuple[float, _Recorded]:
         record = self._recorded(U, phi)
         record.tape.run()
-        return float(record.gauge) + float(record.quarks), record
+        return float(record.gauge) + sum(float(value) for value in record.quarks.values()), record
 
     def value_and_gradient(self, U: GaugeField, phi: dict, wanted: bool = True) -> tuple[float, np.ndarray]:
         """S_theta(U, phi) and dS_theta / dtheta at fixed U and phi; zeros in its place if it is not wanted."""
@@ -138,9 +140,22 @@ class TrainableGuide:
             return value, np.zeros_like(self.values)
         gradient = [self.network.parameter_gradient(U, record.smeared_force)] if self._weights else []
         for name in self.names[self._weights:]:
-            gradient.append([float(record.gauge) / self._couplings[name] if name == "gauge.beta"
-                             else self._mass_derivative(name, U, phi)])
+            gradient.append([self._derivative(name, U, phi, record)])
         return value, np.concatenate(gradient)
+
+    def _derivative(self, name: str, U, phi, record: _Recorded) -> float:
+        """dS_theta / d(beta, factor or mass): S is proportional to the first two."""
+        if name.endswith(".mass"):
+            return self._mass_derivative(name, U, phi)
+        of_name = [record.gauge] if name == "gauge.beta" else [
+            value for part, value in record.quarks.items() if self._is_multiplied(part, name.removesuffix(".factor"))]
+        return sum(float(value) for value in of_name) / self._couplings[name]
+
+    def _is_multiplied(self, part: str, quark: str) -> bool:
+        """Whether a part is one that the factor of a quark multiplies."""
+        action = self._made()[part]
+        base = action.base if isinstance(action, SmearedAction) else action
+        return (part == quark or part.startswith(f"{quark}.")) and not isinstance(base, LogDeterminantAction)
 
     def _mass_derivative(self, name: str, U, phi) -> float:
         """dS_theta / dm by central differences, alike for all operators."""

@@ -9,10 +9,11 @@ BOUNDS = {"staggered": (0.0, np.inf), "domain_wall": (0.0, 1.0), "moebius": (0.0
 
 
 class GuideParameters(torch.nn.Module):
-    """weights: those of the network. couplings: masses and beta that are trained, through functions that keep them in range.
+    """weights: those of the network. couplings: masses, factors and beta that are trained, through functions
+    that keep them in range.
 
     A number that must be positive is exp(p), one in (0, 1) is 1 / (1 + exp(-p)), others are p itself. So a step of the optimizer
-    is relative for masses and beta, absolute for weights.
+    is relative for masses, factors and beta, absolute for weights.
     """
 
     def __init__(self, names, start: np.ndarray, card: RunCard):
@@ -43,7 +44,7 @@ class GuideParameters(torch.nn.Module):
 
 
 def _bounds(name: str, card: RunCard) -> tuple[float, float]:
-    if name == "gauge.beta":
+    if name == "gauge.beta" or name.endswith(".factor"):
         return 0.0, np.inf
     return BOUNDS.get(card.quarks[int(name.split(".")[1])].operator, (-np.inf, np.inf))
 

@@ -27,7 +27,10 @@ def self_contained(card: RunCard) -> RunCard:
     quarks = list(card.guide.quarks or (GuideQuarkTable(),) * len(card.quarks))
     for number, own in enumerate(quarks):
         if (mass := weights.trained.get(f"quarks.{number}.mass")) is not None:
-            quarks[number] = own.model_copy(update={"mass": mass, "kappa": None})
+            own = own.model_copy(update={"mass": mass, "kappa": None})
+        if (factor := weights.trained.get(f"quarks.{number}.factor")) is not None:
+            own = own.model_copy(update={"factor": factor})
+        quarks[number] = own
     update = {"network": None, "quarks": tuple(quarks), "beta": weights.trained.get("gauge.beta", card.guide.beta)}
     return card.model_copy(update={"network": network, "guide": card.guide.model_copy(update=update)})
 

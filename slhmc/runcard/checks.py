@@ -333,7 +333,7 @@ def _guide_quarks(card: Any) -> Iterator[Fault]:
 
 
 def _guide_quark(quark: Any, target: Any) -> Iterator[Fault]:
-    known = set(OPERATOR_KEYS[target.operator]) | {"hasenbusch"}
+    known = set(OPERATOR_KEYS[target.operator]) | {"hasenbusch", "factor"}
     alien = [key for key in sorted(quark.model_fields_set) if getattr(quark, key) is not None and key not in known]
     for key in alien:
         yield (key,), f'the target\'s quark is "{target.operator}", which has no key {key}'

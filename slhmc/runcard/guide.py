@@ -46,6 +46,7 @@ class GuideQuarkTable(Table):
     rational: RationalTable | None = Field(None, description="rational approximation, where the target has one")
     hasenbusch: Annotated[tuple[Finite, ...], Field(strict=False)] | None = Field(
         None, description="masses of the ratios, as many as the target has")
+    factor: Positive | None = Field(None, description="factor of the guide's pseudofermion actions of this quark; 1 if left out")
 
 
 class GuideSolverTable(Table):
@@ -78,8 +79,12 @@ class GuideTable(Table):
 
 
 def merged_quark(target: Any, own: Any) -> QuarkTable:
-    """The guide's quark: the target's keys with those of [[guide.quarks]] in their place; mass and kappa replace each other."""
+    """The guide's quark: the target's keys with those of [[guide.quarks]] in their place; mass and kappa replace each other.
+
+    `factor` is no key of a quark: see RunCard.guide_factors.
+    """
     given, keys = _given(own), _given(target)
+    given.pop("factor", None)
     if {"mass", "kappa"} & given.keys():
         keys = {key: value for key, value in keys.items() if key not in ("mass", "kappa")}
     if "rational" in given and keys.get("rational") is not None:

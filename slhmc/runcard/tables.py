@@ -203,6 +203,13 @@ class RunCard(Table):
         return tuple(merged_quark(target, own) for target, own in zip(self.quarks, self.guide.quarks, strict=True))
 
     @property
+    def guide_factors(self) -> tuple[float, ...]:
+        """Factors of the pseudofermion actions of the guide's quarks."""
+        if self.guide is None or not self.guide.quarks:
+            return (1.0,) * len(self.quarks)
+        return tuple(1.0 if own.factor is None else own.factor for own in self.guide.quarks)
+
+    @property
     def guide_solver(self) -> SolverTable:
         """The solver of the guide."""
         return self.solver if self.guide is None else merged_solver(self.solver, self.guide.solver)

@@ -43,6 +43,7 @@ class TrainTable(Table):
         0, description="evaluations without a lower held-out loss after which training stops; 0: never"
     )
     train_mass: bool = Field(False, description="train the guide's quark masses, too")
+    train_factor: bool = Field(False, description="train the factors of the guide's quarks, too")
     train_beta: bool = Field(False, description="train the guide's beta, too")
     trajectory_length: Positive | None = Field(
         None, description="molecular-dynamics time of the trajectory loss, in steps like those of [hmc]; [hmc] length if left out"
@@ -62,8 +63,8 @@ def train_faults(card: Any) -> Iterator[tuple[tuple[str, ...], str]]:
         return
     if card.guide is None:
         yield ("train",), "needs a [guide] to train"
-    elif not (train.train_mass or train.train_beta) and card.network is None and card.guide.network is None:
-        yield ("train",), "nothing to train: the guide has no network; add [network], or set train_mass or train_beta"
+    elif not any((train.train_mass, train.train_factor, train.train_beta, card.network, card.guide.network)):
+        yield ("train",), "nothing to train: the guide has no network; add [network], or set train_mass or another"
     if card.hmc is None and card.heat_bath is not None:
         yield ("train",), "needs [hmc], whose target the guide is to be close to, found [heat_bath]"
     if train.source == "offline" and train.directory is None:
@@ -76,5 +77,6 @@ def train_faults(card: Any) -> Iterator[tuple[tuple[str, ...], str]]:
         yield ("train", "optimizer"), '"gauss_newton" is for squares of one number a sample, not for "force"; use "adam"'
     if train.loss not in ("trajectory", None) and train.trajectory_length is not None:
         yield ("train", "trajectory_length"), f'has a meaning only with loss = "trajectory", found loss = "{train.loss}"'
-    if train.train_mass and not card.quarks:
-        yield ("train", "train_mass"), "the card has no [[quarks]]"
+    for key in ("train_mass", "train_factor"):
+        if getattr(train, key) and not card.quarks:
+            yield ("train", key), "the card has no [[quarks]]"

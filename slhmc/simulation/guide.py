@@ -8,6 +8,7 @@ from slhmc.actions import (
     CompositeAction,
     GaugeAction,
     LinearCombination,
+    LogDeterminantAction,
     SmearedAction,
     WallSlicesAction,
 )
@@ -63,7 +64,7 @@ def read_weights(card: RunCard) -> Weights | None:
     names = network_of_weights(weights).parameter_names
     if list(names) != [name for name in weights.parameters if name not in weights.trained]:
         raise InputError(f"{card.guide.network}: its weights are not those of its own layers; train the network anew")
-    keys = {"gauge.beta", *(f"quarks.{number}.mass" for number in range(len(card.quarks)))}
+    keys = {"gauge.beta", *(f"quarks.{number}.{key}" for number in range(len(card.quarks)) for key in ("mass", "factor"))}
     if alien := [name for name in weights.trained if name not in keys]:
         raise InputError(f"{card.guide.network}: {alien[0]} is no key of this card's guide; train the network anew")
     for number, quark in enumerate(guide_quarks(card, weights)):
@@ -132,13 +133,23 @@ def bare_guide_parts(card: RunCard, lattice: Lattice, weights: Weights | None, t
     beta, parts = (weights.trained if weights else {}).get("gauge.beta", card.guide.beta), dict(target)
     if beta is not None and beta != card.gauge.beta:
         parts["gauge"] = (make_gauge_action(card, beta), card.gauge.level)
-    for number, (own, quark) in enumerate(zip(guide_quarks(card, weights), card.quarks, strict=True)):
-        if own == quark and card.guide_solver == card.solver:
+    factors = [(weights.trained if weights else {}).get(f"quarks.{number}.factor", factor)
+               for number, factor in enumerate(card.guide_factors)]
+    for number, (own, quark, factor) in enumerate(zip(guide_quarks(card, weights), card.quarks, factors, strict=True)):
+        if own == quark and card.guide_solver == card.solver and factor == 1:
             continue
         made = _quark_parts(f"quarks.{number}", own, card.guide_solver, card, lattice, "guide.", guides=True)
-        shorter = own.Ls is not None and own.Ls != quark.Ls
-        parts |= {key: (WallSlicesAction(action, own.Ls) if shorter else action, level) for key, (action, level) in made.items()}
+        parts |= {key: (_pseudofermions(action, own.Ls if own.Ls != quark.Ls else None, factor), level)
+                  for key, (action, level) in made.items()}
     return parts
+
+
+def _pseudofermions(action: Action, Ls: int | None, factor: float) -> Action:
+    """An action of a guide's quark, of fewer slices if Ls is given, times factor; log det of site blocks as it is."""
+    if isinstance(action, LogDeterminantAction):
+        return action
+    action = action if Ls is None else WallSlicesAction(action, Ls)
+    return action if factor == 1 else LinearCombination([(factor, action)])
 
 
 def guide_parts(card: RunCard, lattice: Lattice, network: Network | None = None, weights: Weights | None = None) -> Parts:
