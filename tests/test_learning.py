@@ -388,6 +388,19 @@ def test_configurations_of_another_target_are_refused(tmp_path, trained, capsys)
     assert slhmc_command("train", card, "-o", tmp_path / "yes", *offline, *sets("guide.quarks.0.mass=0.7")) == 0
 
 
+def test_a_training_is_no_run(trained, capsys):
+    for command in ("summary", "compare", "measure"):
+        assert f"{trained}: a training found, the directory of a run expected" in refusal(capsys, command, trained)
+
+
+def test_status_of_a_finished_training_stays(tmp_path, trained, capsys):
+    run = shutil.copytree(trained, tmp_path / "run")
+    assert slhmc_command("resume", run) == 0
+    capsys.readouterr()
+    assert slhmc_command("status", run) == 0
+    assert "done  training 12/12  loss" in capsys.readouterr().out
+
+
 def test_a_training_without_its_checkpoint_does_not_begin_anew(tmp_path, trained, capsys):
     run = shutil.copytree(trained, tmp_path / "run")
     (run / "checkpoint.h5").unlink()

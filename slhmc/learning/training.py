@@ -154,6 +154,8 @@ class Training:
         load_state(self.optimizer, state["optimizer"])
         self.best = {"step": state["best"]["step"], "loss": float(state["best"]["loss"]), "values": state["best"]["values"]}
         self.last = {name: float(value) for name, value in state["last"].items()}
+        if self.step:
+            self.journal.go_on(self.step, self.card.train.steps, self.last)
 
     # ---- running
     def run(self, observer=None, stop: StopRequest | None = None) -> bool:
