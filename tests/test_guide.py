@@ -175,6 +175,19 @@ def test_trajectories_are_reversible(thermalized, text):
     np.testing.assert_allclose(-P.gather_reals(), momenta, rtol=0, atol=1e-7)
 
 
+@pytest.mark.parametrize("correction", ["", "[guide.correction]\nevery = 2\n"], ids=["guided", "nested"])
+def test_a_chronological_start_knows_nothing_of_earlier_trajectories(updates, correction):
+    """The same quarks on thin and on smeared links, whose start vectors are not each other's: a later trajectory is the same, to
+    the last bit, if it is the first of an update."""
+    overrides = "solver.start=chronological", "solver.force_tolerance=1e-10"
+    text = FOUR + network(0.03, 0.02) + "[guide]\n" + correction
+    (update, U, _), (fresh, V, _) = updates(text, *overrides), updates(text, *overrides)
+    for number in (1, 2):
+        update.step(U, 3, number)
+    V.assign(U)
+    assert update.step(U, 3, 3) == fresh.step(V, 3, 3)
+
+
 # ---- what a card means
 def test_every_step_is_plain_hmc(updates):
     """Bit for bit, also with the correction's scheme and the guide's solver set to something else."""

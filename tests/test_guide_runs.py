@@ -14,6 +14,7 @@ from slhmc.analysis import summarise
 from slhmc.errors import InputError
 from slhmc.io import EnsembleFile, Weights, load_weights, save_weights, write_weights
 from slhmc.networks import make_network
+from slhmc.report import compare
 from slhmc.runcard import load_card
 
 GUIDE = '[guide]\nnetwork = "weights.h5"\nquarks = [{ mass = 0.6 }]\n'
@@ -114,6 +115,30 @@ def test_thermalization_is_by_the_target(finished, uninterrupted, tmp_path):
     chains = [EnsembleFile.open(run / "chain.h5").records for run in (finished, uninterrupted)]
     np.testing.assert_array_equal(chains[0]["delta_h"][:3], chains[1]["delta_h"][:3])
     assert (chains[0]["delta_h"][3:] != chains[1]["delta_h"][3:]).all()
+
+
+@pytest.mark.parametrize("command", ["run", "train"])
+def test_weights_in_the_way_are_not_replaced(card, tmp_path, capsys, command):
+    """Those of somebody else; a run may begin beside its own."""
+    pytest.importorskip("torch")
+    card.write_text(card.read_text() + "[train]\n")
+    other = tmp_path / "other"
+    other.mkdir()
+    save_weights(other / "weights.h5", TABLE, NUMBERS | {"layer1.plaquette": -0.02}, "", 1)
+    before = contents(other)
+    assert "weights.h5 of another run found" in refusal(capsys, command, card, "-o", other)
+    assert contents(other) == before
+    own = sets("run.trajectories=1", f"guide.network={other / 'weights.h5'}")
+    assert slhmc_command("run", card, "-o", other, *own) == 0
+    assert load_weights(other / "weights.h5").parameters["layer1.plaquette"] == -0.02
+
+
+def test_a_comparison_tells_other_weights(card, finished, tmp_path):
+    """Cards of both name their own copy."""
+    other = save_weights(tmp_path / "weights.h5", TABLE, NUMBERS | {"layer1.plaquette": -0.02}, "", 1)
+    assert slhmc_command("run", card, "-o", tmp_path / "run") == 0
+    differing = compare([finished, tmp_path / "run"]).result["what_differs"]
+    assert differing == {"sha256 of the guide's weights": [Weights(TABLE, NUMBERS, 1).digest[:16], other.digest[:16]]}
 
 
 # ---- going on

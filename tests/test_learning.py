@@ -1,7 +1,9 @@
 """Training: derivatives against finite differences, losses, and a training that falls, stops, goes on and refuses."""
 
+import gc
 import math
 import os
+import shutil
 import signal
 
 import numpy as np
@@ -16,6 +18,7 @@ from slhmc.backend import HostDevice  # noqa: E402
 from slhmc.errors import ComputationError  # noqa: E402
 from slhmc.io import TrainingFile, load_weights  # noqa: E402
 from slhmc.lattice import Draws, GaugeField, Purpose  # noqa: E402
+from slhmc.lattice.fields import Field  # noqa: E402
 from slhmc.learning import training  # noqa: E402
 from slhmc.learning.functions import SmearedLinks, difference, force_distance, trajectory_difference  # noqa: E402
 from slhmc.learning.guide import STENCIL, TrainableGuide  # noqa: E402
@@ -169,6 +172,18 @@ def test_masses_that_were_leave_nothing_behind():
     assert len(set(kept[1:])) == 1
 
 
+@pytest.mark.parametrize("overrides", [(), ("smearing.weights=[[0.05]]", "guide.correction.every=2")], ids=["guided", "nested"])
+def test_trajectories_along_guides_that_were_leave_nothing_behind(overrides):
+    """Other masses are another guide; its fields are given back."""
+    guide, sample = made("train.loss=trajectory", *overrides)
+    kept = []
+    for step in range(4):
+        value_and_gradient(trajectory_difference, guide, sample, guide.start * (1 + 0.01 * step))
+        gc.collect()
+        kept.append(sum(issubclass(type(found), Field) for found in gc.get_objects()))
+    assert len(set(kept[1:])) == 1
+
+
 def test_the_force_loss_of_the_target_itself_is_nothing():
     guide, sample = made(THIN, "guide.quarks.0.mass=0.3", "guide.beta=2.0")
     value, gradient = value_and_gradient(force_distance, guide, sample, guide.start)
@@ -193,6 +208,13 @@ def test_the_trajectory_loss_is_the_difference_at_both_ends():
     np.testing.assert_allclose(gradient, ends[0][1] - ends[1][1], rtol=1e-10)
     shorter = guide.dynamics()
     assert (shorter.length, shorter.guide[0].steps) == (0.5, 30)
+
+
+def test_the_trajectory_loss_is_of_the_guide_alone():
+    """A nested correction keeps the target's energy, so that D_end - D_start would not be -dH; one by every step is plain HMC."""
+    found = [value_and_gradient(trajectory_difference, *made("train.loss=trajectory", *correction), made()[0].start)[0]
+             for correction in ((), ("guide.correction.every=2",), ("guide.correction.every=1",))]
+    assert found[0] == found[1] == found[2]
 
 
 @pytest.mark.parametrize(("colors", "extent"), [(2, (4, 4)), (3, (4, 2, 4))])
@@ -356,6 +378,37 @@ def test_kept_configurations_train_as_the_chain_that_they_are_of(tmp_path, train
     assert np.isfinite(again.steps["loss"][1:]).all() and len(set(again.steps["loss"][1:])) == 15
 
 
+def test_configurations_of_another_target_are_refused(tmp_path, trained, capsys):
+    """What differs is named; the guide is free."""
+    offline = sets("train.source=offline", f"train.directory={trained}", "train.held_out=2", "train.steps=1", *FAST)
+    card = card_file(tmp_path, CARD)
+    words = refusal(capsys, "train", card, "-o", tmp_path / "no", *offline, *sets("gauge.beta=2.2", "quarks.0.mass=0.2"))
+    assert f"{trained}: samples of another target" in words
+    assert "gauge.beta = 2.0 (there 2.2)" in words and "quarks.0.mass = 0.3 (there 0.2)" in words
+    assert slhmc_command("train", card, "-o", tmp_path / "yes", *offline, *sets("guide.quarks.0.mass=0.7")) == 0
+
+
+def test_a_training_is_no_run(trained, capsys):
+    for command in ("summary", "compare", "measure"):
+        assert f"{trained}: a training found, the directory of a run expected" in refusal(capsys, command, trained)
+
+
+def test_status_of_a_finished_training_stays(tmp_path, trained, capsys):
+    run = shutil.copytree(trained, tmp_path / "run")
+    assert slhmc_command("resume", run) == 0
+    capsys.readouterr()
+    assert slhmc_command("status", run) == 0
+    assert "done  training 12/12  loss" in capsys.readouterr().out
+
+
+def test_a_training_without_its_checkpoint_does_not_begin_anew(tmp_path, trained, capsys):
+    run = shutil.copytree(trained, tmp_path / "run")
+    (run / "checkpoint.h5").unlink()
+    before = contents(run)
+    assert "checkpoint.h5: missing, but train.h5 holds 12 steps" in refusal(capsys, "resume", run)
+    assert contents(run) == before
+
+
 def test_training_goes_on_from_a_weights_file(tmp_path, trained):
     """Masses and beta of the file, too; the directory of the new training needs no other file."""
     card = card_of(*FAST, "train.steps=3", f"guide.network={trained / 'weights.h5'}")
@@ -410,6 +463,7 @@ def test_the_command_line_trains_tells_and_goes_on(tmp_path, trained, capsys):
     (("train.loss=force", "train.optimizer=gauss_newton"), "adam"),
     (("train.trajectory_length=0.5",), "trajectory"),
     (("train.source=offline", "train.directory=nowhere"), "0 configurations found"),
+    (("network.layers=0", "network.weights=[]", "train.train_mass=false", "train.train_beta=false"), "nothing to train"),
 ], ids=lambda value: value if isinstance(value, str) else None)
 def test_what_cannot_be_trained_is_refused(tmp_path, capsys, overrides, words):
     assert words in refusal(capsys, "train", card_file(tmp_path, CARD), "-o", tmp_path / "run", *sets(*overrides))

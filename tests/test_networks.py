@@ -210,6 +210,12 @@ def test_no_layers_are_the_identity(hot_links, gaussian_momenta, kind):
 
 
 @pytest.mark.parametrize("kind", ["stout", "ape"])
+def test_no_layers_have_no_rows_of_weights(kind):
+    """As a card may write them."""
+    assert make_network(kind, 2, 2, 0, ["plaquette"], []).is_identity
+
+
+@pytest.mark.parametrize("kind", ["stout", "ape"])
 @pytest.mark.parametrize("loop", LOOPS)
 @pytest.mark.parametrize("colors", [2, 3])
 def test_positive_weights_smooth(hot_links, colors, loop, kind):

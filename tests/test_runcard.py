@@ -401,6 +401,18 @@ def test_files_that_cannot_be_read_are_refused_in_words(tmp_path):
         parse_card("a = " + "[" * 100000, "card.toml")
 
 
+def test_files_in_overrides_are_found_in_the_current_folder(tmp_path, monkeypatch):
+    """As a shell completes their names; those in the card stay relative to it."""
+    (tmp_path / "cards").mkdir()
+    path = tmp_path / "cards" / "card.toml"
+    path.write_text(edited("seed = 1", 'seed = 1\nstart = "file"\nstart_file = "cfg.h5"'))
+    monkeypatch.chdir(tmp_path)
+    assert load_card(path).run.start_file == str(tmp_path / "cards" / "cfg.h5")
+    guided = load_card(path, ["guide.network=runs/weights.h5"])
+    assert guided.guide.network == str(tmp_path / "runs" / "weights.h5") and guided.run == load_card(path).run
+    assert load_card(path, ["run.start_file=other.h5"]).run.start_file == str(tmp_path / "other.h5")
+
+
 def test_start_file_is_found_beside_the_card(tmp_path):
     text = edited("seed = 1", 'seed = 1\nstart = "file"\nstart_file = "links/cfg.h5"')
     (tmp_path / "card.toml").write_text(text)

@@ -16,7 +16,8 @@ class QuarkAction(Action):
     slhmc.dirac.NormalOperator or StaggeredNormal; forces solve with the first.
     force_solver and action_solver: ConjugateGradient. start: "zero", or "chronological" (2 X_1 - X_2 of the last two
     solutions of this trajectory): the past makes the start vector differ between a trajectory and its reverse, so
-    reversibility then holds to the force tolerance, not to rounding; the history is dropped at each trajectory's start.
+    reversibility then holds to the force tolerance, not to rounding; the history is dropped at each trajectory's start. Each
+    gauge field has its own: a nested correction asks for forces on thin and on smeared links in turn.
     """
 
     def __init__(self, makers: tuple[Callable, ...], force_solver, action_solver, start: str = "zero"):
@@ -24,7 +25,7 @@ class QuarkAction(Action):
         self.force_solver, self.action_solver = force_solver, action_solver
         self._operators: dict[int, tuple] = {}
         self._fields: dict[tuple, FermionField] = {}  # of the links that _operators keeps alive
-        self._solutions = 0
+        self._solutions: dict[int, int] = {}  # of this trajectory, on each of these links
 
     def operators(self, U) -> tuple:
         """The operators on the links U, made once."""
@@ -46,7 +47,7 @@ class QuarkAction(Action):
         return self._fields[key]
 
     def begin_trajectory(self):
-        self._solutions = 0
+        self._solutions.clear()
 
     def _solve(self, U, b) -> FermionField:
         """A^-1 b to the tolerance of forces."""
@@ -55,12 +56,13 @@ class QuarkAction(Action):
             self.force_solver.solve(self.operator(U), b, x)
             return x
         last, before = self._field("last solution", U), self._field("solution before", U)
-        if self._solutions >= 2:
+        known = self._solutions.get(id(U), 0)
+        if known >= 2:
             x.assign_combination(2.0, last, -1.0, before)
-        self.force_solver.solve(self.operator(U), b, x, guess=self._solutions > 0)
+        self.force_solver.solve(self.operator(U), b, x, guess=known > 0)
         before.assign(last)
         last.assign(x)
-        self._solutions += 1
+        self._solutions[id(U)] = known + 1
         return x
 
     def _exact_solution(self, U, operator, b) -> FermionField:

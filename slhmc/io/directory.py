@@ -35,9 +35,10 @@ class RunDirectory:
         self.log = self.path / "log.txt"
         self._lock: int | None = None
 
-    def create(self, card_text: str) -> Self:
+    def create(self, card_text: str, weights: str | os.PathLike | None = None) -> Self:
         """Make and lock the directory of a new run and put its card there.
 
+        weights: the file that the run will copy to weights.h5, if it has one; it may be there already.
         Raises InputError if it holds another run, if a run is at work in it, or if it cannot be written.
         """
         try:
@@ -46,7 +47,7 @@ class RunDirectory:
             raise InputError(f"{self.path}: cannot be made a directory: {describe(error)}") from error
         self._take_lock()
         try:
-            self._refuse_another_run()
+            self._refuse_another_run(weights)
             self._prepare()
             replace_file(self.card, [card_text.encode()])
         except BaseException:
@@ -123,8 +124,10 @@ class RunDirectory:
         except UnicodeDecodeError as error:
             raise InputError(f"{path}: damaged: text in UTF-8 expected; restore a copy") from error
 
-    def _refuse_another_run(self) -> None:
+    def _refuse_another_run(self, weights: str | os.PathLike | None) -> None:
         held = [path for path in (self.chain, self.training, self.checkpoint) if os.path.lexists(path)]
+        if os.path.lexists(self.weights) and (weights is None or os.path.realpath(weights) != os.path.realpath(self.weights)):
+            held.append(self.weights)
         held += sorted(self.configurations.glob("cfg_*.h5"))
         if held:
             raise InputError(f"{self.path}: {held[0].relative_to(self.path)} of another run found, a directory without "

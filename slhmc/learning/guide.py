@@ -188,11 +188,15 @@ class TrainableGuide:
         return total / step
 
     def dynamics(self):
-        """HMC along the guide as it is now: trajectories of [train] trajectory_length in steps like those of [hmc]."""
+        """HMC along the guide as it is now: trajectories of [train] trajectory_length in steps like those of [hmc].
+
+        Without a nested correction, which would keep the target's energy: dH would not be a difference of D then.
+        """
         if self._dynamics is None:
             card, hmc = self._card(self._couplings), self.card.hmc
             length = self.card.train.trajectory_length or hmc.length
             steps = max(1, round(hmc.steps * length / hmc.length))
-            card = card.model_copy(update={"hmc": hmc.model_copy(update={"length": length, "steps": steps})})
+            card = card.model_copy(update={"hmc": hmc.model_copy(update={"length": length, "steps": steps}),
+                                           "guide": card.guide.model_copy(update={"correction": None})})
             self._dynamics = make_update(card, self.lattice, self.network)
         return self._dynamics

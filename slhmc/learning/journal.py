@@ -31,12 +31,15 @@ class Journal:
         if report.held_out == report.held_out:
             losses += f" held-out {report.held_out:.6e} acceptance {report.acceptance:.3f}"
         self.write(f"{report.phase} {report.done}/{report.total}{losses} {report.seconds:.4g} s\n")
-        self.last = {"phase": report.phase, "step": report.done, "total": report.total, "loss": report.loss,
-                     "held_out": report.held_out, "predicted_acceptance": report.acceptance, "eta_seconds": report.eta_seconds}
+        self._take(report.phase, report.done, report.total, vars(report))
         if time.monotonic() - self._written > STATUS_SECONDS:
             self._write_status("running")
         if observer is not None:
             observer(report)
+
+    def go_on(self, step: int, total: int, losses: dict[str, float]) -> None:
+        """The step that a resumed training is at, for a session with nothing left to do."""
+        self._take("training", step, total, losses)
 
     def finish(self, state: str, error: str | None = None) -> None:
         """Last words in status and log; the directory is free then."""
@@ -59,6 +62,10 @@ class Journal:
             with suppress(OSError):  # what a full disk did not take
                 self.log.close()
         self.files.close()
+
+    def _take(self, phase: str, step: int, total: int, numbers: dict) -> None:
+        self.last = {"phase": phase, "step": step, "total": total, "loss": numbers["loss"], "held_out": numbers["held_out"],
+                     "predicted_acceptance": numbers["acceptance"], "eta_seconds": numbers.get("eta_seconds")}
 
     def _write_status(self, state: str, error: str | None = None) -> None:
         self._written = time.monotonic()

@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 
+from slhmc.errors import InputError
 from slhmc.runcard import TrainTable
 
 DAMPING = 1e-2  # relative to the diagonal of the normal matrix
@@ -45,8 +46,11 @@ class GaussNewton(torch.optim.Optimizer):
 
 
 def make_optimizer(train: TrainTable, parameters: torch.nn.Module) -> torch.optim.Optimizer:
-    """The optimizer of [train] on what there is to train."""
+    """The optimizer of [train] on what there is to train; InputError if there is nothing."""
     trained = [p for p in parameters.parameters() if p.numel()]
+    if not trained:
+        raise InputError("nothing to train: the guide's network has no layers; give it some, or set train.train_mass or "
+                         "train.train_beta")
     if train.optimizer == "adam":
         return torch.optim.Adam(trained, lr=train.rate, betas=train.betas)
     return (torch.optim.SGD if train.optimizer == "sgd" else GaussNewton)(trained, lr=train.rate)

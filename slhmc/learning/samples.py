@@ -7,7 +7,8 @@ from slhmc.actions import Action
 from slhmc.errors import InputError
 from slhmc.io import RunDirectory, load_links
 from slhmc.lattice import AlgebraField, Draws, GaugeField, Purpose
-from slhmc.runcard import RunCard
+from slhmc.report.physics import foreign_keys
+from slhmc.runcard import RunCard, parse_card
 from slhmc.simulation.measure import on_root_alone
 from slhmc.simulation.simulation import on_root
 
@@ -40,9 +41,10 @@ class Sample:
 
         The momenta belong to the sample: they are the same each time.
         """
+        if self._dynamics is None:  # one field for all dynamics: the target keeps what it makes on each
+            self.end, self.momenta = GaugeField(self.U.lattice, self.U.colors), AlgebraField(self.U.lattice, self.U.colors)
         if self._dynamics is not dynamics:
             self._dynamics, self._tape = dynamics, None
-            self.end, self.momenta = GaugeField(self.U.lattice, self.U.colors), AlgebraField(self.U.lattice, self.U.colors)
         self.end.assign(self.U)
         self.momenta.draw_gaussian(self._random)
         if self._tape is None:
@@ -106,7 +108,7 @@ class OnlineSource(Source):
 class OfflineSource(Source):
     """Kept configurations of a run: the first `held_out` once, then the others, over and over.
 
-    Raises InputError if there are too few.
+    Raises InputError if there are too few, or if the card of the run has other physics than that of the training.
     """
 
     def __init__(self, card: RunCard, U: GaugeField, communicator):
@@ -125,6 +127,10 @@ class OfflineSource(Source):
             raise InputError(f"{self.files.configurations}: {len(paths)} configurations found, {needed} or more expected: "
                              f"train.held_out = {needed - 1} and one to train on; let a run keep more by run.save_every, or "
                              "lower train.held_out")
+        if self.files.card.exists():
+            found = parse_card(self.files.read_card(), str(self.files.card))
+            if foreign := [words for words in foreign_keys(found, self.card) if not words.startswith("measure.")]:
+                raise InputError(f"{self.files.path}: samples of another target than that of this card: {', '.join(foreign)}")
         return paths
 
     def path(self, position: int) -> Path:

@@ -117,7 +117,9 @@ class Training:
         self.history.card_text = text
         self.files.change_card(text)
         if not self.files.checkpoint.exists():
-            self.history.truncate(-1)
+            if len(self.history.steps):
+                raise InputError(f"{self.files.checkpoint}: missing, but {self.files.training.name} holds "
+                                 f"{len(self.history.steps) - 1} steps; restore a copy, or train anew into another directory")
             return None
         links, trajectory, state = load_checkpoint(self.files.checkpoint, self.lattice.extent, self.U.colors)
         self._links = links
@@ -152,6 +154,8 @@ class Training:
         load_state(self.optimizer, state["optimizer"])
         self.best = {"step": state["best"]["step"], "loss": float(state["best"]["loss"]), "values": state["best"]["values"]}
         self.last = {name: float(value) for name, value in state["last"].items()}
+        if self.step:
+            self.journal.go_on(self.step, self.card.train.steps, self.last)
 
     # ---- running
     def run(self, observer=None, stop: StopRequest | None = None) -> bool:

@@ -28,7 +28,7 @@ class Network:
         self.version = 0
         self._on_devices: dict[int, tuple] = {}
         shape = (self._rows.shape[1], len(self.loops))
-        weights = np.zeros(shape) if weights is None else np.asarray(weights, float)
+        weights = np.zeros(shape) if weights is None or len(weights) == shape[0] == 0 else np.asarray(weights, float)
         if weights.shape != shape:
             raise InputError(f"weights of shape {weights.shape} found, {shape} expected: a row for each "
                              f"{'power of t' if kind == 'flow' else 'layer'}, a number for each of {', '.join(self.loops)}")

@@ -114,6 +114,8 @@ def _largest(observables: dict[str, list[dict[str, Any]]], runs: list[Run]) -> d
 def _what_differs(runs: list[Run]) -> dict[str, list[str]]:
     versions = [run.version for run in runs]
     found = {"version of slhmc": versions} if len(set(versions)) > 1 else {}
+    weights = [run.guide.get("weights_sha256", "")[:16] for run in runs]
+    found |= {"sha256 of the guide's weights": weights} if len(set(weights)) > 1 else {}
     return found | differences([run.card for run in runs])
 
 

@@ -19,12 +19,14 @@ _UNEVEN = 1.2    # mean over median of the seconds of a trajectory, from which o
 
 @dataclass(frozen=True)
 class Run:
-    """`production`: records (see slhmc.io.RECORD) after thermalization; `entries` and `series` as of slhmc.analysis."""
+    """`production`: records (see slhmc.io.RECORD) after thermalization; `guide` as of slhmc.io.EnsembleFile; `entries` and
+    `series` as of slhmc.analysis."""
 
     label: str
     directory: Path
     version: str
     card: RunCard
+    guide: dict[str, str]
     thermalization: int
     production: np.ndarray
     entries: dict[str, dict[str, Any]]
@@ -116,8 +118,8 @@ def _read(directory: Path, label: str) -> Run:
     if not len(production):
         raise InputError(f"{directory}: {len(records)} trajectories of thermalization found and none of production, which alone "
                          f"is compared; let the run go on")
-    return Run(label, directory, chain.version, card, len(records) - len(production), production, chain_entries(chain),
-               chain_series(chain))
+    return Run(label, directory, chain.version, card, chain.guide, len(records) - len(production), production,
+               chain_entries(chain), chain_series(chain))
 
 
 def _labels(paths: list[Path]) -> list[str]:

@@ -15,7 +15,8 @@ from slhmc.runcard.tables import RunCard
 
 
 def load_card(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> RunCard:
-    """The card in the file `path` with `overrides` (each `table.key=value`); names of files are made absolute.
+    """The card in the file `path` with `overrides` (each `table.key=value`); names of files are made absolute: those in the card
+    are relative to its folder, those in overrides to the current one.
 
     Raises RunCardError, one line for each fault.
     """
@@ -26,16 +27,18 @@ def load_card(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> 
         raise RunCardError(f"{path}: not a TOML file: byte {error.start} is not UTF-8 text") from None
     except OSError as error:
         raise RunCardError(f"{path}: cannot read the run card: {(error.strerror or str(error)).lower()}") from None
-    return with_paths(parse_card(text, str(path), overrides), path.absolute().parent)
+    return with_paths(parse_card(text, str(path), overrides), path.absolute().parent, overrides)
 
 
-def with_paths(card: RunCard, folder: Path) -> RunCard:
-    """The card with the files that it names, relative to `folder`, made absolute."""
+def with_paths(card: RunCard, folder: Path, overrides: list[str] | tuple[str, ...] = ()) -> RunCard:
+    """The card with the files that it names absolute: relative to `folder`, or to the current one if `overrides` set them."""
+    overridden = {override.partition("=")[0].strip() for override in overrides}
     found = {("run", "start_file"): card.run.start_file, ("guide", "network"): card.guide and card.guide.network,
              ("train", "directory"): card.train and card.train.directory}
     for (table, key), file in found.items():
         if file is not None:
-            update = {key: str((folder / file).resolve())}
+            base = Path.cwd() if overridden & {table, f"{table}.{key}"} else folder
+            update = {key: str((base / file).resolve())}
             card = card.model_copy(update={table: getattr(card, table).model_copy(update=update)})
     return card
 

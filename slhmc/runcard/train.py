@@ -22,7 +22,7 @@ class TrainTable(Table):
     )
     loss: Literal["published", "centred", "force", "trajectory"] = Field(
         "centred", description="published: mean of D^2 / 2, D = S_guide - S; centred: half the variance of D; force: mean "
-        "|F_guide - F|^2 per link; trajectory: mean of (D_end - D_start)^2 / 2 of short guided trajectories"
+        "|F_guide - F|^2 per link; trajectory: mean of (D_end - D_start)^2 / 2 of short trajectories by the guide alone"
     )
     optimizer: Literal["adam", "sgd", "gauss_newton"] = Field(
         "adam", description="torch.optim.Adam or SGD; gauss_newton: least squares over all samples so far, not for the force loss"

@@ -32,7 +32,10 @@ def measurement_card(directory, names: Iterable[str] = (), overrides: Iterable[s
         key = override.partition("=")[0].strip()
         if not any(key == choice or key.startswith(f"{choice}.") for choice in CHOICES):
             raise InputError(f"--set {override}: a measurement may set {', '.join(CHOICES)} alone; what made the links must stay")
-    text = RunDirectory(directory).read_card()
+    files = RunDirectory(directory)
+    if files.training.exists():
+        raise InputError(f"{directory}: a training found, the directory of a run expected; its configs/ are held-out samples")
+    text = files.read_card()
     card = parse_card(text, str(path), overrides)
     missing = [f"measure.{name}={{}}" for name in names if getattr(card.measure, name) is None]
     try:

@@ -78,14 +78,14 @@ def _words(error: BaseException) -> str:
 def create(card: RunCard, directory, *, device: str = "cpu", communicator=None) -> "Simulation":
     """A new run in `directory`, which must not hold another; it gets a copy of the guide's weights. Collective."""
     communicator = communicator or SerialCommunicator()
-    weights = on_root(communicator, lambda: read_weights(card))
+    weights, found = on_root(communicator, lambda: read_weights(card)), card.guide and card.guide.network
     if weights is not None:
         own = card.guide.model_copy(update={"network": RunDirectory(directory).weights.name})
         card = card.model_copy(update={"guide": own})
     simulation = Simulation(card, Path(directory), device, communicator, weights)
     text = card_text(card)
     with simulation.closed_on_error():
-        simulation.on_root(lambda: simulation.open_files(lambda: simulation.files.create(text), None))
+        simulation.on_root(lambda: simulation.open_files(lambda: simulation.files.create(text, found), None))
         simulation.start()
     return simulation
 
@@ -161,9 +161,9 @@ class Simulation:
             trajectory = self._open_chain(text)
         else:
             self._forget_empty_chain()
-            self.chain = EnsembleFile.create(self.files.chain, text or self.files.read_card(), __version__, self.frozen)
             if self.weights is not None:
                 write_weights(self.files.weights, self.weights)
+            self.chain = EnsembleFile.create(self.files.chain, text or self.files.read_card(), __version__, self.frozen)
         if text is not None:
             self.files.change_card(text)
         return trajectory
