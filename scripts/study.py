@@ -5,9 +5,9 @@
 
 A study is a TOML file: [columns], a list for each table, and [[rows]] with `name`, `table`, `card`, `set` (keys of the
 card), and where the guide is trained first `train` (card of the training) and `train_set`; cards are in run_cards/. [all] has
-keys that every row is given, [quick] those that shorten every row with --quick. Rows that are there already are not run again;
-those that were interrupted go on. The page is the Markdown file beside the study; its table NAME stands between the lines
-`<!-- table NAME -->` and `<!-- end -->`.
+keys that every row is given, [quick] those that shorten every row with --quick. Rows that are there already are not run again,
+those that were interrupted go on, those that were begun with other keys are refused. The page is the Markdown file beside the
+study; its table NAME stands between the lines `<!-- table NAME -->` and `<!-- end -->`.
 """
 
 import argparse
@@ -77,14 +77,17 @@ def run_row(row: dict, output: Path, extra: list[dict]) -> dict:
 
 def slhmc(command: str, card: Path, directory: Path, settings: list[str]) -> None:
     """`slhmc COMMAND CARD -o DIRECTORY`, or `slhmc resume DIRECTORY` of what is there."""
-    program = [sys.executable, "-m", "slhmc"]
+    program, asked = [sys.executable, "-m", "slhmc"], directory.parent / f"{command}.json"
+    if asked.exists() and json.loads(asked.read_text()) != settings:
+        raise SystemExit(f"{directory} was begun with other keys than {settings}; remove it to begin anew")
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    asked.write_text(json.dumps(settings))
     if (directory / "card.toml").exists():
         arguments = ["resume", str(directory)]
     else:
         arguments = [command, str(card), "-o", str(directory)]
         for setting in settings:
             arguments += ["--set", setting]
-    directory.parent.mkdir(parents=True, exist_ok=True)
     with (directory.parent / f"{command}.txt").open("a") as log:
         done = subprocess.run(program + arguments, stdout=log, stderr=subprocess.STDOUT, cwd=ROOT, env=os.environ, check=False)
     if done.returncode:

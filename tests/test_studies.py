@@ -51,6 +51,8 @@ def test_a_study_trains_samples_and_tells(tmp_path):
     (row,) = json.loads((tmp_path / "rows.json").read_text())
     assert row["trajectories"] == "12" and len(row["weights"].split(", ")) == 3
     assert f"| centred, 1 layer | {row['acceptance']} |" in texts[0] and texts[0] == texts[1]
+    refused = subprocess.run(command[:5] + command[6:], capture_output=True, text=True, check=False)  # without --quick
+    assert refused.returncode == 1 and "was begun with other keys" in refused.stderr
 
 
 def test_a_row_that_fails_says_where(tmp_path):
