@@ -430,6 +430,12 @@ def test_a_runaway_ends_with_advice(tmp_path):
         train(tmp_path / "run", "train.learning_rate=1e300", "train.optimizer=sgd")
 
 
+def test_a_mass_that_passes_its_hasenbusch_mass_ends_the_training():
+    guide, _ = made("quarks.0.hasenbusch=[0.6]")
+    with pytest.raises(ComputationError, match=r"quarks.0.mass has become 0.7: hasenbusch.0 0.6 is not above the quark's mass"):
+        guide.set(np.append(guide.start[:4], (0.7, 2.1)))
+
+
 # ---- command line
 @pytest.mark.parametrize("name", [path.stem for path in CARDS.rglob("*.toml") if "\n[train]" in path.read_text()])
 def test_a_shipped_card_trains(tmp_path, name):

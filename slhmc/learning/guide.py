@@ -7,9 +7,11 @@ import numpy as np
 from slhmc.actions import CompositeAction, LogDeterminantAction, SmearedAction
 from slhmc.backend.tape import Tape
 from slhmc.dirac import forget_clover_terms
+from slhmc.errors import ComputationError
 from slhmc.lattice import AlgebraField, GaugeField, Scalar
 from slhmc.networks import make_network
 from slhmc.runcard import GuideQuarkTable, RunCard
+from slhmc.runcard.checks import quark_faults
 from slhmc.simulation.build import make_update
 from slhmc.simulation.guide import guide_network, guide_parts, on_links
 
@@ -61,15 +63,22 @@ class TrainableGuide:
         self._moved = self._force = self._dynamics = None
 
     def set(self, values: np.ndarray) -> None:
-        """Take another theta."""
+        """Take another theta. Raises ComputationError if a mass of it is none that its operator or Hasenbusch masses allow."""
         values = np.array(values, np.float64)
         couplings = self._fixed | dict(zip(self.names[self._weights:], values[self._weights:].tolist(), strict=True))
         if self._weights and not np.array_equal(values[:self._weights], self.values[:self._weights]):
             self.network.set_parameters(values[:self._weights])
         if couplings != self._couplings:  # baked into actions and tapes
+            self._check_masses(couplings)
             self._forget()
             self._couplings = couplings
         self.values = values
+
+    def _check_masses(self, couplings: dict[str, float]) -> None:
+        for number, quark in enumerate(self._card(couplings).guide_quarks):
+            for key, words in quark_faults(quark):
+                raise ComputationError(f"the guide's quarks.{number}.mass has become {quark.bare_mass:.6g}: "
+                                       f"{'.'.join(map(str, key))} {words}; other masses, or no train_mass")
 
     def _forget(self) -> None:
         """Give back all that knows the masses, factors and beta of now."""
