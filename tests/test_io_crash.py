@@ -181,9 +181,8 @@ def test_reader_of_a_live_run_sees_whole_chains(tmp_path):
 def test_run_directory_holds_its_files(tmp_path):
     with RunDirectory(tmp_path / "deep" / "run").create(CARD) as directory:
         save_links(directory.configuration(123), random_links())
-        with directory.open_log() as log:
-            log.write("first\n")
-            assert directory.log.read_text() == "first\n"
+        directory.write_log("first\n")
+        assert directory.log.read_text() == "first\n"
         assert directory.read_card() == CARD
     assert (tmp_path / "deep" / "run" / "configs" / "cfg_000123.h5").is_file()
 

@@ -7,6 +7,7 @@ import math
 import os
 import socket
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self, TextIO
 
@@ -34,6 +35,7 @@ class RunDirectory:
         self.status = self.path / "status.json"
         self.log = self.path / "log.txt"
         self._lock: int | None = None
+        self._log: TextIO | None = None
 
     def create(self, card_text: str, weights: str | os.PathLike | None = None) -> Self:
         """Make and lock the directory of a new run and put its card there.
@@ -69,7 +71,11 @@ class RunDirectory:
         return self
 
     def close(self) -> None:
-        """Give the lock back; harmless if there is none."""
+        """Close the log and give the lock back; harmless if there is neither."""
+        if self._log is not None:
+            with suppress(OSError):  # what a full disk did not take
+                self._log.close()
+            self._log = None
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
@@ -109,10 +115,12 @@ class RunDirectory:
             raise InputError(f"{self.status}: damaged: a JSON object expected; a run at work writes it anew")
         return status
 
-    def open_log(self) -> TextIO:
-        """log.txt, open for appending, flushed at each line."""
+    def write_log(self, line: str) -> None:
+        """A line of log.txt, which stays open until `close`; InputError if it cannot be written."""
         try:
-            return open(self.log, "a", buffering=1, encoding="utf-8")
+            if self._log is None:
+                self._log = self.log.open("a", buffering=1, encoding="utf-8")
+            self._log.write(line)
         except OSError as error:
             raise InputError(f"{self.log}: cannot be written: {describe(error)}") from error
 

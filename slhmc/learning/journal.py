@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 
 from slhmc.errors import InputError, SlhmcError
 from slhmc.io import RunDirectory
-from slhmc.io.atomic import describe
+from slhmc.simulation.simulation import error_words
 
 STATUS_SECONDS = 1.0  # status.json is not written more often than this
 
@@ -18,19 +18,19 @@ class Journal:
     """`open` once the directory is locked, `tell` after each piece of work, `finish` in the end."""
 
     def __init__(self, files: RunDirectory):
-        self.files, self.log = files, None
+        self.files = files
         self.last: dict = {}
         self._written, self._warns = 0.0, True
 
     def open(self) -> None:
-        self.log = self.files.open_log()
+        self.files.write_log("")  # one that cannot be written is found before anything is computed
 
     def tell(self, report, observer) -> None:
         """One piece of work: a line of the log, the status if it is old, and the observer."""
         losses = "" if report.loss != report.loss else f" loss {report.loss:.6e}"
         if report.held_out == report.held_out:
             losses += f" held-out {report.held_out:.6e} acceptance {report.acceptance:.3f}"
-        self.write(f"{report.phase} {report.done}/{report.total}{losses} {report.seconds:.4g} s\n")
+        self.files.write_log(f"{report.phase} {report.done}/{report.total}{losses} {report.seconds:.4g} s\n")
         self._take(report.phase, report.done, report.total, vars(report))
         if time.monotonic() - self._written > STATUS_SECONDS:
             self._write_status("running")
@@ -45,22 +45,12 @@ class Journal:
         """Last words in status and log; the directory is free then."""
         try:
             self._write_status(state, error)
-            self.write(f"{state}\n")
+            self.files.write_log(f"{state}\n")
         finally:
             self.close()
 
-    def write(self, line: str) -> None:
-        """A line of log.txt."""
-        try:
-            self.log.write(line)
-        except OSError as error:
-            raise InputError(f"{self.files.log}: cannot be written: {describe(error)}") from error
-
     def close(self) -> None:
         """Harmless if done before."""
-        if self.log is not None:
-            with suppress(OSError):  # what a full disk did not take
-                self.log.close()
         self.files.close()
 
     def _take(self, phase: str, step: int, total: int, numbers: dict) -> None:
@@ -85,9 +75,8 @@ class Journal:
             if root:
                 self._warns = False
                 interrupted = isinstance(error, KeyboardInterrupt)
-                words = str(error) if isinstance(error, SlhmcError) else f"{type(error).__name__}: {error}"
                 with suppress(SlhmcError):  # the first error is the one to tell
-                    self.finish("interrupted" if interrupted else "failed", None if interrupted else words)
+                    self.finish("interrupted" if interrupted else "failed", None if interrupted else error_words(error))
             raise
 
 

@@ -21,7 +21,6 @@ from slhmc.io import (
     save_links,
     write_weights,
 )
-from slhmc.io.atomic import describe
 from slhmc.lattice import Draws, GaugeField
 from slhmc.lattice.communicator import SerialCommunicator
 from slhmc.lattice.random import Purpose
@@ -70,7 +69,7 @@ def on_root(communicator, function):
     return result
 
 
-def _words(error: BaseException) -> str:
+def error_words(error: BaseException) -> str:
     """An error as a user is told it."""
     return str(error) if isinstance(error, SlhmcError) else f"{type(error).__name__}: {error}"
 
@@ -133,7 +132,6 @@ class Simulation:
         self.trajectory = 0
         self.files = RunDirectory(directory)
         self.chain: EnsembleFile | None = None
-        self.log = None
         self._links = None
         self._last_report: Report | None = None
         self.plaquette = float("nan")  # of the last measurement
@@ -155,7 +153,7 @@ class Simulation:
         `text`: the card of a run that goes on, for card.toml once all is found to be in order.
         """
         lock()
-        self.log = self.files.open_log()
+        self.files.write_log("")  # one that cannot be written is found before anything is computed
         trajectory = None
         if text is not None and self.files.checkpoint.exists():
             trajectory = self._open_chain(text)
@@ -187,7 +185,7 @@ class Simulation:
             self.chain.change_card(text, trajectory, changed)
             self.chain.flush()
             for change in changed:
-                self._log(f"changed after trajectory {trajectory}: {change}\n")
+                self.files.write_log(f"changed after trajectory {trajectory}: {change}\n")
         return trajectory
 
     def _check_length(self, trajectory: int) -> None:
@@ -253,7 +251,7 @@ class Simulation:
             if self.lattice.is_root:
                 self._status_warns = False
                 with suppress(SlhmcError):  # the first error is the one to tell
-                    self._finish(*("interrupted",) if isinstance(error, KeyboardInterrupt) else ("failed", _words(error)))
+                    self._finish(*("interrupted",) if isinstance(error, KeyboardInterrupt) else ("failed", error_words(error)))
             raise
         self.on_root(lambda: self._finish("done" if done else "stopped"))
         return done
@@ -328,8 +326,8 @@ class Simulation:
     def _tell(self, record: dict, acceptance: float, pace: float, observer) -> None:
         report = Report(record["trajectory"], self.total, record["thermalization"], record["delta_h"], record["accepted"],
                         acceptance, self.plaquette, record["seconds"], pace * (self.total - self.trajectory))
-        self._log(f"{report.trajectory} dH {report.delta_h:+.6e} {'accepted' if report.accepted else 'rejected'} "
-                  f"plaquette {report.plaquette:.8f} iterations {record['iterations']} {report.seconds:.4g} s\n")
+        self.files.write_log(f"{report.trajectory} dH {report.delta_h:+.6e} {'accepted' if report.accepted else 'rejected'} "
+                             f"plaquette {report.plaquette:.8f} iterations {record['iterations']} {report.seconds:.4g} s\n")
         self._last_report = report
         if time.monotonic() - self._status_written > STATUS_SECONDS:
             self._write_status("running")
@@ -352,21 +350,12 @@ class Simulation:
         """Last words in status and log, then `close`; for rank 0."""
         try:
             self._write_status(state, error)
-            self._log(f"{state} after trajectory {self.trajectory}\n")
+            self.files.write_log(f"{state} after trajectory {self.trajectory}\n")
         finally:
             self.close()
 
-    def _log(self, line: str) -> None:
-        try:
-            self.log.write(line)
-        except OSError as error:
-            raise InputError(f"{self.files.log}: cannot be written: {describe(error)}") from error
-
     def close(self) -> None:
         """Give the directory back, so that the run can be resumed in this process, too; harmless if done before."""
-        if self.log is not None:
-            with suppress(OSError):  # what a full disk did not take
-                self.log.close()
         self.files.close()
 
     @contextmanager
