@@ -182,6 +182,7 @@ def test_damaged_weights_stop_a_new_run_and_an_old_one(card, another_run, tmp_pa
     (TABLE, 2, NUMBERS, "2 quarks (expected 1)"),
     (TABLE, 1, {"layer1.plaquette": 0.1}, "its weights are not those of its own layers"),
     (TABLE, 1, NUMBERS | {"quarks.1.mass": 0.1}, "quarks.1.mass is no key of this card's guide"),
+    (TABLE, 1, NUMBERS | {"quarks.0.factor": -1.1}, "quarks.0.factor = -1.1: a number above 0 expected"),
     (TABLE, 1, NUMBERS | {"quarks.0.mass": -0.1}, "trained quarks.0.mass: mass must be greater than 0: a massless staggered"),
 ])
 def test_weights_of_another_card_are_refused(card, tmp_path, capsys, table, quarks, numbers, words):

@@ -67,6 +67,9 @@ def read_weights(card: RunCard) -> Weights | None:
     keys = {"gauge.beta", *(f"quarks.{number}.{key}" for number in range(len(card.quarks)) for key in ("mass", "factor"))}
     if alien := [name for name in weights.trained if name not in keys]:
         raise InputError(f"{card.guide.network}: {alien[0]} is no key of this card's guide; train the network anew")
+    for name, value in weights.trained.items():
+        if not name.endswith(".mass") and value <= 0:
+            raise InputError(f"{card.guide.network}: {name} = {value:g}: a number above 0 expected; train the network anew")
     for number, quark in enumerate(guide_quarks(card, weights)):
         for key, words in quark_faults(quark):
             raise InputError(f"{card.guide.network}: trained quarks.{number}.mass: {'.'.join(map(str, key))} {words}")
