@@ -129,7 +129,7 @@ def test_an_error_of_log_or_observer_reaches_all_ranks(tmp_path):
     communicator = Recorder()
 
     def close_log(report):
-        begun.log.close()
+        begun.files._log.close()
 
     for name, observer in (("observer", lambda report: 1 / 0), ("log", close_log)):
         begun = simulation.create(card_of(), tmp_path / name, communicator=communicator)
