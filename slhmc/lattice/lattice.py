@@ -118,7 +118,7 @@ class Layout:
         self.lanes = self.blocks.lanes
         self.groups, self.stride = self.blocks.groups, self.blocks.stride
         self.core_groups, self.near_groups = self.blocks.core_groups, self.blocks.near_groups
-        self._scratch = None
+        self._scratch: dict[str, object] = {}
         self.dtype = np.dtype(REALS[real])
         device = lattice.device
         sites, permutations = lattice.local_sites, self.blocks.permutations()
@@ -143,11 +143,17 @@ class Layout:
         """`Slices.positions` on the device."""
         return self.lattice.device.from_host(self.slices.positions().astype(np.int32))
 
-    def scratch(self, reals: int):
-        """Uninitialised reals for steps of one piece of work (pieces run one after the other, so one buffer serves all)."""
-        if self._scratch is None or self._scratch.size < reals:
-            self._scratch = self.lattice.device.empty((reals,), self.dtype)
-        return self._scratch
+    @cached_property
+    def whole_positions(self):
+        """The same without slices: each group at its own number."""
+        return self.lattice.device.from_host(np.arange(self.stride, dtype=np.int32))
+
+    def scratch(self, reals: int, use: str = "plaquettes"):
+        """Uninitialised reals for steps of one piece of work (pieces run one after the other, so a buffer serves all of one use)."""
+        kept = self._scratch.get(use)
+        if kept is None or kept.size < reals:
+            kept = self._scratch[use] = self.lattice.device.empty((reals,), self.dtype)
+        return kept
 
     def empty(self, *components: int, parities: int = 2):
         """Zero-filled field array (parity, group, component..., lane)."""
