@@ -187,6 +187,13 @@ KERNELS = {
         "ape_links": ("site", _LATTICE + "const real *links; const real *staples; real *smeared"),
         "ape_pull_back": ("site", _LATTICE + "const real *links; const real *staples; const real *smeared; " + _SMEARED_FORCE),
     },
+    "topology.cc": {
+        "plane_plaquettes": ("site", _LATTICE + "const real *links; real *out; int mu; int nu"),
+        "joined_loops": ("site", _LATTICE + "const real *links; const real *strip; const real *loops; real *out; int direction; "
+                                            "int above"),
+        "carried_loops": ("site", _LATTICE + "const real *links; const real *from; const real *base; real *out; int mu; "
+                                             "int distance; int matrices; int base_matrices; int add"),
+    },
     "wilson.cc": {
         "wilson_hop": ("site", _LATTICE + _HOPPING + "; int dagger; int rows"),
         "wilson_hop_norm": (1, _LATTICE + "double *partials; " + _HOPPING + "; int dagger; int rows"),

@@ -1,5 +1,6 @@
 """The typed run card: what a user writes in TOML, checked before anything is computed."""
 
+from slhmc.runcard.flow import FlowTable
 from slhmc.runcard.guide import CorrectionTable, GuideQuarkTable, GuideSolverTable, GuideTable, NetworkTable
 from slhmc.runcard.quarks import QuarkTable
 from slhmc.runcard.reader import load_card, parse_card, with_paths
@@ -28,6 +29,7 @@ __all__ = [
     "CadenceTable",
     "CondensateTable",
     "CorrectionTable",
+    "FlowTable",
     "GaugeTable",
     "GuideQuarkTable",
     "GuideSolverTable",
