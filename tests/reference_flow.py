@@ -78,3 +78,28 @@ def charge(links, m=1, n=1):
 def improved_charge(links):
     """Five loops, hep-lat/9701012."""
     return sum(c * charge(links, m, n) for (m, n), c in FIVE_LOOPS.items())
+
+
+# ---- a smooth configuration of charge 1
+def eta_bar(a, mu, nu):
+    """'t Hooft's symbol: eps_{a mu nu} in space, -delta_{a mu} for nu = t, +delta_{a nu} for mu = t."""
+    if mu == 3 or nu == 3:
+        return (a == nu) * 1.0 * (mu == 3) - (a == mu) * 1.0 * (nu == 3)
+    return float(np.linalg.det(np.eye(3)[[a, mu, nu]]))
+
+
+def instanton(extent, radius, colors=2):
+    """Links of a BPST instanton in singular gauge at the centre of the lattice, in the upper left SU(2) of SU(colors).
+
+    A_mu = -2 eta_bar^a_{mu nu} x_nu radius^2 / (x^2 (x^2 + radius^2)) T_a has one direction in colour along a link, as nu != mu:
+    the path-ordered exponential is exp(n_a T_a times the integral), n_a = -eta_bar^a_{mu nu} x_nu, which is done exactly.
+    """
+    x = [c - (n - 1) / 2 for c, n in zip(np.meshgrid(*[np.arange(n) for n in extent[::-1]], indexing="ij")[::-1], extent, strict=True)]
+    links = np.zeros((*extent[::-1], 4, colors, colors), complex) + np.eye(colors)
+    for mu in range(4):
+        b = np.sqrt(sum(x[nu]**2 for nu in range(4) if nu != mu))
+        c = np.sqrt(b**2 + radius**2)
+        integral = 2 * sum(s / w * (np.arctan((x[mu] + 1) / w) - np.arctan(x[mu] / w)) for s, w in ((1, b), (-1, c)))
+        n = -np.stack([sum(eta_bar(a, mu, nu) * x[nu] for nu in range(4)) for a in range(3)], -1)
+        links[..., mu, :2, :2] = exponential(algebra_matrix(n * integral[..., None], 2))
+    return links

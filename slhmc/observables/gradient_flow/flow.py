@@ -15,6 +15,7 @@ from slhmc.lattice import (
 )
 
 ACTIONS = {"wilson": 0.0, "symanzik": -1.0 / 12.0, "zeuthen": -1.0 / 12.0}  # c1 of the action whose gradient the flow follows
+EIGENVALUES = {"wilson": 4.0, "symanzik": 20 / 3, "zeuthen": 40 / 9}  # largest of the linear flow, for each dimension: p = pi
 STABLE = 2.5  # steps times eigenvalues of the linear flow beyond which the scheme amplifies (2.51 on the real axis)
 SAFETY, SHORTEST, LONGEST = 0.9, 0.2, 2.0  # factors of the step control
 REJECTIONS = 30  # in a row: the links are damaged
@@ -32,14 +33,14 @@ class GradientFlow:
     that they end at t. With it, steps are chosen such that the distance d to the embedded scheme of second order,
     V' = exp(2 Z_1 - Z_0) V, stays below it: d is the 8-norm over links, (mean of |V - V'|^8)^(1/8), |.| the Frobenius norm; a
     step of which it does not is taken back. The first step tried is `step`; no step goes beyond t, none is longer than the
-    stability limit 2.5 / (4 D), for the improved actions 3/4 of that. Raises InputError for another action, a step
-    that is not positive or, without tolerance, beyond that limit, or a tolerance outside (0, 1).
+    stability limit 2.5 / (e D), e = 4, 20/3, 40/9 for wilson, symanzik, zeuthen. Raises InputError for another action, a
+    step that is not positive or, without tolerance, beyond that limit, or a tolerance outside (0, 1).
     """
 
     def __init__(self, U: GaugeField, action: str = "wilson", step: float = 0.02, tolerance: float | None = None):
         if action not in ACTIONS:
             raise InputError(f'flow action "{action}" found, one of {", ".join(ACTIONS)} expected')
-        self.limit = STABLE / (4 * U.lattice.dimensions) * (1.0 if action == "wilson" else 0.75)
+        self.limit = STABLE / (EIGENVALUES[action] * U.lattice.dimensions)
         if not 0 < step <= (self.limit if tolerance is None else float("inf")):
             raise InputError(f"flow step = {step}: a number above 0 and up to {self.limit:.3g} expected, beyond which the "
                              "scheme is unstable; take shorter steps, or give a tolerance")
@@ -51,7 +52,7 @@ class GradientFlow:
         self._sums = [AlgebraField(lattice, U.colors) for _ in range(1 + adaptive)]
         self._force = AlgebraField(lattice, U.colors) if action == "zeuthen" else None
         self._length = lattice.device.zeros((1,), np.float64)  # of a step: in device memory, so that one tape serves any
-        self._distance = lattice.device.zeros((1,), np.float64)
+        self._distance_sum = lattice.device.zeros((1,), np.float64)
         self._tapes: dict[int, object] = {}
         self.restart()
 
@@ -59,6 +60,7 @@ class GradientFlow:
         """Flow time 0 for the links that U has now."""
         self.time, self._current, self._next = 0.0, 0, min(self.step, self.limit)
         self.steps = self.rejected = 0
+        self.distance = float("nan")  # of the last step, with a tolerance
 
     def advance(self, to_time: float) -> None:
         """U to flow time `to_time`. InputError if that has passed; ComputationError if no step is short enough."""
@@ -99,7 +101,7 @@ class GradientFlow:
             length = left / count
             self._set_length(length)
             self._try()
-            distance = self._measured_distance()
+            distance = self.distance = self._measured_distance()
             good = isfinite(distance) and distance <= self.tolerance
             factor = SAFETY * (self.tolerance / max(distance, 1e-300)) ** (1 / 3) if isfinite(distance) else SHORTEST
             wanted = min(self.limit, length * min(LONGEST, max(SHORTEST, factor)))
@@ -117,7 +119,7 @@ class GradientFlow:
     def _measured_distance(self) -> float:
         device, lattice = self.U.lattice.device, self.U.lattice
         device.synchronize()
-        mean = float(device.to_host(self._distance)[0]) / (lattice.sites * lattice.dimensions)
+        mean = float(device.to_host(self._distance_sum)[0]) / (lattice.sites * lattice.dimensions)
         return mean ** (1 / _POWER) if mean >= 0 else float("nan")
 
     # ---- a step
@@ -182,5 +184,5 @@ class GradientFlow:
     def _compare(self, source, target, first, second) -> None:
         pointers = [field.pointer for field in (source, target, first, second)]
         layout, device = source.layout, source.lattice.device
-        layout.reduce(source.kernel("flow.cc", "flow_distance"), self._distance, *pointers, device.pointer(self._length),
+        layout.reduce(source.kernel("flow.cc", "flow_distance"), self._distance_sum, *pointers, device.pointer(self._length),
                       leading=(layout.geometry,), keep=(source, target, first, second, self._length))
