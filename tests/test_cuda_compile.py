@@ -20,8 +20,8 @@ except InputError as error:
 ARCHITECTURES = ("sm_80", "sm_90")
 REALS = ("double", "float")
 PLAIN = {"bicgstab.cc", "bounds.cc", "linear_algebra.cc", "random.cc"}  # know no gauge group
-GAUGE = {"gauge.cc", "heat_bath.cc", "links.cc"}         # know any gauge group
-QUARKS = {"wilson.cc", "clover.cc", "clover_term.cc", "domain_wall.cc"}  # know four dimensions
+GAUGE = {"flow.cc", "gauge.cc", "heat_bath.cc", "links.cc"}  # know any gauge group
+QUARKS = {"wilson.cc", "clover.cc", "clover_term.cc", "domain_wall.cc", "topology.cc"}  # know four dimensions
 LANES = 16                                               # as CudaDevice.default_lanes
 SLICES = {"domain_wall.cc": (8, 16)}                     # Ls of kernels that know a fifth dimension
 

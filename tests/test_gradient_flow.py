@@ -260,7 +260,7 @@ def test_vacuum_has_neither_energy_nor_charge(make_lattice):
 @pytest.mark.parametrize(("arguments", "words"), [
     (("iwasaki",), 'flow action "iwasaki" found, one of wilson, symanzik, zeuthen expected'),
     (("wilson", 0.0), "flow step = 0.0: a number above 0 and up to 0.156 expected"),
-    (("symanzik", 0.1), "up to 0.0937 expected, beyond which the scheme is unstable"),
+    (("symanzik", 0.1), "up to 0.0938 expected, beyond which the scheme is unstable"),
     (("wilson", 0.02, 1.5), "flow tolerance = 1.5: a number between 0 and 1"),
 ])
 def test_bad_flows_are_told(make_lattice, arguments, words):

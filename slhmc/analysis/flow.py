@@ -21,66 +21,47 @@ PLAQUETTE, CLOVER, CHARGE, IMPROVED = 1, 2, 3, 4
 def scales(values: np.ndarray) -> dict[str, DerivedValue | None]:
     """t0 and w0 in lattice units, with E from clovers; t0_plaquette from plaquettes. None where the flow does not reach 0.3.
 
-    t0: t^2 <E> = 0.3; w0: t d/dt (t^2 <E>) = 0.3 at t = w0^2. Between flow times a polynomial through the six nearest.
-    Errors are those of `derived`.
+    t0: t^2 <E> = 0.3; w0: t d/dt (t^2 <E>) = 0.3 at t = w0^2, the first time from below. Between flow times a polynomial through
+    the six nearest. The error is that of the mean of t0 - h_i / h', h_i what configuration i has at t0 more than 0.3, h' the slope
+    of the mean: to first order in its fluctuations, which is what the Gamma method takes of any derived quantity.
     """
-    return {"t0": _scale(values, CLOVER, False), "w0": _scale(values, CLOVER, True), "t0_plaquette": _scale(values, PLAQUETTE, False)}
+    return {"t0": _scale(values, CLOVER, slope=False), "w0": _scale(values, CLOVER, slope=True),
+            "t0_plaquette": _scale(values, PLAQUETTE, slope=False)}
 
 
 def _scale(values: np.ndarray, quantity: int, slope: bool) -> DerivedValue | None:
-    times, energies = values[0, 0], values[:, quantity]
-    curve = times**2 * energies.mean(axis=0)
-    heights = [slope_at(times, curve, k) for k in range(len(times))] if slope else list(curve)
-    crossing = next((k for k in range(len(times) - 1) if heights[k] < REFERENCE <= heights[k + 1]), None)
-    if crossing is None:
-        return None
-    near = nodes(len(times), crossing)
-    local, bracket = times[near], (times[crossing], times[crossing + 1])
-
-    def scale(*means: float) -> float:
-        found = _crossing(local, local**2 * np.array(means), bracket, slope)
-        return found**0.5 if slope else found
-    return derived(scale, energies[:, near])
-
-
-def nodes(count: int, index: int) -> slice:
-    """The flow times around the interval that begins at `index`."""
-    first = min(max(0, index + 1 - NODES // 2), max(0, count - NODES))
-    return slice(first, min(first + NODES, count))
-
-
-def slope_at(times: np.ndarray, curve: np.ndarray, index: int) -> float:
-    """t d(curve)/dt at one of the flow times."""
-    near = nodes(len(times), max(0, index - 1) if index == len(times) - 1 else index)
-    return float(times[index] * _polynomial(times[near], curve[near], times[index])[1])
-
-
-def _polynomial(nodes: np.ndarray, values: np.ndarray, x: float) -> tuple[float, float]:
-    """Value and derivative at x of the polynomial through the nodes (Neville's scheme and its derivative)."""
-    p, d = list(values), [0.0] * len(values)
-    for width in range(1, len(nodes)):
-        for i in range(len(nodes) - width):
-            left, right = nodes[i], nodes[i + width]
-            d[i] = (p[i + 1] - p[i] + (x - left) * d[i + 1] + (right - x) * d[i]) / (right - left)
-            p[i] = ((x - left) * p[i + 1] + (right - x) * p[i]) / (right - left)
-    return float(p[0]), float(d[0])
-
-
-def _crossing(nodes: np.ndarray, curve: np.ndarray, bracket: tuple[float, float], slope: bool) -> float:
-    """Where the curve, or t times its slope, is 0.3 in the bracket; nan if it is on one side there, as far as a bracket's width
-    around it."""
-    width = bracket[1] - bracket[0]
-    low, high = max(bracket[0] - width, nodes[0]), min(bracket[1] + width, nodes[-1])
+    times = values[0, 0]
+    curves = times**2 * values[:, quantity]
+    mean = curves.mean(axis=0)
 
     def height(t: float) -> float:
-        value, derivative = _polynomial(nodes, curve, t)
-        return (t * derivative if slope else value) - REFERENCE
-    if not height(low) < 0 <= height(high):
-        return float("nan")
+        return float(height_weights(times, t, slope) @ mean) - REFERENCE
+    heights = [height(t) for t in times]
+    first = next((k for k in range(len(times) - 1) if heights[k] < 0 <= heights[k + 1]), None)
+    if first is None:
+        return None
+    low, high = times[first], times[first + 1]
+    step = 1e-3 * (high - low)
     for _ in range(BISECTIONS):
         middle = 0.5 * (low + high)
         low, high = (middle, high) if height(middle) < 0 else (low, middle)
-    return 0.5 * (low + high)
+    steepness = (height(low + step) - height(low - step)) / (2 * step)
+    single = low - (curves @ height_weights(times, low, slope) - REFERENCE) / steepness
+    return derived(lambda average: average, (low**0.5 + (single - low) / (2 * low**0.5) if slope else single)[:, None])
+
+
+def height_weights(times: np.ndarray, t: float, slope: bool) -> np.ndarray:
+    """w with sum_k w_k f(t_k) = f(t), or t f'(t), of the polynomial through the flow times next to t."""
+    index = int(np.clip(np.searchsorted(times, t, "right") - 1, 0, max(0, len(times) - 2)))
+    first = min(max(0, index + 1 - NODES // 2), max(0, len(times) - NODES))
+    near = np.arange(first, min(first + NODES, len(times)))
+    weights = np.zeros(len(times))
+    for k in near:
+        others = times[near[near != k]]
+        ratios = (t - others) / (times[k] - others)
+        terms = [np.prod(np.delete(ratios, j)) / (times[k] - other) for j, other in enumerate(others)]
+        weights[k] = t * sum(terms) if slope else np.prod(ratios)
+    return weights
 
 
 def squared_charge(values: np.ndarray, quantity: int, time: int = -1) -> DerivedValue | None:
@@ -118,20 +99,13 @@ def flow_curves(values: np.ndarray, sites: int) -> list[dict[str, Any]]:
         row: dict[str, Any] = {"t": float(t)}
         for key, quantity in (("t2E", CLOVER), ("t2E_plaquette", PLAQUETTE)):
             row[key] = derived(lambda mean: mean, t**2 * values[:, quantity, k:k + 1])
-        row["W"] = _slope(values, k)
+        slopes = times**2 * values[:, CLOVER] @ height_weights(times, t, slope=True)
+        row["W"] = derived(lambda mean: mean, slopes[:, None])
         if has_charge(values):
             for key, quantity in (("susceptibility", CHARGE), ("susceptibility_improved", IMPROVED)):
                 row[key] = derived(lambda mean: mean, values[:, quantity, k:k + 1] ** 2 / sites)
         result.append(row)
     return result
-
-
-def _slope(values: np.ndarray, index: int) -> DerivedValue | None:
-    times = values[0, 0]
-
-    def slope(*means: float) -> float:
-        return slope_at(times, times**2 * np.array(means), index)
-    return derived(slope, values[:, CLOVER])
 
 
 def as_numbers(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
