@@ -71,12 +71,13 @@ SITE_KERNEL(plaquette_force)
 // c_a(R_{mu nu}(x)), two links in mu and one in nu
 SITE_FUNCTION void rectangle_coefficients_site(const rectangle_coefficients_arguments &a, Site x) {
     const Geometry &g = a.geometry;
-    real *out = a.rectangles + element(g, x, RECTANGLES * ALGEBRA);
+    real *out = a.rectangles + window_element(a, x, RECTANGLES);
     for (int mu = 0; mu < DIMENSIONS; mu++) {
         const Link two = double_link(g, a.links, x, mu);
         const Site end = forward(g, forward(g, x, mu), mu);
         for (int nu = 0; nu < DIMENSIONS; nu++) {
             prefetch_links(g, a.links, x, false, mu * DIMENSIONS + nu, DIMENSIONS * DIMENSIONS);
+            prefetch_far_links(g, a.links, x, mu * DIMENSIONS + nu, DIMENSIONS * DIMENSIONS);
             if (nu == mu) continue;
             Link p, q;
             const Link lower = multiply(two, view_link(g, a.links, end, nu, p));
@@ -95,20 +96,21 @@ SITE_FUNCTION void rectangle_sides_site(const rectangle_sides_arguments &a, Site
     const Geometry &g = a.geometry;
     V sum[DIMENSIONS][ALGEBRA] = {};
     for (int nu = 0; nu < DIMENSIONS; nu++) {
+        prefetch_sides(a, x, nu);
         const Site below = backward(g, x, nu);
         Link scratch;
         const Link &u = view_link(g, a.links, below, nu, scratch);
         for (int mu = 0; mu < DIMENSIONS; mu++) {
             if (mu == nu) continue;
             V own[ALGEBRA], c[ALGEBRA], r[ALGEBRA];
-            load_rectangle(g, a.rectangles, x, mu, nu, own);
-            load_rectangle(g, a.rectangles, below, mu, nu, c);
+            load_rectangle(a, x, mu, nu, own);
+            load_rectangle(a, below, mu, nu, c);
             transported_coefficients(u, c, r);
             UNROLL for (int k = 0; k < ALGEBRA; k++) sum[mu][k] += own[k] - r[k];
         }
     }
     for (int mu = 0; mu < DIMENSIONS; mu++)
-        store_reals<ALGEBRA>(a.sides + element(g, x, DIMENSIONS * ALGEBRA) + mu * ALGEBRA * LANES, x, sum[mu]);
+        store_reals<ALGEBRA>(a.sides + window_element(a, x, DIMENSIONS) + mu * ALGEBRA * LANES, x, sum[mu]);
 }
 SITE_KERNEL(rectangle_sides)
 

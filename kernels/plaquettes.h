@@ -10,8 +10,9 @@ SITE_FUNCTION int plane_of(int mu, int nu) {
     const int low = mu < nu ? mu : nu, high = mu < nu ? nu : mu;
     return low * (2 * DIMENSIONS - low - 1) / 2 + high - low - 1;
 }
-template <class Arguments> SITE_FUNCTION long window_element(const Arguments &a, Site x) {
-    return ((long)x.parity * a.window + a.positions[x.group]) * PLANES * ALGEBRA * LANES;
+// where the `loops` algebra elements of a lane group begin in the window
+template <class Arguments> SITE_FUNCTION long window_element(const Arguments &a, Site x, int loops = PLANES) {
+    return ((long)x.parity * a.window + a.positions[x.group]) * loops * ALGEBRA * LANES;
 }
 
 // What the step nu of a lane group to come reads; `own`: algebra elements of each link there

@@ -13,9 +13,47 @@ SITE_FUNCTION Link double_link(const Geometry &g, const real *links, Site x, int
     return multiply(view_link(g, links, x, mu, a), view_link(g, links, forward(g, x, mu), mu, b));
 }
 // E_{mu nu}(x)
-SITE_FUNCTION void load_rectangle(const Geometry &g, const real *rectangles, Site x, int mu, int nu, V *c) {
+template <class Arguments> SITE_FUNCTION void load_rectangle(const Arguments &a, Site x, int mu, int nu, V *c) {
     const int slot = mu * (DIMENSIONS - 1) + (nu < mu ? nu : nu - 1);
-    load_reals<ALGEBRA>(g, rectangles + element(g, x, RECTANGLES * ALGEBRA) + (long)slot * ALGEBRA * LANES, x, c);
+    load_reals<ALGEBRA>(a.geometry, a.rectangles + window_element(a, x, RECTANGLES) + (long)slot * ALGEBRA * LANES, x, c);
+}
+// H_mu(x)
+template <class Arguments> SITE_FUNCTION void load_side(const Arguments &a, Site x, int mu, V *c) {
+    load_reals<ALGEBRA>(a.geometry, a.sides + window_element(a, x, DIMENSIONS) + mu * ALGEBRA * LANES, x, c);
+}
+// Fetch ahead the links two steps away in the slowest directions, as prefetch_links does those one step away.
+SITE_FUNCTION void prefetch_far_links(const Geometry &g, const real *links, Site x, int part, int parts) {
+    if (!g.prefetch || x.group + PREFETCH_DISTANCE >= g.groups) return;
+    const Site next = Site{x.parity, x.group + PREFETCH_DISTANCE, 0};
+    for (int mu = DIMENSIONS - 2; mu < DIMENSIONS; mu++) {
+        const Site ahead = forward(g, next, mu);
+        for (int nu = mu; nu < DIMENSIONS; nu++) prefetch_part(g, links, forward(g, ahead, nu), DIMENSIONS * LINK_REALS, part, parts);
+    }
+}
+// What the step nu of H of a lane group to come reads
+template <class Arguments> SITE_FUNCTION void prefetch_sides(const Arguments &a, Site x, int nu) {
+    const Geometry &g = a.geometry;
+    if (!g.prefetch || x.group + PREFETCH_DISTANCE >= g.groups) return;
+    const Site next = Site{x.parity, x.group + PREFETCH_DISTANCE, 0}, below = backward(g, next, nu);
+    prefetch_reals(a.links + element(g, below, DIMENSIONS * LINK_REALS) + (long)nu * LINK_REALS * LANES, LINK_REALS);
+    for (int mu = 0; mu < DIMENSIONS; mu++) {
+        if (mu == nu) continue;
+        const long place = (mu * (DIMENSIONS - 1) + (nu < mu ? nu : nu - 1)) * ALGEBRA * LANES;
+        prefetch_reals(a.rectangles + window_element(a, next, RECTANGLES) + place, ALGEBRA);
+        prefetch_reals(a.rectangles + window_element(a, below, RECTANGLES) + place, ALGEBRA);
+    }
+}
+// What the step nu of a lane group to come reads besides its links
+template <class Arguments> SITE_FUNCTION void prefetch_rectangles(const Arguments &a, Site x, int nu) {
+    const Geometry &g = a.geometry;
+    if (!g.prefetch || x.group + PREFETCH_DISTANCE >= g.groups) return;
+    const Site next = Site{x.parity, x.group + PREFETCH_DISTANCE, 0}, below = backward(g, next, nu), start = backward(g, below, nu);
+    const int others = DIMENSIONS - 1;
+    prefetch_reals(a.sides + window_element(a, below, DIMENSIONS) + nu * ALGEBRA * LANES, ALGEBRA);
+    prefetch_reals(a.rectangles + window_element(a, start, RECTANGLES) + nu * others * ALGEBRA * LANES, others * ALGEBRA);
+    prefetch_reals(a.rectangles + window_element(a, next, RECTANGLES) + nu * others * ALGEBRA * LANES, others * ALGEBRA);
+    prefetch_reals(a.links + element(g, below, DIMENSIONS * LINK_REALS) + (long)nu * LINK_REALS * LANES, LINK_REALS);
+    prefetch_reals(a.links + element(g, start, DIMENSIONS * LINK_REALS) + (long)nu * LINK_REALS * LANES, LINK_REALS);
 }
 
 // sum[mu] += factor c(U_mu(x) rectangle staples)
@@ -26,16 +64,17 @@ SITE_FUNCTION void add_rectangle_loops(const Arguments &a, Site x, real factor, 
         const Site below = backward(g, x, nu), start = backward(g, below, nu);
         V c[ALGEBRA], r[ALGEBRA];
         Link scratch;
-        load_reals<ALGEBRA>(g, a.sides + element(g, below, DIMENSIONS * ALGEBRA) + nu * ALGEBRA * LANES, below, c);
+        prefetch_rectangles(a, x, nu);
+        load_side(a, below, nu, c);
         transported_coefficients(view_link(g, a.links, below, nu, scratch), c, r);
-        load_reals<ALGEBRA>(g, a.sides + element(g, x, DIMENSIONS * ALGEBRA) + nu * ALGEBRA * LANES, x, c);
+        load_side(a, x, nu, c);
         UNROLL for (int k = 0; k < ALGEBRA; k++) sum[nu][k] += factor * (c[k] + r[k]);
         const Link two = double_link(g, a.links, start, nu);
         for (int mu = 0; mu < DIMENSIONS; mu++) {
             if (mu == nu) continue;
-            load_rectangle(g, a.rectangles, start, nu, mu, c);
+            load_rectangle(a, start, nu, mu, c);
             transported_coefficients(two, c, r);
-            load_rectangle(g, a.rectangles, x, nu, mu, c);
+            load_rectangle(a, x, nu, mu, c);
             UNROLL for (int k = 0; k < ALGEBRA; k++) sum[mu][k] += factor * (r[k] - c[k]);
         }
     }

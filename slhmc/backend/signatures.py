@@ -132,9 +132,11 @@ KERNELS = {
         "rectangle_sum": (1, _LATTICE + "double *partials; const real *links"),
         "plaquette_coefficients": ("site", _LATTICE + "const real *links; real *coefficients; const int *positions; int window"),
         "plaquette_force": ("site", _LATTICE + "const real *links; " + _PLAQUETTES + "; real *force; real factor"),
-        "rectangle_coefficients": ("site", _LATTICE + "const real *links; real *rectangles"),
-        "rectangle_sides": ("site", _LATTICE + "const real *links; const real *rectangles; real *sides"),
-        "rectangle_force": ("site", _LATTICE + "const real *links; " + _RECTANGLES + "; real *force; real factor"),
+        "rectangle_coefficients": ("site", _LATTICE + "const real *links; real *rectangles; const int *positions; int window"),
+        "rectangle_sides": ("site", _LATTICE + "const real *links; const real *rectangles; real *sides; const int *positions; "
+                                               "int window"),
+        "rectangle_force": ("site", _LATTICE + "const real *links; " + _RECTANGLES + "; const int *positions; int window; "
+                                               "real *force; real factor"),
         "field_strength_sums": (2, _LATTICE + "double *partials; const real *links; " + _PLAQUETTES),
     },
     "heat_bath.cc": {

@@ -7,14 +7,14 @@ from slhmc.lattice.loops import (
     add_rectangle_force,
     field_strength_sums,
     line_trace,
+    plaquette_coefficients,
     plaquette_sum,
     rectangle_coefficients,
     rectangle_sum,
-    with_plaquettes,
 )
 from slhmc.lattice.random import Draws, Purpose
 from slhmc.lattice.scalar import Scalar
 
 __all__ = ["AlgebraField", "Draws", "FermionField", "GaugeField", "Lattice", "Layout", "LinkField", "Purpose", "Scalar",
-           "add_plaquette_force", "add_rectangle_force", "field_strength_sums", "line_trace", "plaquette_sum",
-           "rectangle_coefficients", "rectangle_sum", "with_plaquettes"]
+           "add_plaquette_force", "add_rectangle_force", "field_strength_sums", "line_trace",
+           "plaquette_coefficients", "plaquette_sum", "rectangle_coefficients", "rectangle_sum"]

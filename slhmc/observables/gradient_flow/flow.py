@@ -10,8 +10,8 @@ from slhmc.lattice import (
     GaugeField,
     add_plaquette_force,
     add_rectangle_force,
+    plaquette_coefficients,
     rectangle_coefficients,
-    with_plaquettes,
 )
 
 ACTIONS = {"wilson": 0.0, "symanzik": -1.0 / 12.0, "zeuthen": -1.0 / 12.0}  # c1 of the action whose gradient the flow follows
@@ -127,7 +127,9 @@ class GradientFlow:
         self.U.lattice.device.assign(self._length, np.array([length]))
 
     def _try(self) -> None:
-        """A step from the current links to the other field; recorded once for each of the two ways."""
+        """V_1 = exp(Z_0/4) V, V_2 = exp(8/9 Z_1 - 17/36 Z_0) V_1, V_3 = exp(3/4 Z_2 - 8/9 Z_1 + 17/36 Z_0) V_2, from the current links to
+        the other field; recorded once for each of the two ways.
+        """
         if self._current not in self._tapes:
             self._tapes[self._current] = self._record()
         self._tapes[self._current].run()
@@ -140,16 +142,19 @@ class GradientFlow:
         return self._fields[1 - self._current], spare
 
     def _record(self):
-        """V_1 = exp(Z_0/4) V, V_2 = exp(8/9 Z_1 - 17/36 Z_0) V_1, V_3 = exp(3/4 Z_2 - 8/9 Z_1 + 17/36 Z_0) V_2."""
-        source, (target, spare), (first, last) = self._fields[self._current], self._targets(), (self._sums[0], self._sums[-1])
         with self.U.lattice.device.record() as tape:
-            source.changed()  # what other ranks have of it may be old when the tape runs
-            self._stage(source, target, None, first, 1.0, 0.0, 0.25)
-            self._stage(target, spare, first, last, 8 / 9, -17 / 36, 1.0)
-            self._stage(spare, target, last, None, 3 / 4, -1.0, 1.0)
-            if self.tolerance is not None:
-                self._compare(source, target, first, last)
+            self.step_kernels()
         return tape
+
+    def step_kernels(self) -> None:
+        """The kernels of one step from the current links, of the length that is set; may be recorded."""
+        source, (target, spare), (first, last) = self._fields[self._current], self._targets(), (self._sums[0], self._sums[-1])
+        source.changed()  # what other ranks have of it may be old when a tape runs
+        self._stage(source, target, None, first, 1.0, 0.0, 0.25)
+        self._stage(target, spare, first, last, 8 / 9, -17 / 36, 1.0)
+        self._stage(spare, target, last, None, 3 / 4, -1.0, 1.0)
+        if self.tolerance is not None:
+            self._compare(source, target, first, last)
 
     def _stage(self, U, moved, before, after, fresh: float, kept: float, scale: float) -> None:
         """A <- fresh Z(U) + kept A, moved <- exp(scale step A) U."""
@@ -161,16 +166,16 @@ class GradientFlow:
             self._symanzik_force(U)
             layout.launch(kernel, *common, self._force.pointer, keep=(*keep, self._force))
         else:
-            c1, extra, also = ACTIONS[self.action], (), ()
+            c1, extra = ACTIONS[self.action], ()
             if c1:
-                pointers, also = rectangle_coefficients(U)
-                extra = *pointers, 1 - 8 * c1, c1
+                loops = rectangle_coefficients(U, plaquettes=True)
+                extra = *loops.rectangles, 1 - 8 * c1, c1
             else:
                 U.update_staple_halo()
-
-            def use(plaquettes, begin, end, behind):
-                layout.launch(kernel, *common, *plaquettes, *extra, begin=begin, end=end, keep=(*keep, *behind, *also))
-            with_plaquettes(U, use)
+                loops = plaquette_coefficients(U)
+            for make, begin, end in loops.steps:
+                make()
+                layout.launch(kernel, *common, *loops.plaquettes, *extra, begin=begin, end=end, keep=(*keep, *loops.keep))
         moved.changed()
 
     def _symanzik_force(self, U: GaugeField) -> None:
