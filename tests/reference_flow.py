@@ -6,8 +6,18 @@ Links [t, z, y, x, mu, row, column], complex. Slow and short on purpose.
 from itertools import permutations
 
 import numpy as np
-from reference import algebra_coefficients, algebra_matrix, dagger, dimensions, exponential, gauge_force, path_product, shift
-from reference import plaquette_sum as plaquettes
+from reference import (
+    algebra_coefficients,
+    algebra_matrix,
+    coordinates,
+    dagger,
+    dimensions,
+    exponential,
+    gauge_force,
+    path_product,
+    plaquette_sum,
+    shift,
+)
 
 C1 = {"wilson": 0.0, "symanzik": -1 / 12, "zeuthen": -1 / 12}
 # loop sizes and coefficients of hep-lat/9701012, eq. (19) with c5 = 1/20
@@ -44,11 +54,11 @@ def plaquette_energy(links):
     """(1/V) sum 2 Re tr (1 - P), plaquettes of one orientation."""
     d, n = dimensions(links), links.shape[-1]
     sites = np.prod(links.shape[:d])
-    return 2 * (n * d * (d - 1) / 2 - plaquettes(links) / sites)
+    return 2 * (n * d * (d - 1) / 2 - plaquette_sum(links) / sites)
 
 
 def field_strength(links, mu, nu, m=1, n=1):
-    """G^a of the m x n loops that turn from mu to nu and begin at a corner x: mean of the four over m n; m != n: of both shapes."""
+    """G^a of the m x n loops that turn from mu to nu and begin at a corner x: mean of the four over m n; m != n: both shapes."""
     total = 0
     shapes = {(m, n), (n, m)}
     for a, b in shapes:
@@ -94,7 +104,7 @@ def instanton(extent, radius, colors=2):
     A_mu = -2 eta_bar^a_{mu nu} x_nu radius^2 / (x^2 (x^2 + radius^2)) T_a has one direction in colour along a link, as nu != mu:
     the path-ordered exponential is exp(n_a T_a times the integral), n_a = -eta_bar^a_{mu nu} x_nu, which is done exactly.
     """
-    x = [c - (n - 1) / 2 for c, n in zip(np.meshgrid(*[np.arange(n) for n in extent[::-1]], indexing="ij")[::-1], extent, strict=True)]
+    x = [c - (n - 1) / 2 for c, n in zip(coordinates(extent), extent, strict=True)]
     links = np.zeros((*extent[::-1], 4, colors, colors), complex) + np.eye(colors)
     for mu in range(4):
         b = np.sqrt(sum(x[nu]**2 for nu in range(4) if nu != mu))

@@ -179,7 +179,8 @@ def test_the_table_of_the_card_has_all_keys():
              "[guide.correction]": guide.CorrectionTable, "[train]": train.TrainTable,
              "[heat_bath]": tables.HeatBathTable, "[run]": tables.RunTable, "[measure.NAME]": tables.MeasureTable,
              "[measure.chiral_condensate]": tables.CondensateTable, "[measure.mesons]": tables.MesonsTable,
-             "[measure.residual_mass]": tables.ResidualMassTable, "[measure.gradient_flow]": FlowTable, "[reference.NAME]": tables.ReferenceValue}
+             "[measure.residual_mass]": tables.ResidualMassTable, "[measure.gradient_flow]": FlowTable,
+             "[reference.NAME]": tables.ReferenceValue}
     rows = {names(head)[0]: names(keys) for head, keys, _ in table("README.md", "table")}
     assert rows.keys() == known.keys()
     assert {re.match(r"\w+", name.strip("[]"))[0] for name in rows} == set(tables.RunCard.model_fields)

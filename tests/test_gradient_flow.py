@@ -1,5 +1,7 @@
 """The gradient flow: its steps and what is measured against plain formulas, the order, symmetries, and charges of instantons."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import reference as ref
@@ -91,7 +93,7 @@ def test_the_scheme_has_order_three_and_its_companion_two(thermal_links, action)
     U = thermal_links(3, 4, 4, 4, 4)
     exact = flowed(U, action, 0.2 / 256, 0.2)
     errors = [abs(flowed(U, action, step, 0.2) - exact).max() for step in (0.2 / 8, 0.2 / 16, 0.2 / 32)]
-    assert [np.log2(a / b) for a, b in zip(errors, errors[1:], strict=False)] == pytest.approx([3, 3], abs=0.25)
+    assert [np.log2(a / b) for a, b in pairwise(errors)] == pytest.approx([3, 3], abs=0.25)
     distances = []
     for step in (0.02, 0.01):
         flow = GradientFlow(U.copy(), action, step, 0.9)
@@ -110,7 +112,7 @@ def test_the_action_never_rises(thermal_links, action):
     for k in range(1, 60):
         flow.advance(k * flow.step)
         energies.append(float(own.action(U, None)))
-    assert all(later < earlier for earlier, later in zip(energies, energies[1:], strict=False))
+    assert all(later < earlier for earlier, later in pairwise(energies))
     assert energies[-1] < 0.02 * energies[0]
     assert ref.group_deviation(U.to_sites()) < 1e-13
 

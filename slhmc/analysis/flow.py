@@ -22,8 +22,8 @@ def scales(values: np.ndarray) -> dict[str, DerivedValue | None]:
     """t0 and w0 in lattice units, with E from clovers; t0_plaquette from plaquettes. None where the flow does not reach 0.3.
 
     t0: t^2 <E> = 0.3; w0: t d/dt (t^2 <E>) = 0.3 at t = w0^2, the first time from below. Between flow times a polynomial through
-    the six nearest. The error is that of the mean of t0 - h_i / h', h_i what configuration i has at t0 more than 0.3, h' the slope
-    of the mean: to first order in its fluctuations, which is what the Gamma method takes of any derived quantity.
+    the six nearest. The error is that of the mean of t0 - h_i / h', h_i what configuration i has at t0 more than 0.3, h' the
+    slope of the mean: to first order in its fluctuations, which is what the Gamma method takes of any derived quantity.
     """
     return {"t0": _scale(values, CLOVER, slope=False), "w0": _scale(values, CLOVER, slope=True),
             "t0_plaquette": _scale(values, PLAQUETTE, slope=False)}

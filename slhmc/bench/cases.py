@@ -51,8 +51,8 @@ def coefficient_flops(n: int) -> int:
 
 
 def transport_flops(n: int) -> int:
-    """Coefficients of U^+ M U, M in the algebra: n (n - 1) entries of M U, M with an imaginary diagonal; then the upper triangle and
-    the diagonal of U^+ M U."""
+    """Coefficients of U^+ M U, M in the algebra: n (n - 1) entries of M U, M with an imaginary diagonal; then the upper triangle
+    and the diagonal of U^+ M U."""
     if n == 2:
         return 20 + 21
     return n * (n - 1) * (8 * n - 6) + n * (n - 1) // 2 * (8 * n - 2) + (n - 1) * (4 * n - 1) + 2 * _diagonal_flops(n)
@@ -72,8 +72,8 @@ def plaquette_force_flops(n: int, dimensions: int) -> int:
 
 
 def rectangle_force_flops(n: int, dimensions: int) -> int:
-    """Per site: each rectangle's coefficients from lines of two links; H of its long sides; for each link what the first half of a
-    side has brought to the second, and what the short side behind has, along two links; sums."""
+    """Per site: each rectangle's coefficients from lines of two links; H of its long sides; for each link what the first half of
+    a side has brought to the second, and what the short side behind has, along two links; sums."""
     algebra, pairs = algebra_dimension(n), dimensions * (dimensions - 1)
     made = dimensions * matrix_flops(n) + pairs * (3 * matrix_flops(n) + coefficient_flops(n))
     sides = pairs * (transport_flops(n) + 2 * algebra)

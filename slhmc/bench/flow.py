@@ -34,8 +34,8 @@ def energy_flops(n: int, dimensions: int) -> int:
 
 
 def charge_flops(n: int) -> int:
-    """Per site, six planes: plaquettes, seven larger loops of three products each, nine legs in each direction (two of them twice),
-    of which the first takes coefficients, products of the charge."""
+    """Per site, six planes: plaquettes, seven larger loops of three products each, nine legs in each direction, of which the
+    first takes coefficients, products of the charge."""
     algebra = algebra_dimension(n)
     legs = 2 * (9 * transport_flops(n) + 7 * algebra)
     return 6 * ((3 + 7 * 3) * matrix_flops(n) + legs) + 3 * 5 * 2 * algebra
@@ -52,7 +52,8 @@ def cases(bench) -> list[Case]:
         result.append(Case(f"{action} flow step", "double", flow.step_kernels, sites * step_flops(n, d, action), sites * fields,
                            sites * (2 * links + algebra)))
     charge = FiveLoopCharge(bench.lattice, n)
-    return [*result, Case("flow energies", "double", lambda: field_strength_sums(bench.U), sites * energy_flops(n, d), sites * links,
-                          sites * links),
+    return [*result,
+            Case("flow energies", "double", lambda: field_strength_sums(bench.U), sites * energy_flops(n, d), sites * links,
+                 sites * links),
             Case("five-loop charge", "double", lambda: charge.measure(bench.U), sites * charge_flops(n), sites * links,
                  sites * 2 * links)]

@@ -33,8 +33,8 @@ def print_flow(values: np.ndarray, card: RunCard) -> None:
     for row in flow_curves(values, sites(card)):
         table.add_row(f"{row['t']:.4g}", *(_words(row[key]) for key in columns))
     console = Console(highlight=False, markup=False, force_terminal=on_terminal())
-    console.print(f"\n  {card.measure.gradient_flow.action} flow: E and Q from clovers, beside them E from plaquettes and Q from five "
-                  "loops", soft_wrap=True)
+    console.print(f"\n  {card.measure.gradient_flow.action} flow: E and Q from clovers, beside them E from plaquettes and Q from "
+                  "five loops", soft_wrap=True)
     console.print(table)
     how = "errors by the Gamma method" if len(values) >= MINIMUM_LENGTH else \
         f"fewer than {MINIMUM_LENGTH}: errors by the jackknife, as if they were independent"

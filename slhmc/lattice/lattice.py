@@ -132,8 +132,8 @@ class Layout:
         self.conversion_tables: dict[str, object] = {}
 
     def slices(self, reach: int = 1) -> tuple[Slices, object]:
-        """How to go through the lattice in steps that look so far behind, in slices where it is large, if the device does well on a
-        slice; and `Slices.positions` on the device.
+        """How to go through the lattice in steps that look so far behind, in slices where it is large, if the device does well on
+        a slice; and `Slices.positions` on the device.
         """
         if reach not in self._slices:
             slices = Slices(self.blocks, not self.geometry.prefetch, reach)
@@ -143,7 +143,7 @@ class Layout:
         return self._slices[reach]
 
     def scratch(self, reals: int, use: str = "plaquettes"):
-        """Uninitialised reals for steps of one piece of work (pieces run one after the other, so a buffer serves all of one use)."""
+        """Uninitialised reals for steps of one piece of work (pieces run one after the other: a buffer serves all of one use)."""
         kept = self._scratch.get(use)
         if kept is None or kept.size < reals:
             kept = self._scratch[use] = self.lattice.device.empty((reals,), self.dtype)
@@ -171,8 +171,8 @@ class Layout:
                before=None):
         """Run a reduction into the device array `result`, then sum over ranks. Collective.
 
-        spans: list of (begin, end) run one after the other, `between()` after the first (overlap with communication), before(k) before
-        each.
+        spans: list of (begin, end) run one after the other, `between()` after the first (overlap with communication), before(k)
+        before each.
         """
         lattice, device = self.lattice, self.lattice.device
         spans = spans or [(0, self.groups)]

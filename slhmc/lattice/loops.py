@@ -73,7 +73,8 @@ def rectangle_coefficients(U: GaugeField, plaquettes: bool = False) -> LoopCoeff
                           slices.window, begin=low, end=high, keep=keep)
         near = [(0, layout.near_groups)] if slices.count == 1 else spans[-2:] if number == 0 else spans
         for low, high in near:
-            layout.launch(U.kernel("gauge.cc", "rectangle_sides"), layout.geometry, U.pointer, *kept, begin=low, end=high, keep=keep)
+            layout.launch(U.kernel("gauge.cc", "rectangle_sides"), layout.geometry, U.pointer, *kept, begin=low, end=high,
+                          keep=keep)
         if plaquettes:
             _make_plaquettes(U, also, (*keep, more), near)
     steps = [(partial(make, spans, number), *span) for number, (spans, span) in enumerate(slices.steps)]
@@ -108,8 +109,8 @@ def add_plaquette_force(U: GaugeField, force: AlgebraField, factor: float) -> No
     layout, loops = U.layout, plaquette_coefficients(U)
     for make, begin, end in loops.steps:
         make()
-        layout.launch(U.kernel("gauge.cc", "plaquette_force"), layout.geometry, U.pointer, *loops.plaquettes, force.pointer, factor,
-                      begin=begin, end=end, keep=(force, *loops.keep))
+        layout.launch(U.kernel("gauge.cc", "plaquette_force"), layout.geometry, U.pointer, *loops.plaquettes, force.pointer,
+                      factor, begin=begin, end=end, keep=(force, *loops.keep))
 
 
 def add_rectangle_force(U: GaugeField, force: AlgebraField, factor: float) -> None:
@@ -117,12 +118,12 @@ def add_rectangle_force(U: GaugeField, force: AlgebraField, factor: float) -> No
     layout, loops = U.layout, rectangle_coefficients(U)
     for make, begin, end in loops.steps:
         make()
-        layout.launch(U.kernel("gauge.cc", "rectangle_force"), layout.geometry, U.pointer, *loops.rectangles, force.pointer, factor,
-                      begin=begin, end=end, keep=(force, *loops.keep))
+        layout.launch(U.kernel("gauge.cc", "rectangle_force"), layout.geometry, U.pointer, *loops.rectangles, force.pointer,
+                      factor, begin=begin, end=end, keep=(force, *loops.keep))
 
 
 def field_strength_sums(U: GaugeField):
-    """Sums over the lattice of G^a_{mu nu} G^a_{mu nu} / 4 and, in four dimensions, of 8 pi^2 times the topological charge density.
+    """Sums over the lattice of G^a_{mu nu} G^a_{mu nu} / 4 and, in four dimensions, of 8 pi^2 times the charge density.
 
     G from the four plaquettes of a clover (docs/conventions.md, "Gradient flow"). A device array of two doubles.
     """

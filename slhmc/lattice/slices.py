@@ -12,8 +12,8 @@ class Slices:
     """Order of work whose first step makes something of each lane group, and whose second reads it there and up to `reach` steps
     behind.
 
-    A slice is what has one last coordinate. What the first step makes is kept for some slices, the present one and at least `reach`
-    before. With `whole`, where ranks split the lattice, and where too few slices are there, there is one slice.
+    A slice is what has one last coordinate. What the first step makes is kept for some slices, the present one and at least
+    `reach` before. With `whole`, where ranks split the lattice, and where too few slices are there, there is one slice.
     """
 
     blocks: Blocks

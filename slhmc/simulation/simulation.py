@@ -196,8 +196,8 @@ class Simulation:
                              f"more by --trajectories, or see `slhmc summary {self.files.path}`")
 
     def _check_noise(self) -> None:
-        """All measurements of a condensate or a residual mass have the same number of noise vectors, whatever the card says; those of
-        a flow have the same flow times.
+        """All measurements of a condensate or a residual mass have the same number of noise vectors, whatever the card says;
+        those of a flow have the same flow times.
         """
         for observable, _ in self.observables:
             if isinstance(observable, FlowedLinks) and observable.name in self.chain.observables:

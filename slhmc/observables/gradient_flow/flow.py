@@ -127,8 +127,8 @@ class GradientFlow:
         self.U.lattice.device.assign(self._length, np.array([length]))
 
     def _try(self) -> None:
-        """V_1 = exp(Z_0/4) V, V_2 = exp(8/9 Z_1 - 17/36 Z_0) V_1, V_3 = exp(3/4 Z_2 - 8/9 Z_1 + 17/36 Z_0) V_2, from the current links to
-        the other field; recorded once for each of the two ways.
+        """V_1 = exp(Z_0/4) V, V_2 = exp(8/9 Z_1 - 17/36 Z_0) V_1, V_3 = exp(3/4 Z_2 - 8/9 Z_1 + 17/36 Z_0) V_2, from the current
+        links to the other field; recorded once for each of the two ways.
         """
         if self._current not in self._tapes:
             self._tapes[self._current] = self._record()

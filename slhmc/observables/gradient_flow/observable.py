@@ -22,9 +22,9 @@ def default_time(extent) -> float:
 class FlowedLinks(Observable):
     """What flowed links have at the flow times 0, t_max / points, ..., t_max: real [quantity, time], see QUANTITIES.
 
-    E per site from plaquettes and from clovers, in four dimensions Q from clovers and from five loops (docs/conventions.md, "Gradient
-    flow"). U itself stays as it is. action, step: of GradientFlow, with `tolerance` if step is None; t_max: `default_time` if
-    None. Raises InputError as GradientFlow does, ComputationError if numbers are not finite.
+    E per site from plaquettes and from clovers, in four dimensions Q from clovers and from five loops (docs/conventions.md,
+    "Gradient flow"). U itself stays as it is. action, step: of GradientFlow, with `tolerance` if step is None; t_max:
+    `default_time` if None. Raises InputError as GradientFlow does, ComputationError if numbers are not finite.
     """
 
     name = "gradient_flow"
@@ -53,8 +53,8 @@ class FlowedLinks(Observable):
     def check(self, kept: np.ndarray) -> None:
         """InputError if values [n, quantity, time] that a chain has are of other flow times."""
         if kept.shape[1:] != (len(self.channels), len(self.times)) or not np.allclose(kept[0, 0], self.times, rtol=1e-12):
-            raise InputError(f"measure.{self.name}: flow times up to {self.times[-1]:g} in {len(self.times) - 1} parts found, but "
-                             f"the chain holds measurements up to {kept[0, 0, -1]:g} in {kept.shape[2] - 1}; keep these")
+            raise InputError(f"measure.{self.name}: flow times up to {self.times[-1]:g} in {len(self.times) - 1} parts found, "
+                             f"but the chain holds measurements up to {kept[0, 0, -1]:g} in {kept.shape[2] - 1}; keep these")
 
     def _values(self, links: GaugeField) -> list[float]:
         """E from plaquettes, E from clovers, both charges."""
