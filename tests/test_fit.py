@@ -7,7 +7,6 @@ import signal
 
 import numpy as np
 import pytest
-import reference
 from running import CARDS, ROOT, card_file, contents, refusal, run_process, sets, slhmc_command
 from scipy.special import iv
 
@@ -23,7 +22,9 @@ from slhmc.learning.evaluation import Labelled, evaluate  # noqa: E402
 from slhmc.learning.labels import labels_of  # noqa: E402
 from slhmc.learning.models import trained_model  # noqa: E402
 from slhmc.learning.optimizers import learning_rate  # noqa: E402
+from slhmc.runcard import fit as fit_tables  # noqa: E402
 from slhmc.runcard import parse_card  # noqa: E402
+from slhmc.simulation.build import fit_units  # noqa: E402
 
 CARD = """
 [lattice]
@@ -159,7 +160,8 @@ def test_labels_are_loops_at_each_site(colors):
     U.randomize(Draws(5, 0).next(Purpose.START))
     card = card_of("lattice.extent=[4, 4, 6]", f"lattice.colors={colors}", "data.loop=[1, 2]", "data.scale=10",
                    "data.test_extents=[[4, 4, 6]]")
-    found = labels_of(card.data, datasets.DataSet(datasets.pack_links(U)[None], np.ones(1), {}, (4, 2, 6), colors), HostDevice(), "")
+    sample = datasets.DataSet(datasets.pack_links(U)[None], np.ones(1), {}, (4, 2, 6), colors)
+    found = labels_of(card.data, sample, HostDevice(), "here")
     links, extent = U.to_sites(), (4, 2, 6)
 
     def link(x, mu):
@@ -260,7 +262,8 @@ def test_numbers_of_the_test_are_those_of_the_weights(data, fitted):
     assert predicted.dtype == np.float64
     expected = {"mse_site": ((predicted - labels.numpy())**2).mean(),
                 "mse_average": ((predicted.mean(1) - labels.numpy().mean(1))**2).mean(),
-                "label_variance_site": labels.numpy().var(), "label_variance_average": labels.numpy().mean(1).var(), "samples": 18}
+                "label_variance_site": labels.numpy().var(), "label_variance_average": labels.numpy().mean(1).var(),
+                "samples": 18}
     found = json.loads((fitted / "results.json").read_text())["test"]["6x4"]
     assert found == pytest.approx(expected, rel=1e-10)
     assert evaluate(model, samples, SerialCommunicator()) == pytest.approx(expected, rel=1e-10)
@@ -350,6 +353,39 @@ def test_kernels_wider_than_a_lattice_are_refused(tmp_path, capsys):
     assert not (tmp_path / "run").exists()
 
 
+def test_choices_of_a_card_are_those_of_the_layers():
+    from slhmc.networks.lcnn import layers, network
+
+    assert set(fit_tables.LayerTable.model_fields["kind"].annotation.__args__) == set(network.KINDS)
+    assert set(fit_tables.ModelTable.model_fields["convention"].annotation.__args__) == set(layers.CONVENTIONS)
+    assert set(fit_tables.Activation.__args__) == set(layers.ACTIVATIONS)
+
+
+def test_a_network_with_one_number_a_configuration(tmp_path, data, monkeypatch):
+    """It is fitted to lattice averages; mean squares at a site are not known."""
+    class Mean(torch.nn.Module):
+        parameter_count = 2
+
+        def __init__(self):
+            super().__init__()
+            self.weights = torch.nn.Parameter(torch.zeros(2))
+
+        def check(self, extent, colors):
+            pass
+
+        def forward(self, batch):
+            size = batch.links_of_samples().to(self.weights)[:, :, 0].mean((1, 2))
+            return (self.weights[0] + self.weights[1] * size)[:, None, None]
+    monkeypatch.setattr(regression, "model_of", lambda card, precision=None: Mean().to(
+        torch.float64 if precision == "double" else torch.float32))
+    assert fit(tmp_path / "run", f"data.directory={data}")[0]
+    epochs = FitFile.open(tmp_path / "run" / "fit.h5").epochs
+    np.testing.assert_array_equal(epochs["validation"], epochs["mse_average"])
+    assert np.isnan(epochs["mse_site"]).all() and epochs["validation"].min() < epochs["validation"][0]
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert results["test"]["4x4"]["mse_site"] is None and results["test"]["4x4"]["mse_average"] > 0
+
+
 # ---- command line
 def test_the_command_line_fits_tells_and_goes_on(tmp_path, data, fitted, capsys):
     card, run = card_file(tmp_path, CARD), tmp_path / "run"
@@ -396,8 +432,18 @@ def test_weights_of_a_fit_are_not_those_of_a_guide(fitted):
         load_weights(fitted / "weights.h5")
 
 
-def test_kernels_of_a_fit_can_be_built(tmp_path):
-    assert slhmc_command("build", card_file(tmp_path, CARD)) == 0
+@pytest.mark.parametrize("overrides", [(), ("model.weights=complex", "model.precision=double")], ids=str)
+def test_kernels_of_a_fit_are_those_that_are_built(tmp_path, data, monkeypatch, overrides):
+    used, load = set(), HostDevice.unit
+
+    def noted(self, file, *numbers):
+        used.add((file, *numbers, *(0,) * (5 - len(numbers))))
+        return load(self, file, *numbers)
+    monkeypatch.setattr(HostDevice, "unit", noted)
+    card = card_of(*overrides, "data.training=3")
+    assert regression.create(card, tmp_path / "run").run()
+    assert {file for file, *_ in used} >= {"heat_bath.cc", "links.cc", "lcnn_quaternion.cc"}
+    assert used <= set(fit_units(card, HostDevice()))
 
 
 def test_fits_need_torch_and_say_so(tmp_path):
@@ -424,8 +470,8 @@ def test_two_ranks_share_chains_and_batches(tmp_path, data):
 
 
 # ---- shipped cards
-SMALLER = ("data.betas=[2.0, 5.6]", "data.training=4", "data.validation=2", "data.test=2", "data.thermalization=2", "data.spacing=1",
-           "fit.epochs=2", "fit.batch=4")
+SMALLER = ("data.betas=[2.0, 5.6]", "data.training=4", "data.validation=2", "data.test=2", "data.thermalization=2",
+           "data.spacing=1", "fit.epochs=2", "fit.batch=4")
 LATTICES = {2: ("lattice.extent=[6, 6]", "data.test_extents=[[6, 6], [8, 6]]"),
             4: ("lattice.extent=[4, 4, 4, 2]", "data.test_extents=[[4, 4, 4, 2], [4, 4, 4, 4]]")}
 

@@ -43,7 +43,7 @@ def deviation(model: torch.nn.Module, links: LinkBatch, labels: torch.Tensor) ->
     predicted = model(links)[..., 0]
     if predicted.shape[1] != labels.shape[1]:
         labels = labels.mean(1, keepdim=True)
-    return predicted - labels.to(predicted.dtype)
+    return predicted - labels.to(predicted)
 
 
 @torch.no_grad()
@@ -57,7 +57,7 @@ def evaluate(model: torch.nn.Module, samples: Labelled, communicator) -> dict[st
     rows = [np.empty((0, 2))]
     for chosen in chunks(len(mine), samples.labels.shape[1]):
         links, labels = samples.batch(mine[chosen])
-        found = deviation(model, links, labels).double().numpy()
+        found = deviation(model, links, labels).double().cpu().numpy()
         site = (found**2).mean(1) if found.shape[1] == labels.shape[1] else np.full(len(found), np.nan)
         rows.append(np.stack([site, found.mean(1) ** 2], -1))
     table = np.concatenate(communicator.allgather(np.concatenate(rows)))

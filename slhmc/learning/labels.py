@@ -10,7 +10,7 @@ from slhmc.networks.lcnn import LinkBatch
 from slhmc.networks.lcnn.loops import topological_charge_density, wilson_loops
 from slhmc.runcard import DataTable
 
-SITES = 8192  # of one batch, where nothing else says how large it is
+SITES = 32768  # of one batch that no card sizes: vectors are of samples, so a few of them even on large lattices
 
 
 def label(data: DataTable, batch: LinkBatch) -> torch.Tensor:
@@ -30,7 +30,7 @@ def labels_of(data: DataTable, links: DataSet, device: Device, name) -> np.ndarr
     with torch.no_grad():
         for chosen in chunks(len(found), found.shape[1]):
             batch = LinkBatch(device, links.links[chosen], links.extent, links.colors)
-            found[chosen] = label(data, batch).numpy()
+            found[chosen] = label(data, batch).cpu().numpy()
     bad = len(found) - int(np.isfinite(found).all(1).sum())
     if bad:
         raise InputError(f"{name}: labels of {bad} of {len(found)} configurations are not finite; remove the file and it is made "

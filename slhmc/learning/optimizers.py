@@ -73,7 +73,7 @@ def learning_rate(fit: FitTable, epochs: float) -> float:
 def state_arrays(optimizer: torch.optim.Optimizer) -> dict[str, dict[str, np.ndarray]]:
     """What the optimizer remembers of each parameter; nothing before the first step."""
     state = optimizer.state_dict()["state"]
-    return {str(index): {name: value.numpy().copy() for name, value in entry.items() if value is not None}
+    return {str(index): {name: value.cpu().numpy().copy() for name, value in entry.items() if value is not None}
             for index, entry in state.items()}
 
 

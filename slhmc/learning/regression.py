@@ -60,7 +60,7 @@ class Regression:
     def __init__(self, card: RunCard, directory: Path, device: str, communicator):
         self._created = time.monotonic()
         self.card, self.communicator, self.device = card, communicator, open_device(device)
-        self.model = model_of(card)
+        self.model = model_of(card).to(self.device.torch_device())
         for part in parts(card):
             self.model.check(part.extent, card.lattice.colors)
         self.optimizer = make_fit_optimizer(card.fit, self.model)
@@ -228,11 +228,11 @@ class Regression:
         if self.communicator.size == 1:
             return loss
         weights = [p for p in self.model.parameters() if p.requires_grad]
-        mine = [np.zeros(tuple(p.shape)) if p.grad is None else p.grad.numpy() for p in weights]
+        mine = [np.zeros(tuple(p.shape)) if p.grad is None else p.grad.cpu().numpy() for p in weights]
         everyone = self.communicator.allgather((loss, mine))
         for index, p in enumerate(weights):
             total = sum((gradients[index] for _, gradients in everyone[1:]), start=everyone[0][1][index])
-            p.grad = torch.from_numpy(np.ascontiguousarray(total)).to(p.dtype)
+            p.grad = torch.from_numpy(np.ascontiguousarray(total)).to(p)
         return float(sum(part for part, _ in everyone))
 
     def _synchronize(self) -> None:
@@ -276,7 +276,7 @@ class Regression:
 
     def _test(self, observer, halt) -> bool:
         """The best weights in double precision on all test lattices: True; False if stopped before."""
-        model = model_of(self.card, "double")
+        model = model_of(self.card, "double").to(self.device.torch_device())
         load_tensors(model, self.best["tensors"])
         load_tensors(self.model, self.best["tensors"])
         self._note_rms("end")

@@ -9,7 +9,7 @@ from pydantic_core import PydanticCustomError
 from slhmc.runcard.base import Count, Extent, Finite, NaturalNumber, Positive, Table
 
 Fault = tuple[tuple[str | int, ...], str]
-Activation = Literal["relu", "leaky_relu", "tanh", "sigmoid"]
+Activation = Literal["relu", "leaky_relu", "tanh", "sigmoid", "identity"]
 CNN_KEYS = ("kernel", "channels")
 _SWITCHES = ("first", "last", "count")
 
