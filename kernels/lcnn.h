@@ -53,6 +53,9 @@ SITE_FUNCTION void to_components(const Link &x, V *c) { UNROLL for (int k = 0; k
 
 // where component 0 of a channel begins at a site, of `sites` in the array; the next component is sites * LANES further
 SITE_FUNCTION long place(int channel, int sites, int site) { return ((long)channel * COMPONENTS * sites + site) * LANES; }
+// The same in work arrays, rows of matrices at a chunk of sites. Rows are `length` lane groups apart, which should be no power of
+// 2: many of them are in use at once, and would all want the same lines of the cache.
+SITE_FUNCTION long work_place(int row, int length, int site) { return ((long)row * length + site) * LANES; }
 
 SITE_FUNCTION Link load_reals(const real *p, int sites, Site x) {
     Link r;
@@ -66,19 +69,19 @@ SITE_FUNCTION void add_reals(real *p, int sites, Site x, const Link &u) {
     UNROLL for (int k = 0; k < LINK_REALS; k++)
         store(p + (long)k * sites * LANES, x, load(p + (long)k * sites * LANES, x) + reals(u)[k]);
 }
-SITE_FUNCTION Link load_matrix(const real *field, int channel, int sites, int site, Site x) {
-    const Link r = load_reals(field + place(channel, sites, site), sites, x);
+SITE_FUNCTION Link load_matrix(const real *p, int sites, Site x) {
+    const Link r = load_reals(p, sites, x);
     return from_components(reals(r));
 }
-SITE_FUNCTION void store_matrix(real *field, int channel, int sites, int site, Site x, const Link &w) {
+SITE_FUNCTION void store_matrix(real *p, int sites, Site x, const Link &w) {
     Link r;
     to_components(w, reals(r));
-    store_reals(field + place(channel, sites, site), sites, x, r);
+    store_reals(p, sites, x, r);
 }
-SITE_FUNCTION void add_matrix(real *field, int channel, int sites, int site, Site x, const Link &w) {
+SITE_FUNCTION void add_matrix(real *p, int sites, Site x, const Link &w) {
     Link r;
     to_components(w, reals(r));
-    add_reals(field + place(channel, sites, site), sites, x, r);
+    add_reals(p, sites, x, r);
 }
 
 // ------------------------------------------------------------------------------------------------ transport
@@ -88,14 +91,14 @@ SITE_FUNCTION void lcnn_transport_site(const lcnn_transport_arguments &a, Site x
     const int site = x.group, to = site - a.range.begin;
     for (int j = 0; a.local && j < a.channels; j++) {
         const Link w = load_reals(a.field + place(j, a.sites, site), a.sites, x);
-        store_reals(a.out + place(j, a.chunk, to), a.chunk, x, w);
+        store_reals(a.out + work_place(j, a.length, to), a.chunk, x, w);
     }
     for (int s = 0; s < a.shifts; s++) {
         const int from = a.targets[(long)s * a.sites + site], first = (s + a.local) * a.channels;
         const Link u = load_reals(a.links + place(s, a.sites, site), a.sites, x);
         for (int j = 0; j < a.channels; j++) {
-            const Link w = load_matrix(a.field, j, a.sites, from, x);
-            store_matrix(a.out, first + j, a.chunk, to, x, multiply_adjoint(multiply(u, w), u));
+            const Link w = load_matrix(a.field + place(j, a.sites, from), a.sites, x);
+            store_matrix(a.out + work_place(first + j, a.length, to), a.chunk, x, multiply_adjoint(multiply(u, w), u));
         }
     }
 }
@@ -108,17 +111,17 @@ SITE_FUNCTION void lcnn_transport_back_site(const lcnn_transport_back_arguments 
     if (!a.links) {
         for (int j = 0; j < a.channels; j++)
             add_reals(a.field_gradient + place(j, a.sites, site), a.sites, x,
-                      load_reals(a.gradient + place(j, a.chunk, at), a.chunk, x));
+                      load_reals(a.gradient + work_place(j, a.length, at), a.chunk, x));
         return;
     }
     const int from = a.targets[site];
     const Link u = load_reals(a.links + (long)site * LANES, a.sites, x);
     Link du = {};
     for (int j = 0; j < a.channels; j++) {
-        const Link g = load_matrix(a.gradient, j, a.chunk, at, x);
-        add_matrix(a.field_gradient, j, a.sites, from, x, multiply(adjoint_multiply(u, g), u));
+        const Link g = load_matrix(a.gradient + work_place(j, a.length, at), a.chunk, x);
+        add_matrix(a.field_gradient + place(j, a.sites, from), a.sites, x, multiply(adjoint_multiply(u, g), u));
         if (a.link_gradient) {
-            const Link w = load_matrix(a.field, j, a.sites, from, x);
+            const Link w = load_matrix(a.field + place(j, a.sites, from), a.sites, x);
             add_multiply_adjoint(du, g, multiply_adjoint(w, u));
             add_adjoint_multiply(du, g, multiply(u, w));
         }
@@ -133,13 +136,14 @@ SITE_FUNCTION void lcnn_bilinear_site(const lcnn_bilinear_arguments &a, Site x) 
     const int site = x.group, at = site - a.range.begin, rows = a.channels * (1 + a.daggers) + a.unit;
     for (int i = 0; i < a.outputs; i++) {
         Link sum = {};
-        if (a.unit) sum = load_matrix(a.mixed, (i + 1) * rows - 1, a.chunk, at, x);
+        if (a.unit) sum = load_matrix(a.mixed + work_place((i + 1) * rows - 1, a.length, at), a.chunk, x);
         for (int j = 0; j < a.channels; j++) {
-            const Link w = load_matrix(a.field, j, a.sites, site, x);
-            add_multiply(sum, w, load_matrix(a.mixed, i * rows + j, a.chunk, at, x));
-            if (a.daggers) add_adjoint_multiply(sum, w, load_matrix(a.mixed, i * rows + a.channels + j, a.chunk, at, x));
+            const Link w = load_matrix(a.field + place(j, a.sites, site), a.sites, x);
+            add_multiply(sum, w, load_matrix(a.mixed + work_place(i * rows + j, a.length, at), a.chunk, x));
+            if (a.daggers)
+                add_adjoint_multiply(sum, w, load_matrix(a.mixed + work_place(i * rows + a.channels + j, a.length, at), a.chunk, x));
         }
-        store_matrix(a.out, i, a.sites, site, x, sum);
+        store_matrix(a.out + place(i, a.sites, site), a.sites, x, sum);
     }
 }
 SITE_KERNEL(lcnn_bilinear)
@@ -148,21 +152,22 @@ SITE_KERNEL(lcnn_bilinear)
 SITE_FUNCTION void lcnn_bilinear_back_site(const lcnn_bilinear_back_arguments &a, Site x) {
     const int site = x.group, at = site - a.range.begin, rows = a.channels * (1 + a.daggers) + a.unit;
     for (int j = 0; j < a.channels; j++) {
-        const Link w = load_matrix(a.field, j, a.sites, site, x);
+        const Link w = load_matrix(a.field + place(j, a.sites, site), a.sites, x);
         Link dw = {};
         for (int i = 0; i < a.outputs; i++) {
-            const Link g = load_matrix(a.gradient, i, a.sites, site, x);
-            add_multiply_adjoint(dw, g, load_matrix(a.mixed, i * rows + j, a.chunk, at, x));
-            store_matrix(a.mixed, i * rows + j, a.chunk, at, x, adjoint_multiply(w, g));
+            const Link g = load_matrix(a.gradient + place(i, a.sites, site), a.sites, x);
+            real *m = a.mixed + work_place(i * rows + j, a.length, at), *n = a.mixed + work_place(i * rows + a.channels + j, a.length, at);
+            add_multiply_adjoint(dw, g, load_matrix(m, a.chunk, x));
+            store_matrix(m, a.chunk, x, adjoint_multiply(w, g));
             if (a.daggers) {
-                add_multiply_adjoint(dw, load_matrix(a.mixed, i * rows + a.channels + j, a.chunk, at, x), g);
-                store_matrix(a.mixed, i * rows + a.channels + j, a.chunk, at, x, multiply(w, g));
+                add_multiply_adjoint(dw, load_matrix(n, a.chunk, x), g);
+                store_matrix(n, a.chunk, x, multiply(w, g));
             }
         }
-        add_matrix(a.field_gradient, j, a.sites, site, x, dw);
+        add_matrix(a.field_gradient + place(j, a.sites, site), a.sites, x, dw);
     }
     for (int i = 0; a.unit && i < a.outputs; i++)
-        store_reals(a.mixed + place((i + 1) * rows - 1, a.chunk, at), a.chunk, x,
+        store_reals(a.mixed + work_place((i + 1) * rows - 1, a.length, at), a.chunk, x,
                     load_reals(a.gradient + place(i, a.sites, site), a.sites, x));
 }
 SITE_KERNEL(lcnn_bilinear_back)

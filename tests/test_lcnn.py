@@ -7,7 +7,7 @@ torch = pytest.importorskip("torch")
 
 import reference_lcnn as plain  # noqa: E402
 
-from slhmc.backend import open_device  # noqa: E402
+from slhmc.backend import HostDevice, open_device  # noqa: E402
 from slhmc.errors import InputError  # noqa: E402
 from slhmc.networks.lcnn import LCNN, Layer, LinkBatch  # noqa: E402
 from slhmc.networks.lcnn.layers import first_field  # noqa: E402
@@ -304,6 +304,18 @@ def test_any_number_of_samples(samples):
         for k in {0, samples // 2, samples - 1}:
             alone = net(batch_of(u[k:k + 1], 2, (4, 3)))
             assert torch.allclose(together[k], alone[0], rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize(("colors", "weights"), GROUPS)
+def test_the_launch_geometry_of_gpus(colors, weights):
+    """Threads of a GPU as host loops, one lane each, give the same y and gradients as lane vectors."""
+    u, net = links(colors, (3, 4)), network(colors, 2, STACKS["lexp"], weights=weights)
+    packed, found = plain.packed(u, colors), []
+    for device in (DEVICE, HostDevice(threads_geometry=True)):
+        y = net(LinkBatch(device, packed, (3, 4), colors))
+        found.append((y.detach(), *torch.autograd.grad(y.square().sum(), list(net.parameters()))))
+    for one, other in zip(*found, strict=True):
+        assert torch.allclose(one, other, rtol=1e-11, atol=1e-12)
 
 
 def test_chunks_do_not_matter(monkeypatch):

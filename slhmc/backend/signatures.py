@@ -99,13 +99,14 @@ _LCNN_TARGETS = "const int *left_targets; const int *right_targets; long left_st
                 "int right_adjoint; int sites"
 _LCNN = {
     "lcnn_transport": ("site", "Range range; const real *field; const real *links; const int *targets; real *out; int channels; "
-                               "int shifts; int local; int sites; int chunk"),
+                               "int shifts; int local; int sites; int chunk; int length"),
     "lcnn_transport_back": ("site", "Range range; const real *field; const real *links; const int *targets; "
-                                    "const real *gradient; real *field_gradient; real *link_gradient; int channels; int sites; int chunk"),
+                                    "const real *gradient; real *field_gradient; real *link_gradient; int channels; int sites; "
+                                    "int chunk; int length"),
     "lcnn_bilinear": ("site", "Range range; const real *field; const real *mixed; real *out; int channels; int outputs; "
-                              "int daggers; int unit; int sites; int chunk"),
+                              "int daggers; int unit; int sites; int chunk; int length"),
     "lcnn_bilinear_back": ("site", "Range range; const real *field; const real *gradient; real *mixed; real *field_gradient; "
-                                   "int channels; int outputs; int daggers; int unit; int sites; int chunk"),
+                                   "int channels; int outputs; int daggers; int unit; int sites; int chunk; int length"),
     "lcnn_link_product": ("site", "Range range; const real *left; const real *right; real *out; " + _LCNN_TARGETS),
     "lcnn_link_product_back": ("site", "Range range; const real *left; const real *right; const real *gradient; "
                                        "real *left_gradient; real *right_gradient; " + _LCNN_TARGETS),

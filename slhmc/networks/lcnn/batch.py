@@ -118,7 +118,7 @@ class LinkBatch:
 
 
 def choose_lanes(samples: int, most: int) -> int:
-    """The power of 2 up to `most` that takes fewest samples in the end, the last block filled up; vectors beyond 8 gain little."""
+    """The power of 2 up to `most` that takes fewest samples, the last block filled up; vectors beyond 8 gain little."""
     def padded(lanes):
         return -(-samples // lanes) * lanes
     widths = [1 << k for k in range(most.bit_length()) if 1 << k <= most]

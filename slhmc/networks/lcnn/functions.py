@@ -7,7 +7,7 @@ import torch
 
 from slhmc.networks.lcnn.batch import LinkBatch
 
-WORKSPACE_BYTES = 1 << 20  # of a chunk of sites: transported and mixed matrices, which should stay in the cache
+WORKSPACE_BYTES = 1 << 21  # of a chunk of sites: transported and mixed matrices, which should stay in the cache
 
 
 class LinkProduct(torch.autograd.Function):
@@ -139,12 +139,14 @@ class Chunks:
     def __init__(self, batch: LinkBatch, shape: Shape, field: torch.Tensor, mixing):
         self.batch, self.shape, self.mixing, self.item = batch, shape, mixing, field.element_size()
         self.inner = shape.transported + shape.unit
-        per_site = (self.inner + shape.rows) * batch.components * batch.lanes
+        # the two parts of complex mixtures are rows of their own, and must be equally far from each other
+        self.gap = 1 if len(mixing) == 2 else 0
+        per_site = (self.inner + shape.rows) * (batch.components + self.gap) * batch.lanes
         # Chunks of equal size: the last of unequal ones could be small
         parts = max(1, round(per_site * batch.sites * self.item / WORKSPACE_BYTES))
         self.size = -(-batch.sites // parts)
         work = field.new_empty(per_site * self.size)
-        split = self.inner * batch.components * batch.lanes * self.size
+        split = self.inner * (batch.components + self.gap) * batch.lanes * self.size
         self.transported, self.mixed = work[:split], work[split:]
         self.tables = [batch.targets(shift) for shift in shape.shifts]
         self.targets = torch.stack(self.tables) if self.tables else None
@@ -158,18 +160,18 @@ class Chunks:
     def products(self, count: int) -> tuple:
         """The last arguments of the kernels of products."""
         shape = self.shape
-        return shape.channels, shape.outputs, shape.daggers, shape.one, self.batch.sites, count
+        return shape.channels, shape.outputs, shape.daggers, shape.one, self.batch.sites, count, self.length(count)
 
     def of_mixed(self, count: int) -> torch.Tensor:
         """M as (row, component, site, lane)."""
-        rows = self.shape.rows
-        return self._array(self.mixed, rows, count).view(rows, self.batch.components, count, self.batch.lanes)
+        return self._array(self.mixed, self.shape.rows, count).unflatten(1, (self.batch.components, count, self.batch.lanes))
 
     def mix(self, field, paths, block: int, begin: int, count: int) -> None:
         """T and M of a chunk."""
         shape, batch = self.shape, self.batch
         batch.launch("lcnn_transport", count, field[block], paths[block] if shape.shifts else None, self.targets,
-                     self.transported, shape.channels, len(shape.shifts), shape.local, batch.sites, count, begin=begin)
+                     self.transported, shape.channels, len(shape.shifts), shape.local, batch.sites, count, self.length(count),
+                     begin=begin)
         if shape.unit and self._unit_at != count:
             self._set_unit(count)
         for matrix, transported, mixed in self._products(count):
@@ -189,19 +191,25 @@ class Chunks:
     def transport_back(self, field, paths, dfield, dpaths, block: int, begin: int, count: int) -> None:
         """dW and the gradient of the paths, from dT in the place of T."""
         shape, batch = self.shape, self.batch
-        size = shape.channels * batch.components * count * batch.lanes
+        size = shape.channels * self.length(count) * batch.lanes
         first = 0
         if shape.local:
             batch.launch("lcnn_transport_back", count, field[block], None, None, self.transported, dfield[block], None,
-                         shape.channels, batch.sites, count, begin=begin)
+                         shape.channels, batch.sites, count, self.length(count), begin=begin)
             first = 1
         for number, table in enumerate(self.tables):
             batch.launch("lcnn_transport_back", count, field[block], paths[block, number], table,
                          self.transported[(first + number) * size:], dfield[block],
-                         None if dpaths is None else dpaths[block, number], shape.channels, batch.sites, count, begin=begin)
+                         None if dpaths is None else dpaths[block, number], shape.channels, batch.sites, count,
+                         self.length(count), begin=begin)
+
+    def length(self, count: int) -> int:
+        """From a row of a work array to the next, in lane groups (kernels/lcnn.h, work_place)."""
+        return self.batch.components * count + self.gap
 
     def _array(self, work, rows: int, count: int) -> torch.Tensor:
-        return work[:rows * self.batch.components * count * self.batch.lanes].view(rows, -1)
+        row = self.length(count) * self.batch.lanes
+        return work[:rows * row].view(rows, row)[:, :row - self.gap * self.batch.lanes]
 
     def _products(self, count: int):
         """(matrix, what it acts on, where its result goes) of the matrix products that make M of T."""

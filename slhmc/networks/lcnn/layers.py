@@ -22,7 +22,7 @@ ACTIVATIONS = {"relu": torch.relu, "leaky_relu": nn.functional.leaky_relu, "tanh
 
 
 def shifts_of(dimensions: int, kernel: int, step: int, symmetric: bool) -> tuple[tuple[int, int], ...]:
-    """(mu, steps) of the other sites of a kernel of width `kernel`, the origin counted: 1 .. kernel - 1 times `step`, mu by mu."""
+    """(mu, steps) of the other sites of a kernel of width `kernel`, the origin counted: 1 .. kernel - 1 times step, mu by mu."""
     signs, lengths = (1, -1) if symmetric else (1,), [k * step for k in range(1, kernel)]
     return tuple((mu, sign * length) for mu in range(dimensions) for sign in signs for length in lengths)
 
@@ -166,7 +166,7 @@ class MultiplyChannels(torch.autograd.Function):
         ctx.save_for_backward(left, mixed)
         for block in range(batch.blocks):
             batch.launch("lcnn_bilinear", batch.sites, left[block], mixed[block], out[block], shape.channels, shape.outputs, 0, 0,
-                         batch.sites, batch.sites)
+                         batch.sites, batch.sites, batch.components * batch.sites)
         return out
 
     @staticmethod
@@ -177,7 +177,7 @@ class MultiplyChannels(torch.autograd.Function):
         dleft, dmixed = torch.zeros_like(left), mixed.clone()
         for block in range(batch.blocks):
             batch.launch("lcnn_bilinear_back", batch.sites, left[block], gradient[block], dmixed[block], dleft[block],
-                         shape.channels, shape.outputs, 0, 0, batch.sites, batch.sites)
+                         shape.channels, shape.outputs, 0, 0, batch.sites, batch.sites, batch.components * batch.sites)
         return dleft, dmixed, None, None
 
 

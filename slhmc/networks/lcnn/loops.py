@@ -48,7 +48,7 @@ def paths(batch: LinkBatch, shifts: tuple[tuple[int, int], ...]) -> torch.Tensor
 
 
 def plaquettes(batch: LinkBatch) -> torch.Tensor:
-    """P_{mu nu}(x) = U_mu(x) U_nu(x + mu) U_mu(x + nu)^+ U_nu(x)^+, (block, plane, real, site, lane), in the order of `planes`."""
+    """P_{mu nu}(x) = U_mu(x) U_nu(x + mu) U_mu(x + nu)^+ U_nu(x)^+, (block, plane, real, site, lane), ordered as `planes`."""
     def make():
         return torch.stack([loop(batch, *plane, 1, 1) for plane in planes(batch.dimensions)], 1)
     return batch.derived("plaquettes", make)
@@ -92,7 +92,7 @@ def wilson_loops(batch: LinkBatch, n: int, m: int) -> torch.Tensor:
 
 
 def topological_charge_density(batch: LinkBatch) -> torch.Tensor:
-    """q(x) = sum eps_{mu nu rho sigma} Tr[C_{mu nu} C_{rho sigma}] / (32 pi^2), C = (P - P^+) / 2i of plaquettes at x; (sample, site).
+    """q(x) = sum eps_{mu nu rho sigma} Tr[C_{mu nu} C_{rho sigma}] / (32 pi^2), C = (P - P^+) / 2i; (sample, site).
 
     Plaquettes with one corner at x, arXiv:2012.12901. Raises InputError unless there are four dimensions.
     """

@@ -15,7 +15,7 @@ KINDS = ("lcb", "lconv", "lbl", "lact", "lexp")
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer: kind, output channels, width of its kernel (origin counted), what lies between neighbours, symmetric or one-sided.
+    """One layer: kind, output channels, width of its kernel (origin counted), dilation, symmetric or one-sided.
 
     dilation None: none, which is 0 in the convention arxiv_v1 and 1 elsewhere. activation: of "lact".
     """
@@ -92,8 +92,8 @@ class LCNN(nn.Module):
             raise InputError(f"the network is for SU({self.colors}) in {self.dimensions} dimensions, found SU({colors}) links on "
                              f"{shape}")
         if self.reach >= min(extent):
-            raise InputError(f"a kernel of the network reaches {self.reach} sites, too wide for {shape}; narrow it (kernel, dilation) "
-                             f"or take a lattice of {self.reach + 1} sites or more in each direction")
+            raise InputError(f"a kernel of the network reaches {self.reach} sites, too wide for {shape}; narrow it (kernel, "
+                             f"dilation) or take a lattice of {self.reach + 1} sites or more in each direction")
 
     def forward(self, batch: LinkBatch) -> torch.Tensor:
         fields, batch = self.fields(batch)
