@@ -8,6 +8,7 @@ import json
 import statistics
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from math import isnan
 from pathlib import Path
 
 from commands import CARDS, place_of, slhmc
@@ -46,14 +47,10 @@ def fits_of(row: dict, output: Path, extra: list[dict]) -> list[Fit]:
 
 
 def train_all(fits: list[Fit], jobs: int) -> None:
-    """Side by side, but for the first of each data directory, which makes the data."""
-    first: dict[Path, Fit] = {}
-    for fit in fits:
-        first.setdefault(fit.data, fit)
+    """Side by side; the first one of a data directory makes the data, and others that want them wait."""
     with ThreadPoolExecutor(jobs) as pool:
-        for stage in (list(first.values()), [fit for fit in fits if fit is not first[fit.data]]):
-            for done in [pool.submit(fit.train) for fit in stage]:
-                done.result()
+        for done in [pool.submit(fit.train) for fit in fits]:
+            done.result()
 
 
 def numbers(fits: list[Fit]) -> dict:
@@ -61,14 +58,14 @@ def numbers(fits: list[Fit]) -> dict:
     found = [json.loads(fit.results.read_text()) for fit in fits if fit.results.exists()]
     if not found:
         return {}
-    best = min(found, key=validation)
+    best = min(found, key=lambda entry: entry["validation"])
     shown = {"parameters": str(best["parameters"]), "seeds": found, "never_trained": never_trained(found),
              "epochs": f"{statistics.median(entry['epochs'] for entry in found):g}",
              "minutes": f"{statistics.median(entry['seconds'] for entry in found) / 60:.2g}"}
     for extent, entries in best["test"].items():
         for name in entries:
             values = [entry["test"][extent].get(name) for entry in found]
-            if any(value is None for value in values):
+            if not all(map(known, values)):
                 continue
             shown[f"best.{name}.{extent}"] = f"{entries[name]:.2g}"
             shown[f"median.{name}.{extent}"] = f"{statistics.median(values):.2g}"
@@ -76,11 +73,9 @@ def numbers(fits: list[Fit]) -> dict:
     return shown
 
 
-def validation(result: dict) -> float:
-    """The loss by which a seed is chosen."""
-    loss = result["validation"]
-    return loss if isinstance(loss, float) else next(loss[name] for name in ("mse_site", "mse_average")
-                                                     if loss.get(name) is not None)
+def known(value: float | None) -> bool:
+    """A network with one number a configuration has no error per site."""
+    return value is not None and not isnan(value)
 
 
 def never_trained(found: list[dict]) -> str:
@@ -88,7 +83,7 @@ def never_trained(found: list[dict]) -> str:
     count = 0
     for result in found:
         entry = next(iter(result["test"].values()))
-        kind = "site" if entry.get("mse_site") is not None else "average"
+        kind = "site" if known(entry.get("mse_site")) else "average"
         count += entry[f"mse_{kind}"] > entry[f"label_variance_{kind}"] / 2
     return f"{count} of {len(found)}"
 
@@ -113,4 +108,4 @@ def seed_table(entries: list[dict]) -> str:
 
 def cell(entry: dict) -> str:
     """The numbers that a model has."""
-    return " / ".join(f"{entry[name]:.2g}" for name in NUMBERS if entry.get(name) is not None)
+    return " / ".join(f"{entry[name]:.2g}" for name in NUMBERS if known(entry.get(name)))

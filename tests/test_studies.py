@@ -102,24 +102,15 @@ def test_rows_of_fits_show_best_median_worst_and_who_never_trained(tmp_path):
     assert fits.heading("best.mse_site.8x8") == "MSE per site 8x8, best"
 
 
-def test_rows_of_fits_that_only_know_averages(tmp_path):
-    entry = result(1, 9e-3, None, {"mse_site": None, "mse_average": 8e-3})
+@pytest.mark.parametrize("unknown", [None, float("nan")])
+def test_rows_of_fits_that_only_know_averages(tmp_path, unknown):
+    entry = result(1, 9e-3, unknown, 8e-3)
     (fit,) = fits.fits_of({"name": "cnn", "table": "x", "fit": "none.toml", "set": [], "seeds": [1]}, tmp_path, [])
     fit.directory.mkdir(parents=True)
     fit.results.write_text(json.dumps(entry))
     shown = fits.numbers([fit])
     assert shown["never_trained"] == "1 of 1" and "best.mse_site.8x8" not in shown
     assert fits.seed_table([{"name": "cnn", **shown}]).endswith("| cnn | 0.009 |")
-
-
-def test_the_first_fit_of_each_data_directory_is_alone(tmp_path, monkeypatch):
-    """The others read what it made."""
-    begun = []
-    monkeypatch.setattr(fits.Fit, "train", lambda fit: begun.append((fit.data.name, fit.settings[-1])))
-    rows = [{"name": f"{data} {number}", "table": "x", "fit": "none.toml", "data": data, "set": [], "seeds": [1, 2]}
-            for data in ("su2", "su3") for number in range(2)]
-    fits.train_all([fit for row in rows for fit in fits.fits_of(row, tmp_path, [])], 1)
-    assert begun[:2] == [("su2", "run.seed=1"), ("su3", "run.seed=1")] and len(begun) == 8
 
 
 def test_a_study_of_fits_trains_each_seed_on_the_same_data(tmp_path):
