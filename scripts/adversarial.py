@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """How far random and optimised gauge transformations move trained networks: a table for docs/results/lcnn_adversarial.md.
 
-    .venv/bin/python scripts/adversarial.py "L-CNN=runs/a" "CNN=runs/b" -o runs/adversarial.json --page docs/results/lcnn_adversarial.md
+    .venv/bin/python scripts/adversarial.py L-CNN=runs/a CNN=runs/b -o runs/adversarial.json
 
 NAME=DIRECTORY of `slhmc train`; its test configurations on the first test lattice are used, in double precision.
 """
@@ -20,8 +20,8 @@ from slhmc.learning.datasets import parts
 from slhmc.learning.evaluation import Labelled
 from slhmc.learning.models import trained_model
 
-COLUMNS = ("network", "parameters", "random, median", "random, largest", "optimised, median", "optimised, largest", "any site, largest",
-           "of the prediction: random, largest", "optimised, largest")
+COLUMNS = ("network", "parameters", "random, median", "random, largest", "optimised, median", "optimised, largest",
+           "any site, largest", "of the prediction: random, largest", "optimised, largest")
 
 
 def main() -> int:
@@ -50,7 +50,7 @@ def main() -> int:
 
 
 def numbers(directory: Path, options: argparse.Namespace) -> dict:
-    """Drifts of a network in units of the spread of the labels (standard deviation of lattice averages) and of its predictions."""
+    """Drifts of a network, in units of the spread of the labels (of lattice averages) and of its predictions."""
     model, card = trained_model(directory / "weights.h5")
     data = Path(card.data.directory) if card.data.directory else directory / "data"
     samples = Labelled(card, parts(card)[2], data, open_device("cpu"), "double")
