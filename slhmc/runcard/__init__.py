@@ -1,5 +1,6 @@
 """The typed run card: what a user writes in TOML, checked before anything is computed."""
 
+from slhmc.runcard.fit import DataTable, FitTable, LayerTable, ModelTable
 from slhmc.runcard.guide import CorrectionTable, GuideQuarkTable, GuideSolverTable, GuideTable, NetworkTable
 from slhmc.runcard.quarks import QuarkTable
 from slhmc.runcard.reader import load_card, parse_card, with_paths
@@ -28,6 +29,8 @@ __all__ = [
     "CadenceTable",
     "CondensateTable",
     "CorrectionTable",
+    "DataTable",
+    "FitTable",
     "GaugeTable",
     "GuideQuarkTable",
     "GuideSolverTable",
@@ -36,8 +39,10 @@ __all__ = [
     "HeatBathTable",
     "InnerTable",
     "LatticeTable",
+    "LayerTable",
     "MeasureTable",
     "MesonsTable",
+    "ModelTable",
     "NetworkTable",
     "QuarkTable",
     "ReferenceTable",

@@ -39,11 +39,11 @@ def _valid_part(raw: dict, faulty: set[Path]) -> SimpleNamespace:
     tables: dict[str, Any] = dict.fromkeys(RunCard.model_fields)
     for name in RunCard.model_fields.keys() & raw.keys() - {"quarks"}:
         model = _table_type(RunCard.model_fields[name].annotation)
-        table = raw[name] if isinstance(raw[name], dict) else {}
+        table = raw[name] if isinstance(raw[name], dict) else dict.fromkeys(model.model_fields)
         tables[name] = _valid_table(model, table, faulty, (name,))
     tables["quarks"] = _valid_quarks(QuarkTable, raw.get("quarks", []), faulty, ("quarks",))
     for name, model in (("measure", QuarkTable), ("guide", GuideQuarkTable)):
-        if tables[name] is not None and "quarks" in tables[name].model_fields_set:
+        if isinstance(raw.get(name), dict) and "quarks" in raw[name]:
             quarks = _valid_quarks(model, raw[name]["quarks"], faulty, (name, "quarks"))
             tables[name] = tables[name].model_copy(update={"quarks": quarks})
     return SimpleNamespace(**tables)

@@ -80,6 +80,10 @@ def build(card: RunCard, ranks: int | None = None) -> None:
     device = HostDevice()
     size = math.prod(card.lattice.ranks or (1,)) if ranks is None else ranks
     first_rank = SimpleNamespace(rank=0, size=size)  # sends nothing: all ranks have the lane widths of the first
-    device.prepare(kernel_units(card, make_lattice(card, device, first_rank)))
+    if card.fit is None:
+        device.prepare(kernel_units(card, make_lattice(card, device, first_rank)))
+    else:  # data sets are made by chains on one rank each
+        for extent in dict.fromkeys((card.lattice.extent, *(card.data.test_extents or ()))):
+            device.prepare(kernel_units(card, Lattice(extent, device)))
     for file in ("tape.cc", "messages.cc"):
         compile_host(file, {})
