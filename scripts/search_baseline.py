@@ -65,6 +65,8 @@ def main() -> int:
     parser.add_argument("--trials", type=int, default=40, help="of each card, those of earlier calls counted")
     parser.add_argument("--minutes", type=float, default=60.0, help="for each card; no trial begins later")
     parser.add_argument("--trial-minutes", type=float, default=10.0, help="a trial that takes longer ends as it is")
+    parser.add_argument("--deepest", type=int, default=LAYERS, help="convolutions of a network at most")
+    parser.add_argument("--widest", type=int, default=WIDTHS[-1], help="channels of a convolution at most")
     parser.add_argument("--seed", type=int, default=1, help="of the search, and run.seed of every trial")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE",
                         help="keys of the cards, before those of a trial")
@@ -96,9 +98,10 @@ def search(card: Path, options: argparse.Namespace) -> dict:
 
 def train(trial: optuna.Trial, card: Path, place: Path, options: argparse.Namespace) -> float:
     """The validation loss of one architecture."""
-    depth = trial.suggest_int("depth", 1, LAYERS)
+    depth = trial.suggest_int("depth", 1, options.deepest)
+    widths = [width for width in WIDTHS if width <= options.widest]
     layers = [{"kernel": trial.suggest_categorical(f"kernel{layer}", KERNELS),
-               "channels": trial.suggest_categorical(f"channels{layer}", WIDTHS)} for layer in range(1, depth + 1)]
+               "channels": trial.suggest_categorical(f"channels{layer}", widths)} for layer in range(1, depth + 1)]
     activation = trial.suggest_categorical("activation", ACTIVATIONS)
     rate = trial.suggest_float("learning_rate", *RATES, log=True)
     words = ", ".join(f"{{kernel = {layer['kernel']}, channels = {layer['channels']}}}" for layer in layers)
