@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import torch
 from pages import filled, markdown
 
 from slhmc.backend import open_device
@@ -21,7 +22,7 @@ from slhmc.learning.evaluation import Labelled
 from slhmc.learning.models import trained_model
 
 COLUMNS = ("network", "parameters", "random, median", "random, largest", "optimised, median", "optimised, largest",
-           "any site, largest", "of the prediction: random, largest", "optimised, largest")
+           "any site, largest", "of the prediction: random, median", "optimised, median")
 
 
 def main() -> int:
@@ -59,23 +60,23 @@ def numbers(directory: Path, options: argparse.Namespace) -> dict:
     found = drifts(model, batch, options.draws, options.steps, options.learning_rate, options.seed)
     units = {"of_spread": float(samples.labels.mean(1).std()), "of_prediction": found.y.abs()}
     kinds = {"random": found.random, "random_largest": found.largest, "optimised": found.optimised,
-             "site": np.maximum(found.site_random, found.site_optimised)}
+             "site": torch.maximum(found.site_random, found.site_optimised)}
     return {"parameters": model.parameter_count, "samples": len(chosen), "beta": samples.beta[chosen].tolist(),
             "draws": options.draws, "steps": options.steps, "spread": units["of_spread"], "predictions": found.y.tolist(),
             "labels": labels.mean(1).tolist(),
             **{unit: {kind: statistics(values / scale) for kind, values in kinds.items()} for unit, scale in units.items()}}
 
 
-def statistics(values) -> dict[str, float]:
-    return {"median": float(np.median(values)), "largest": float(values.max())}
+def statistics(values: torch.Tensor) -> dict[str, float]:
+    return {"median": float(np.median(values.numpy())), "largest": float(values.max())}
 
 
 def row(name: str, entry: dict) -> list[str]:
     """A line of the table."""
     spread, prediction = entry["of_spread"], entry["of_prediction"]
     shown = (spread["random"]["median"], spread["random_largest"]["largest"], spread["optimised"]["median"],
-             spread["optimised"]["largest"], spread["site"]["largest"], prediction["random_largest"]["largest"],
-             prediction["optimised"]["largest"])
+             spread["optimised"]["largest"], spread["site"]["largest"], prediction["random"]["median"],
+             prediction["optimised"]["median"])
     return [name, str(entry["parameters"]), *(f"{value:.2g}" for value in shown)]
 
 
