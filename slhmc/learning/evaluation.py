@@ -39,7 +39,7 @@ class Labelled:
 
 
 def deviation(model: torch.nn.Module, links: LinkBatch, labels: torch.Tensor) -> torch.Tensor:
-    """Prediction minus label, (samples, sites); of lattice averages, (samples, 1), if the network has one number for each sample."""
+    """Prediction minus label, (samples, sites); of lattice averages, (samples, 1), if a network has one number a sample."""
     predicted = model(links)[..., 0]
     if predicted.shape[1] != labels.shape[1]:
         labels = labels.mean(1, keepdim=True)

@@ -77,6 +77,8 @@ def _words(entry: dict) -> str:
     kind, path, context = entry["type"], entry["loc"], entry.get("ctx", {})
     if kind == "extra_forbidden":
         return _unknown_key(path, entry["input"])
+    if kind == "missing" and isinstance(path[-1], int):
+        return f"missing: the list has no entry {path[-1]}, counted from 0"
     if kind == "missing":
         return _missing(path)
     if kind in ("too_short", "too_long"):

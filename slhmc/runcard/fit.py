@@ -21,7 +21,7 @@ def _beta_values(value: Any) -> Any:
     first, last, count = (value.get(key) for key in _SWITCHES)
     numbers = all(isinstance(number, (int, float)) and not isinstance(number, bool) for number in (first, last))
     if set(value) != set(_SWITCHES) or not numbers or type(count) is not int or count < 2:
-        raise PydanticCustomError("betas", "expected a list of numbers, or {{ first = 0.1, last = 6.0, count = 10 }}")
+        raise PydanticCustomError("betas", "expected a list of numbers, or { first = 0.1, last = 6.0, count = 10 }")
     return [first + (last - first) * step / (count - 1) for step in range(count - 1)] + [last]
 
 
@@ -40,7 +40,7 @@ class DataTable(Table):
         description="what is learned at each site: wilson_loop, Re tr of it / Nc, mean over planes mu < nu; topological_charge, "
         "its density by plaquettes"
     )
-    loop: Annotated[tuple[Count, Count], Field(strict=False)] | None = Field(
+    loop: Annotated[tuple[Count, ...], Field(strict=False, min_length=2, max_length=2)] | None = Field(
         None, description="sites along mu and nu > mu of the wilson_loop"
     )
     scale: Finite = Field(1.0, description="factor of the label")
@@ -183,14 +183,20 @@ def _model(model: Any, lattice: Any) -> Iterator[Fault]:
     if model.kind == "lcnn" and model.weights == "real" and colors == 3:
         yield ("model", "weights"), ('"real" is for two colours, whose matrices stay real quaternions; three need "complex", or '
                                      "leave it out")
-    if model.kind == "lcnn" and "activation" in model.model_fields_set and model.activation is not None:
+    if model.kind == "lcnn" and _chosen(model, "activation"):
         yield ("model", "activation"), 'is of kind = "cnn"; an lcnn has layers of kind = "lact"'
     if model.kind != "cnn":
         return
     for key in ("convention", "weights", "polyakov"):
-        if key in model.model_fields_set and getattr(model, key) is not None:
+        if _chosen(model, key):
             yield ("model", key), 'is of kind = "lcnn", found kind = "cnn"'
     for number, layer in enumerate(model.layers or ()):
-        given = layer if isinstance(layer, dict) else layer.model_fields_set
-        for key in sorted(set(given) - set(CNN_KEYS)):
-            yield ("model", "layers", number, key), f"a layer of a cnn has {' and '.join(CNN_KEYS)} only"
+        layer = LayerTable.model_construct(**layer) if isinstance(layer, dict) else layer
+        for key in set(LayerTable.model_fields) - set(CNN_KEYS):
+            if _chosen(layer, key):
+                yield ("model", "layers", number, key), f"a layer of a cnn has {' and '.join(CNN_KEYS)} only"
+
+
+def _chosen(table: Table, key: str) -> bool:
+    """Whether a key has another value than its default; a faulty value is None."""
+    return getattr(table, key) not in (None, type(table).model_fields[key].default)
