@@ -16,7 +16,8 @@ from pages import markdown
 
 HEADINGS = {"parameters": "parameters", "epochs": "epochs", "minutes": "minutes", "never_trained": "never trained"}
 ERRORS = {"mse_average": "MSE of averages", "mse_site": "MSE per site"}
-NUMBERS = {**ERRORS, "label_variance_average": "variance of averaged labels", "label_variance_site": "variance of labels per site"}
+NUMBERS = {**ERRORS, "label_variance_average": "variance of averaged labels",
+           "label_variance_site": "variance of labels per site"}
 
 
 @dataclass(frozen=True)
