@@ -6,6 +6,9 @@
 #include "target.h"
 
 #define ALGEBRA (COLORS * COLORS - 1)
+#ifndef FULL_MATRICES
+#define FULL_MATRICES (COLORS != 2)  // a file whose matrices leave the quaternions asks for 1
+#endif
 
 struct Complex {
     V re, im;
@@ -29,7 +32,7 @@ struct ColorVector {
     Complex c[COLORS];
 };
 
-#if COLORS == 2
+#if !FULL_MATRICES
 // ------------------------------------------------------------------------------------------------ quaternions
 #define LINK_REALS 4
 struct Link {

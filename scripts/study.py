@@ -5,7 +5,9 @@
 
 A study is a TOML file: [columns], a list for each table, and [[rows]] with `name`, `table`, `card`, `set` (keys of the
 card), and where the guide is trained first `train` (card of the training) and `train_set`; cards are in run_cards/. [all] has
-keys that every row is given, [quick] those that shorten every row with --quick. Rows that are there already are not run again,
+keys that every row is given, [quick] those that shorten every row with --quick. A row that is a regression has `fit` (card of
+`slhmc train`), `set` and `seeds` in place of card and train; rows with the same `data` share the data sets in OUTPUT/data/DATA,
+and the table NAME_seeds has every seed (scripts/fits.py names its columns). Rows that are there already are not run again,
 those that were interrupted go on, those that were begun with other keys are refused. The page is the Markdown file beside the
 study; its table NAME stands between the lines `<!-- table NAME -->` and `<!-- end -->`.
 """
@@ -13,19 +15,19 @@ study; its table NAME stands between the lines `<!-- table NAME -->` and `<!-- e
 import argparse
 import concurrent.futures
 import json
-import os
 import re
-import subprocess
 import sys
 import tomllib
 from pathlib import Path
+
+import fits
+from commands import CARDS, place_of, slhmc
+from pages import filled, markdown
 
 from slhmc.analysis.notation import parenthesis
 from slhmc.io import load_weights
 from slhmc.report import compare
 
-ROOT = Path(__file__).resolve().parent.parent
-CARDS = ROOT / "run_cards"
 HEADINGS = {
     "trajectories": "trajectories", "seed": "seed", "acceptance": "acceptance", "predicted_acceptance": "erfc(sqrt(<dH>)/2)",
     "delta_h": "<dH>", "exp_minus_delta_h": "<exp(-dH)>", "milliseconds": "ms a trajectory", "iterations": "solver iterations",
@@ -41,18 +43,21 @@ def main() -> int:
     parser.add_argument("study", type=Path)
     parser.add_argument("-o", "--output", type=Path, required=True, help="directory of the runs")
     parser.add_argument("--quick", action="store_true", help="shorten every row as [quick] says")
-    parser.add_argument("--jobs", type=int, default=1, help="rows side by side")
-    parser.add_argument("--only", default="", help="regular expression of row names; the page stays as it is")
+    parser.add_argument("--jobs", type=int, default=1, help="rows, and seeds of a row, side by side")
+    parser.add_argument("--tables", action="store_true", help="run nothing: the tables of what is there")
+    parser.add_argument("--only", default="", help="regular expression of NAME or of TABLE: NAME; the page stays as it is")
     options = parser.parse_args()
     study = tomllib.loads(options.study.read_text())
     extra = [study.get("all", {}), *[study.get("quick", {})] * options.quick]
-    rows = [row for row in study["rows"] if re.search(options.only, row["name"])]
+    rows = [row for row in study["rows"] if re.search(options.only, row["name"])
+            or re.search(options.only, f"{row['table']}: {row['name']}")]
     options.output.mkdir(parents=True, exist_ok=True)
+    if not options.tables:
+        fits.train_all([fit for row in rows if "fit" in row for fit in fits.fits_of(row, options.output, extra)], options.jobs)
     with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
-        results = list(pool.map(lambda row: run_row(row, options.output, extra), rows))
+        results = list(pool.map(lambda row: run_row(row, options.output, extra, not options.tables), rows))
     (options.output / "rows.json").write_text(json.dumps(results, indent=1))
-    texts = {name: table([entry for row, entry in zip(rows, results, strict=True) if row["table"] == name], columns)
-             for name, columns in study["columns"].items()}
+    texts = tables_of(study["columns"], rows, results)
     page = options.study.with_suffix(".md")
     if page.exists() and not (options.quick or options.only):
         page.write_text(filled(page.read_text(), texts))
@@ -60,38 +65,35 @@ def main() -> int:
     return 0
 
 
-def run_row(row: dict, output: Path, extra: list[dict]) -> dict:
-    """Train and sample one row; its numbers as text."""
-    place = output / re.sub(r"[^a-z0-9]+", "_", f"{row['table']} {row['name']}".lower()).strip("_")
-    settings = [key for keys in (row, *extra) for key in keys.get("set", [])]
+def tables_of(columns: dict[str, list[str]], rows: list[dict], results: list[dict]) -> dict[str, str]:
+    """Every table as Markdown."""
+    texts = {}
+    for name in columns:
+        chosen = [(row, entry) for row, entry in zip(rows, results, strict=True) if row["table"] == name]
+        entries = [entry for _, entry in chosen]
+        texts[name] = table(entries, columns[name])
+        if any("fit" in row for row, _ in chosen):
+            texts[f"{name}_seeds"] = fits.seed_table(entries)
+    return texts
+
+
+def run_row(row: dict, output: Path, extra: list[dict], begin: bool = True) -> dict:
+    """Train and sample one row; its numbers as text. begin: False for the numbers of what is there."""
     found = {"name": row["name"]}
+    if "fit" in row:
+        return found | fits.numbers(fits.fits_of(row, output, extra))
+    place = place_of(row, output)
+    settings = [key for keys in (row, *extra) for key in keys.get("set", [])]
     if "train" in row:
         train = place / "train"
-        slhmc("train", CARDS / row["train"], train, [key for keys in (row, *extra) for key in keys.get("train_set", [])])
+        if begin:
+            slhmc("train", CARDS / row["train"], train, [key for keys in (row, *extra) for key in keys.get("train_set", [])])
         settings.append(f"guide.network={(train / 'weights.h5').resolve()}")
         weights = load_weights(train / "weights.h5")
         found["weights"] = ", ".join(f"{value:.4f}" for value in weights.parameters.values())
-    slhmc("run", CARDS / row["card"], place / "run", settings)
+    if begin:
+        slhmc("run", CARDS / row["card"], place / "run", settings)
     return found | numbers(place / "run")
-
-
-def slhmc(command: str, card: Path, directory: Path, settings: list[str]) -> None:
-    """`slhmc COMMAND CARD -o DIRECTORY`, or `slhmc resume DIRECTORY` of what is there."""
-    program, asked = [sys.executable, "-m", "slhmc"], directory.parent / f"{command}.json"
-    if asked.exists() and json.loads(asked.read_text()) != settings:
-        raise SystemExit(f"{directory} was begun with other keys than {settings}; remove it to begin anew")
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    asked.write_text(json.dumps(settings))
-    if (directory / "card.toml").exists():
-        arguments = ["resume", str(directory)]
-    else:
-        arguments = [command, str(card), "-o", str(directory)]
-        for setting in settings:
-            arguments += ["--set", setting]
-    with (directory.parent / f"{command}.txt").open("a") as log:
-        done = subprocess.run(program + arguments, stdout=log, stderr=subprocess.STDOUT, cwd=ROOT, env=os.environ, check=False)
-    if done.returncode:
-        raise SystemExit(f"slhmc {' '.join(arguments)}: exit code {done.returncode}, see {log.name}")
 
 
 def numbers(directory: Path) -> dict[str, str]:
@@ -120,20 +122,8 @@ def text(entry: dict) -> str:
 
 def table(entries: list[dict], columns: list[str]) -> str:
     """A Markdown table of rows that have their numbers."""
-    lines = ["| " + " | ".join(["", *(HEADINGS[name] for name in columns)]) + " |", "|---" * (len(columns) + 1) + "|"]
-    for entry in entries:
-        lines.append("| " + " | ".join([entry["name"], *(entry.get(name, "-") for name in columns)]) + " |")
-    return "\n".join(lines)
-
-
-def filled(page: str, tables: dict[str, str]) -> str:
-    """The page with its tables replaced."""
-    for name, lines in tables.items():
-        pattern = rf"(<!-- table {re.escape(name)} -->\n).*?(<!-- end -->)"
-        page, found = re.subn(pattern, lambda match, lines=lines: match[1] + lines + "\n" + match[2], page, flags=re.S)
-        if not found:
-            raise SystemExit(f"the page has no table {name}: give it the lines <!-- table {name} --> and <!-- end -->")
-    return page
+    heads = [HEADINGS.get(name) or fits.heading(name) for name in columns]
+    return markdown(["", *heads], ([entry["name"], *(entry.get(name, "-") for name in columns)] for entry in entries))
 
 
 if __name__ == "__main__":

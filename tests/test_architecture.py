@@ -96,7 +96,8 @@ def test_functions_and_modules_are_short(path):
 
 @pytest.mark.parametrize("path", CARDS, ids=lambda path: path.stem)
 def test_every_card_is_valid_and_says_what_it_is(path):
-    assert load_card(path).run.trajectories >= 1
+    card = load_card(path)
+    assert card.fit is not None or card.run.trajectories >= 1
     header = path.read_text().split("\n[")[0]
     assert header.startswith("# ") and "Costs" in header and "Expected" in header
 

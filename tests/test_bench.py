@@ -27,6 +27,10 @@ def test_every_row_has_its_bound_and_json_says_the_same(short, tmp_path, capsys)
         assert row["seconds"] > 0 and row["bound_seconds"] > 0
         assert row["fraction"] == pytest.approx(row["bound_seconds"] / row["seconds"])
         assert row["kernel"] in table
+    for row in result["networks"]:
+        assert row["difference"] < 1e-4 and row["ratio"] == pytest.approx(row["direct_seconds"] / row["seconds"])
+        assert row["name"] in table
+    assert {row["name"] for row in result["networks"]} == {"W(2x2) small SU(2)", "W(2x2) small SU(3)"}
     assert all(0 < row["kernel_share"] <= 1 for row in result["trajectories"]) and len(result["trajectories"]) == 2
 
 

@@ -15,7 +15,7 @@ from slhmc.bench import flow, smearing, spinors
 from slhmc.bench.cases import Workbench
 from slhmc.cli.app import app
 from slhmc.lattice import Purpose
-from slhmc.runcard import FlowTable, card_text, guide, load_card, parse_card, quarks, tables, train
+from slhmc.runcard import FlowTable, card_text, fit, guide, load_card, parse_card, quarks, tables, train
 from slhmc.simulation.changes import CHANGEABLE
 from slhmc.updates import SCHEMES
 
@@ -177,6 +177,7 @@ def test_the_table_of_the_card_has_all_keys():
              "[smearing]": guide.NetworkTable, "[network]": guide.NetworkTable, "[guide]": guide.GuideTable,
              "[[guide.quarks]]": guide.GuideQuarkTable, "[guide.solver]": guide.GuideSolverTable,
              "[guide.correction]": guide.CorrectionTable, "[train]": train.TrainTable,
+             "[data]": fit.DataTable, "[model]": fit.ModelTable, "[[model.layers]]": fit.LayerTable, "[fit]": fit.FitTable,
              "[heat_bath]": tables.HeatBathTable, "[run]": tables.RunTable, "[measure.NAME]": tables.MeasureTable,
              "[measure.chiral_condensate]": tables.CondensateTable, "[measure.mesons]": tables.MesonsTable,
              "[measure.residual_mass]": tables.ResidualMassTable, "[measure.gradient_flow]": FlowTable,

@@ -49,7 +49,7 @@ def summarise(directory: str | os.PathLike) -> dict[str, Any]:
 def open_chain(directory: str | os.PathLike) -> EnsembleFile:
     """The chain of the run in `directory`, which may be at work; InputError if there is none or it is damaged."""
     path = Path(directory) / "chain.h5"
-    if os.path.lexists(path.with_name("train.h5")):
+    if any(os.path.lexists(path.with_name(name)) for name in ("train.h5", "fit.h5")):
         raise InputError(f"{directory}: a training found, the directory of a run expected; see `slhmc status {directory}`")
     if not os.path.lexists(path):
         raise InputError(f"{directory}: no chain.h5 found, the directory of a run expected; check the path, "

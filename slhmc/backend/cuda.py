@@ -97,6 +97,14 @@ class CudaDevice(Device):
         array.set(np.ascontiguousarray(values, array.dtype), stream=self.stream)
         self.synchronize()  # `values` may change or vanish after this
 
+    def torch_device(self):
+        """Torch works on this device's stream from now on, in order with the kernels."""
+        import torch
+
+        gpu = torch.device("cuda", self._gpu.id)
+        torch.cuda.set_stream(torch.cuda.ExternalStream(self.stream.ptr, device=gpu))
+        return gpu
+
     def pointer(self, array):
         return array.data.ptr
 

@@ -60,6 +60,10 @@ class Device(ABC):
     def pointer(self, array) -> int:
         """Address of the first element."""
 
+    @abstractmethod
+    def torch_device(self):
+        """Where torch keeps tensors that kernels of this device read by their addresses."""
+
     def zeros(self, shape, dtype):
         array = self.empty(shape, dtype)
         array.fill(0)

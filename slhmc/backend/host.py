@@ -79,6 +79,9 @@ class HostDevice(Device):
     def pointer(self, array):
         return array.ctypes.data
 
+    def torch_device(self):
+        return "cpu"
+
     def exchange(self, communicator, send, receive, outgoing, incoming):
         return CompiledExchange(self, communicator, send, receive, outgoing, incoming)
 

@@ -100,6 +100,26 @@ _FLOW = ("const real *links; const real *before; real *after; real *moved; const
 
 _SMEARED_FORCE = "const real *smeared_force; real *insertions; real *force; real weight; int add"
 
+_LCNN_TARGETS = "const int *left_targets; const int *right_targets; long left_stride; long right_stride; int left_adjoint; " \
+                "int right_adjoint; int sites"
+_LCNN = {
+    "lcnn_transport": ("site", "Range range; const real *field; const real *links; const int *targets; real *out; int channels; "
+                               "int shifts; int local; int sites; int chunk; int length"),
+    "lcnn_transport_back": ("site", "Range range; const real *field; const real *links; const int *targets; "
+                                    "const real *gradient; real *field_gradient; real *link_gradient; int channels; int sites; "
+                                    "int chunk; int length"),
+    "lcnn_bilinear": ("site", "Range range; const real *field; const real *mixed; real *out; int channels; int outputs; "
+                              "int daggers; int unit; int sites; int chunk; int length"),
+    "lcnn_bilinear_back": ("site", "Range range; const real *field; const real *gradient; real *mixed; real *field_gradient; "
+                                   "int channels; int outputs; int daggers; int unit; int sites; int chunk; int length"),
+    "lcnn_link_product": ("site", "Range range; const real *left; const real *right; real *out; " + _LCNN_TARGETS),
+    "lcnn_link_product_back": ("site", "Range range; const real *left; const real *right; const real *gradient; "
+                                       "real *left_gradient; real *right_gradient; " + _LCNN_TARGETS),
+    "lcnn_exponential": ("site", "Range range; const real *coefficients; const real *links; real *out; int sites"),
+    "lcnn_exponential_back": ("site", "Range range; const real *coefficients; const real *links; const real *gradient; "
+                                      "real *coefficient_gradient; real *link_gradient; int sites"),
+}
+
 KERNELS = {
     "clover.cc": {
         "clover_hop": ("site", _LATTICE + _CLOVER),
@@ -147,6 +167,8 @@ KERNELS = {
         "hopping_links": ("site", _LATTICE + "const real *links; real *hopping; const signed char *codes; const real *signs; "
                                            "int link_reals"),
     },
+    "lcnn_matrix.cc": _LCNN,
+    "lcnn_quaternion.cc": _LCNN,
     "links.cc": {
         "link_update": ("site", _LATTICE + "real *links; const real *momenta; real step"),
         "reunitarize": ("site", _LATTICE + "real *links"),

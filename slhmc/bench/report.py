@@ -23,7 +23,8 @@ def main(device: str = "cpu", quick: bool = False, json_file: str | None = None)
     """Measure on `device`; `json_file` is a path, or "-" for JSON instead of the table on the terminal."""
     opened = open_device(device)
     show = print if json_file != "-" else lambda *_, **__: None
-    result = {"version": __version__, "device": opened.description(), "bounds": [], "kernels": [], "trajectories": []}
+    result = {"version": __version__, "device": opened.description(), "bounds": [], "kernels": [], "trajectories": [],
+              "networks": []}
     show(f"slhmc {__version__} on {result['device']}")
     for threads in opened.thread_counts():
         _measure(opened, threads, quick, result, show)
@@ -59,6 +60,22 @@ def _measure(device, threads: int, quick: bool, result: dict, show) -> None:
         result["trajectories"].append(row)
         show(f"{row['name']}, {row['lattice']}: {row['seconds'] * 1e3:.2f} ms a trajectory, "
              f"{row['kernel_share']:.0%} of it in kernels", file=sys.stdout)
+    _measure_networks(device, machine, threads, quick, result, show)
+
+
+def _measure_networks(device, machine: Machine, threads: int, quick: bool, result: dict, show) -> None:
+    """Training steps of L-CNNs, which need torch."""
+    try:
+        from slhmc.bench import lcnn
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        show("L-CNN steps are left out: they need torch (pip install 'slhmc[learn]')")
+        return
+    for step in lcnn.QUICK if quick else lcnn.STEPS:
+        row = lcnn.measure(device, machine, step, threads)
+        result["networks"].append(row)
+        show(lcnn.line(row))
 
 
 def cases(device, extent, colors: int):

@@ -88,7 +88,7 @@ def run(
 def train(
     card: Card, output: Output = None, overrides: Overrides = None, device: DeviceOption = Device.CPU
 ) -> int:
-    """Train the guide of a run card."""
+    """Train the guide of a run card, or fit its model to labels."""
     from slhmc.cli.train import start
 
     return start(card, output or Path("runs") / card.stem, overrides or [], device.value)
@@ -104,7 +104,7 @@ def resume(
     device: DeviceOption = Device.CPU,
 ) -> int:
     """Continue a run or a training from its checkpoint, bit for bit as if it had not stopped."""
-    if (directory / "train.h5").exists():
+    if any((directory / name).exists() for name in ("train.h5", "fit.h5")):
         from slhmc.cli.train import resume_training
 
         return resume_training(directory, trajectories, overrides or [], device.value)

@@ -28,7 +28,7 @@ class Live:
 def progress(line: Callable[[Any], str] | None = None, live: Callable[[Any], Live] | None = None) -> Iterator[Observer]:
     """An observer of `Simulation.run` or `Training.run`, called with a report after each trajectory or step (on rank 0).
 
-    line, live: a report in words, for logs and for terminals; those of trajectories if left out.
+    line, live: a report in words, for logs ("" for no line) and for terminals; those of trajectories if left out.
     """
     line, live = line or trajectory_line, live or trajectory_live
     if on_terminal():
@@ -36,7 +36,7 @@ def progress(line: Callable[[Any], str] | None = None, live: Callable[[Any], Liv
             yield observer
     else:
         logger = _line_logger()
-        yield lambda report: logger.info(line(report))
+        yield lambda report: (words := line(report)) and logger.info(words)
 
 
 def trajectory_line(report: Any) -> str:

@@ -36,6 +36,7 @@ def status_line(status: dict[str, Any], age: float) -> str:
     if status.get("step") is not None:
         words.append(f"{status.get('phase', '')} {status['step']}/{status.get('total', '?')}".strip())
     for key, name, form in (("loss", "loss", ".4g"), ("held_out", "held-out loss", ".4g"),
+                            ("validation", "validation loss", ".4g"),
                             ("predicted_acceptance", "predicted acceptance", ".3f"), ("acceptance", "acceptance", ".3f"),
                             ("plaquette", "plaquette", ".6f")):
         if status.get(key) is not None:

@@ -1,4 +1,6 @@
-"""`slhmc train`, and `resume` of a training: from a card or a directory to a `Training`, watched from the terminal."""
+"""`slhmc train`, and `resume` of a training: from a card or a directory to a `Training` or a `Regression`, watched from the
+terminal.
+"""
 
 import math
 import sys
@@ -7,42 +9,49 @@ from typing import Any
 
 from slhmc.cli import ranks
 from slhmc.cli.chain import STOPPED_EARLY, log_warnings
+from slhmc.cli.fit import fit_line, fit_live, print_fit
 from slhmc.cli.progress import Live, duration, progress
 from slhmc.errors import InputError
 from slhmc.runcard import load_card
 
 
 def start(path: Path, directory: Path, overrides: list[str], device: str) -> int:
-    """Train the guide of the card `path` into `directory`; returns the exit code. Collective."""
+    """Train the guide, or fit the model, of the card `path` into `directory`; returns the exit code. Collective."""
     card = load_card(path, overrides)
-    training = _learning()
+    learning = _learning(card.fit is not None)
     from slhmc.simulation import StopRequest
 
     with StopRequest() as stop:  # heeds signals that come while MPI starts or kernels are compiled
         communicator = ranks.world()
-        return _watch(training.create(card, directory, device=device, communicator=communicator), directory, stop)
+        return _watch(learning.create(card, directory, device=device, communicator=communicator), directory, stop)
 
 
 def resume_training(directory: Path, trajectories: int | None, overrides: list[str], device: str) -> int:
     """Continue the training in `directory`; returns the exit code. Collective."""
+    fitted = (directory / "fit.h5").exists()
     if trajectories is not None:
-        raise InputError(f"{directory}: a training found, which has steps, not trajectories; give --set train.steps=N")
-    training = _learning()
+        key = "fit.epochs" if fitted else "train.steps"
+        raise InputError(f"{directory}: a training found, which has steps, not trajectories; give --set {key}=N")
+    learning = _learning(fitted)
     from slhmc.simulation import StopRequest
 
     with StopRequest() as stop:
         communicator = ranks.world()
-        resumed = training.resume(directory, device=device, communicator=communicator, overrides=overrides)
+        resumed = learning.resume(directory, device=device, communicator=communicator, overrides=overrides)
         return _watch(resumed, directory, stop)
 
 
-def _learning() -> Any:
-    """slhmc.learning.training, the one room that needs torch."""
+def _learning(fit: bool) -> Any:
+    """slhmc.learning.regression, or slhmc.learning.training: the room that needs torch."""
     log_warnings()
     try:
         import torch
     except ImportError as error:
         raise InputError(f"training needs torch, which does not load ({error}); pip install 'slhmc[learn]'") from error
+    if fit:
+        from slhmc.learning import regression
+
+        return regression
     torch.set_num_threads(1)  # its vectors are short; threads are for the kernels
     from slhmc.learning import training
 
@@ -50,13 +59,14 @@ def _learning() -> Any:
 
 
 def _watch(training: Any, directory: Path, stop: Any) -> int:
-    with progress(training_line, training_live) as observer:
+    fitted = training.card.fit is not None
+    with progress(*((fit_line, fit_live) if fitted else (training_line, training_live))) as observer:
         done = training.run(observer, stop)
     if ranks.rank() == 0:
         if not done:
             print(f"slhmc: stopped early with a checkpoint; continue with: slhmc resume {directory}", file=sys.stderr)
         else:
-            print_result(training)
+            (print_fit if fitted else print_result)(training)
     return 0 if done else STOPPED_EARLY
 
 

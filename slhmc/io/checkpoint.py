@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,15 +24,12 @@ def save_checkpoint(path: str | os.PathLike, links: np.ndarray, trajectory: int,
     Raises InputError if it cannot be written, ComputationError for links outside SU(N); the old file then stays.
     """
     links = links_to_write(path, links)
-    arrays: list[np.ndarray] = []
-    text = json.dumps(_encode(state, arrays))
+    write = state_writer(state)
 
     def fill(file: "h5py.File") -> None:
         write_links(file, links)
         file.attrs["trajectory"] = int(trajectory)
-        file.create_dataset("state", data=text)
-        for index, array in enumerate(arrays):
-            file.create_dataset(f"arrays/{index}", data=array)
+        write(file)
 
     write_sealed(path, "checkpoint", fill)
 
@@ -44,8 +42,24 @@ def load_checkpoint(path: str | os.PathLike, extent: tuple[int, ...] | None = No
     """
     with open_sealed(path, "checkpoint") as file:
         check_fit(path, file.attrs, extent, colors, "put back the checkpoint of this run")
-        state = _decode(json.loads(file["state"].asstr()[()]), file)
-        return read_links(path, file), int(file.attrs["trajectory"]), state
+        return read_links(path, file), int(file.attrs["trajectory"]), read_state(file)
+
+
+def state_writer(state: dict[str, Any]) -> Callable[["h5py.File"], None]:
+    """What puts `state` (as in save_checkpoint) into an open file; TypeError for what no file can keep."""
+    arrays: list[np.ndarray] = []
+    text = json.dumps(_encode(state, arrays))
+
+    def write(file: "h5py.File") -> None:
+        file.create_dataset("state", data=text)
+        for index, array in enumerate(arrays):
+            file.create_dataset(f"arrays/{index}", data=array)
+    return write
+
+
+def read_state(file: "h5py.File") -> dict[str, Any]:
+    """The state in a verified open file."""
+    return _decode(json.loads(file["state"].asstr()[()]), file)
 
 
 def _encode(value: Any, arrays: list[np.ndarray]) -> Any:

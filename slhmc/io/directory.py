@@ -27,6 +27,9 @@ class RunDirectory:
         self.path = Path(path)
         self.chain = self.path / "chain.h5"
         self.training = self.path / "train.h5"
+        self.fit = self.path / "fit.h5"
+        self.results = self.path / "results.json"
+        self.data = self.path / "data"
         self.checkpoint = self.path / "checkpoint.h5"
         self.configurations = self.path / "configs"
         self.last_weights = self.path / "last_weights.h5"
@@ -101,19 +104,19 @@ class RunDirectory:
 
     def write_status(self, status: Mapping[str, Any]) -> None:
         """Replace status.json at once; not synced to disk, as it only tells how a live run does. NaN becomes null."""
-        text = json.dumps(_finite(status), indent=1, allow_nan=False)
-        replace_file(self.status, [text.encode() + b"\n"], durable=False)
+        replace_file(self.status, [_json(status)], durable=False)
+
+    def write_results(self, results: Mapping[str, Any]) -> None:
+        """Replace results.json, what a fit has come to. NaN becomes null."""
+        replace_file(self.results, [_json(results)])
 
     def read_status(self) -> dict[str, Any]:
         """The last status written; InputError if there is none or it is damaged."""
-        text = self._read(self.status)
-        try:
-            status = json.loads(text)
-        except ValueError:
-            status = None
-        if not isinstance(status, dict):
-            raise InputError(f"{self.status}: damaged: a JSON object expected; a run at work writes it anew")
-        return status
+        return self._read_json(self.status, "a run at work writes it anew")
+
+    def read_results(self) -> dict[str, Any]:
+        """What `write_results` got; InputError if there is none or it is damaged."""
+        return self._read_json(self.results, "remove it and resume the fit")
 
     def write_log(self, line: str) -> None:
         """A line of log.txt, which stays open until `close`; InputError if it cannot be written."""
@@ -124,6 +127,15 @@ class RunDirectory:
         except OSError as error:
             raise InputError(f"{self.log}: cannot be written: {describe(error)}") from error
 
+    def _read_json(self, path: Path, advice: str) -> dict[str, Any]:
+        try:
+            found = json.loads(self._read(path))
+        except ValueError:
+            found = None
+        if not isinstance(found, dict):
+            raise InputError(f"{path}: damaged: a JSON object expected; {advice}")
+        return found
+
     def _read(self, path: Path) -> str:
         try:
             return path.read_text(encoding="utf-8")
@@ -133,7 +145,7 @@ class RunDirectory:
             raise InputError(f"{path}: damaged: text in UTF-8 expected; restore a copy") from error
 
     def _refuse_another_run(self, weights: str | os.PathLike | None) -> None:
-        held = [path for path in (self.chain, self.training, self.checkpoint) if os.path.lexists(path)]
+        held = [path for path in (self.chain, self.training, self.fit, self.checkpoint) if os.path.lexists(path)]
         if os.path.lexists(self.weights) and (weights is None or os.path.realpath(weights) != os.path.realpath(self.weights)):
             held.append(self.weights)
         held += sorted(self.configurations.glob("cfg_*.h5"))
@@ -178,6 +190,10 @@ class RunDirectory:
         except OSError as error:
             self.close()
             raise InputError(f"{self.path}: cannot be locked: {describe(error)}") from error
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(_finite(value), indent=1, allow_nan=False).encode() + b"\n"
 
 
 def _finite(value: Any) -> Any:

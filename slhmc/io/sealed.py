@@ -30,6 +30,9 @@ _REMEDY = {
     "checkpoint": "restore a copy, or start a new run from a configuration kept in configs/ (start = \"file\")",
     "weights": "use another weights file, or a copy of this one",
     "measurements": "restore a copy, or remove it and measure anew",
+    "fit": "restore a copy, or train anew into another directory",
+    "model": "use another file of a trained network, or a copy of this one",
+    "dataset": "remove it and it is made anew, or restore a copy",
     "training": "restore a copy, or train anew into another directory",
     "chain": "restore a copy; the configurations in configs/ are files of their own",
 }

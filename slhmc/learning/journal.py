@@ -26,20 +26,21 @@ class Journal:
         self.files.write_log("")  # one that cannot be written is found before anything is computed
 
     def tell(self, report, observer) -> None:
-        """One piece of work: a line of the log, the status if it is old, and the observer."""
-        losses = "" if report.loss != report.loss else f" loss {report.loss:.6e}"
-        if report.held_out == report.held_out:
-            losses += f" held-out {report.held_out:.6e} acceptance {report.acceptance:.3f}"
-        self.files.write_log(f"{report.phase} {report.done}/{report.total}{losses} {report.seconds:.4g} s\n")
-        self._take(report.phase, report.done, report.total, vars(report))
+        """One piece of work: a line of the log, the status if it is old, and the observer.
+
+        A report has `log_line` ("" for none) and `status`, what status.json has of it.
+        """
+        if report.log_line:
+            self.files.write_log(report.log_line + "\n")
+        self.last = report.status
         if time.monotonic() - self._written > STATUS_SECONDS:
             self._write_status("running")
         if observer is not None:
             observer(report)
 
-    def go_on(self, step: int, total: int, losses: dict[str, float]) -> None:
-        """The step that a resumed training is at, for a session with nothing left to do."""
-        self._take("training", step, total, losses)
+    def go_on(self, report) -> None:
+        """Where a resumed training is, for a session with nothing left to do."""
+        self.last = report.status
 
     def finish(self, state: str, error: str | None = None) -> None:
         """Last words in status and log; the directory is free then."""
@@ -52,10 +53,6 @@ class Journal:
     def close(self) -> None:
         """Harmless if done before."""
         self.files.close()
-
-    def _take(self, phase: str, step: int, total: int, numbers: dict) -> None:
-        self.last = {"phase": phase, "step": step, "total": total, "loss": numbers["loss"], "held_out": numbers["held_out"],
-                     "predicted_acceptance": numbers["acceptance"], "eta_seconds": numbers.get("eta_seconds")}
 
     def _write_status(self, state: str, error: str | None = None) -> None:
         self._written = time.monotonic()

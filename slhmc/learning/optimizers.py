@@ -1,10 +1,12 @@
 """Optimizers: those of torch, and one for sums of squares; their state as arrays that come back to the last bit."""
 
+import math
+
 import numpy as np
 import torch
 
 from slhmc.errors import InputError
-from slhmc.runcard import TrainTable
+from slhmc.runcard import FitTable, TrainTable
 
 DAMPING = 1e-2  # relative to the diagonal of the normal matrix
 
@@ -56,10 +58,22 @@ def make_optimizer(train: TrainTable, parameters: torch.nn.Module) -> torch.opti
     return (torch.optim.SGD if train.optimizer == "sgd" else GaussNewton)(trained, lr=train.rate)
 
 
+def make_fit_optimizer(fit: FitTable, model: torch.nn.Module) -> torch.optim.Optimizer:
+    """The optimizer of [fit] on all weights of a network."""
+    kind = torch.optim.AdamW if fit.optimizer == "adamw" else torch.optim.Adam
+    return kind(model.parameters(), lr=fit.learning_rate, weight_decay=fit.weight_decay, amsgrad=fit.amsgrad)
+
+
+def learning_rate(fit: FitTable, epochs: float) -> float:
+    """The learning rate after so many epochs (a fraction within one)."""
+    rate = fit.learning_rate * fit.decay ** int(epochs)
+    return rate * (1 + math.cos(math.pi * epochs / fit.epochs)) / 2 if fit.schedule == "cosine" else rate
+
+
 def state_arrays(optimizer: torch.optim.Optimizer) -> dict[str, dict[str, np.ndarray]]:
     """What the optimizer remembers of each parameter; nothing before the first step."""
     state = optimizer.state_dict()["state"]
-    return {str(index): {name: value.numpy().copy() for name, value in entry.items() if value is not None}
+    return {str(index): {name: value.cpu().numpy().copy() for name, value in entry.items() if value is not None}
             for index, entry in state.items()}
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from slhmc.errors import InputError
-from slhmc.io import TrainingFile
+from slhmc.io import FitFile, TrainingFile
 from slhmc.runcard import GuideQuarkTable, NetworkTable, RunCard, parse_card
 from slhmc.simulation.changes import changes
 from slhmc.simulation.guide import read_weights
@@ -12,6 +12,7 @@ from slhmc.simulation.guide import read_weights
 CHANGEABLE = ("train.steps", "train.patience", "train.checkpoint_every", "run.trajectories", "run.checkpoint_every",
               "run.save_every", "run.time_limit", "run.max_delta_h", "solver.max_iterations", "lattice.ranks", "lattice.lanes",
               "measure", "reference")
+FIT_CHANGEABLE = ("fit.epochs", "fit.patience", "data.directory", "run.time_limit")
 
 
 def self_contained(card: RunCard) -> RunCard:
@@ -37,9 +38,18 @@ def self_contained(card: RunCard) -> RunCard:
 
 def check_changes(history: TrainingFile, path: Path, card: RunCard) -> None:
     """InputError if the card in `path` would have trained otherwise than that of the history."""
+    _check_changes(history, path, card, CHANGEABLE)
+
+
+def check_fit_changes(history: FitFile, path: Path, card: RunCard) -> None:
+    """As check_changes, for a fit; the number of epochs matters to steps on a cosine."""
+    _check_changes(history, path, card, FIT_CHANGEABLE[card.fit is not None and card.fit.schedule == "cosine":])
+
+
+def _check_changes(history: TrainingFile | FitFile, path: Path, card: RunCard, names: tuple[str, ...]) -> None:
     def changeable(key):
-        return any(key == name or key.startswith(f"{name}.") for name in CHANGEABLE)
+        return any(key == name or key.startswith(f"{name}.") for name in names)
     found = changes(parse_card(history.card_text, f"card in {history.path}"), card)
     if refused := [str(change) for change in found if not changeable(change.key)]:
         raise InputError(f"{path}: not the card of this training: {', '.join(refused)}; a training that goes on may change "
-                         f"{', '.join(CHANGEABLE)}; restore the others, or train anew into another directory")
+                         f"{', '.join(names)}; restore the others, or train anew into another directory")

@@ -46,12 +46,27 @@ class TrainingReport:
     seconds: float
     eta_seconds: float
 
+    @property
+    def log_line(self) -> str:
+        """Its line of log.txt."""
+        losses = "" if self.loss != self.loss else f" loss {self.loss:.6e}"
+        if self.held_out == self.held_out:
+            losses += f" held-out {self.held_out:.6e} acceptance {self.acceptance:.3f}"
+        return f"{self.phase} {self.done}/{self.total}{losses} {self.seconds:.4g} s"
+
+    @property
+    def status(self) -> dict:
+        """What status.json has of it."""
+        return {"phase": self.phase, "step": self.done, "total": self.total, "loss": self.loss, "held_out": self.held_out,
+                "predicted_acceptance": self.acceptance, "eta_seconds": self.eta_seconds}
+
 
 def create(card: RunCard, directory, *, device: str = "cpu", communicator=None) -> "Training":
     """A new training in `directory`, which must not hold another, or a run. Collective."""
     communicator = communicator or SerialCommunicator()
     if card.train is None:
-        raise InputError("the card has no [train], which `slhmc train` needs; add it, or `slhmc run` the card")
+        raise InputError("the card has no [train] and no [fit], one of which `slhmc train` needs; add it, or `slhmc run` the "
+                         "card")
     card = on_root(communicator, lambda: self_contained(card))
     training = Training(card, Path(directory), device, communicator)
     with closed_on_error(training.journal):
@@ -155,7 +170,8 @@ class Training:
         self.best = {"step": state["best"]["step"], "loss": float(state["best"]["loss"]), "values": state["best"]["values"]}
         self.last = {name: float(value) for name, value in state["last"].items()}
         if self.step:
-            self.journal.go_on(self.step, self.card.train.steps, self.last)
+            self.journal.go_on(TrainingReport("training", self.step, self.card.train.steps, **self.last, seconds=0.0,
+                                              eta_seconds=np.nan))
 
     # ---- running
     def run(self, observer=None, stop: StopRequest | None = None) -> bool:

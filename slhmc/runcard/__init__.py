@@ -1,5 +1,6 @@
 """The typed run card: what a user writes in TOML, checked before anything is computed."""
 
+from slhmc.runcard.fit import DataTable, FitTable, LayerTable, ModelTable
 from slhmc.runcard.flow import FlowTable
 from slhmc.runcard.guide import CorrectionTable, GuideQuarkTable, GuideSolverTable, GuideTable, NetworkTable
 from slhmc.runcard.quarks import QuarkTable
@@ -29,6 +30,8 @@ __all__ = [
     "CadenceTable",
     "CondensateTable",
     "CorrectionTable",
+    "DataTable",
+    "FitTable",
     "FlowTable",
     "GaugeTable",
     "GuideQuarkTable",
@@ -38,8 +41,10 @@ __all__ = [
     "HeatBathTable",
     "InnerTable",
     "LatticeTable",
+    "LayerTable",
     "MeasureTable",
     "MesonsTable",
+    "ModelTable",
     "NetworkTable",
     "QuarkTable",
     "ReferenceTable",

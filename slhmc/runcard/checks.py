@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from math import prod
 from typing import Any
 
+from slhmc.runcard.fit import fit_faults
 from slhmc.runcard.guide import NetworkTable, merged_quark, merged_solver
 from slhmc.runcard.quarks import COMMON_KEYS, FIELD_FLAVORS, OPERATOR_KEYS, OPTIONAL_KEYS
 from slhmc.runcard.train import train_faults
@@ -31,6 +32,7 @@ def cross_faults(card: Any) -> Iterator[Fault]:
     yield from _chronological(("solver",), card.solver, card.quarks or ())
     yield from guide_faults(card)
     yield from train_faults(card)
+    yield from fit_faults(card)
 
 
 def _directions(lattice: Any) -> Iterator[Fault]:

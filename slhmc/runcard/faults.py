@@ -39,11 +39,11 @@ def _valid_part(raw: dict, faulty: set[Path]) -> SimpleNamespace:
     tables: dict[str, Any] = dict.fromkeys(RunCard.model_fields)
     for name in RunCard.model_fields.keys() & raw.keys() - {"quarks"}:
         model = _table_type(RunCard.model_fields[name].annotation)
-        table = raw[name] if isinstance(raw[name], dict) else {}
+        table = raw[name] if isinstance(raw[name], dict) else dict.fromkeys(model.model_fields)
         tables[name] = _valid_table(model, table, faulty, (name,))
     tables["quarks"] = _valid_quarks(QuarkTable, raw.get("quarks", []), faulty, ("quarks",))
     for name, model in (("measure", QuarkTable), ("guide", GuideQuarkTable)):
-        if tables[name] is not None and "quarks" in tables[name].model_fields_set:
+        if isinstance(raw.get(name), dict) and "quarks" in raw[name]:
             quarks = _valid_quarks(model, raw[name]["quarks"], faulty, (name, "quarks"))
             tables[name] = tables[name].model_copy(update={"quarks": quarks})
     return SimpleNamespace(**tables)
@@ -77,6 +77,8 @@ def _words(entry: dict) -> str:
     kind, path, context = entry["type"], entry["loc"], entry.get("ctx", {})
     if kind == "extra_forbidden":
         return _unknown_key(path, entry["input"])
+    if kind == "missing" and isinstance(path[-1], int):
+        return f"missing: the list has no entry {path[-1]}, counted from 0"
     if kind == "missing":
         return _missing(path)
     if kind in ("too_short", "too_long"):

@@ -34,7 +34,8 @@ def with_paths(card: RunCard, folder: Path, overrides: list[str] | tuple[str, ..
     """The card with the files that it names absolute: relative to `folder`, or to the current one if `overrides` set them."""
     overridden = {override.partition("=")[0].strip() for override in overrides}
     found = {("run", "start_file"): card.run.start_file, ("guide", "network"): card.guide and card.guide.network,
-             ("train", "directory"): card.train and card.train.directory}
+             ("train", "directory"): card.train and card.train.directory,
+             ("data", "directory"): card.data and card.data.directory}
     for (table, key), file in found.items():
         if file is not None:
             base = Path.cwd() if overridden & {table, f"{table}.{key}"} else folder

@@ -20,6 +20,7 @@ from slhmc.runcard.base import (
     without_default,
 )
 from slhmc.runcard.checks import cross_faults
+from slhmc.runcard.fit import DataTable, FitTable, ModelTable
 from slhmc.runcard.flow import FlowTable
 from slhmc.runcard.guide import GuideTable, NetworkTable, merged_quark, merged_solver
 from slhmc.runcard.quarks import QuarkTable
@@ -57,7 +58,7 @@ class GaugeTable(Table):
     """[gauge]: S = beta [c0 sum (1 - Re tr plaquette / Nc) + c1 sum (1 - Re tr rectangle / Nc)], c0 = 1 - 8 c1."""
 
     action: Literal["wilson", "symanzik", "iwasaki", "dbw2", "custom"] = Field(description="gauge action; it fixes c1")
-    beta: Positive = Field(description="inverse coupling beta")
+    beta: Positive | None = Field(None, description="inverse coupling beta; needed but for a [fit] with data.betas")
     c1: Finite | None = Field(None, description='rectangle coefficient, only with action = "custom"')
     level: NaturalNumber = Field(0, description="time scale it is integrated on: 0 is [hmc], k the k-th [[hmc.inner]]")
 
@@ -102,7 +103,7 @@ class RunTable(Table):
     start: Literal["hot", "cold", "file"] = Field("hot", description="start links: random, unit, from start_file")
     start_file: str | None = Field(None, min_length=1, description="configuration to start from, relative to the card")
     thermalization: NaturalNumber = Field(0, description="trajectories before production; not analysed")
-    trajectories: Count = Field(description="trajectories of production")
+    trajectories: Count | None = Field(None, description="trajectories of production; needed but for a [fit]")
     seed: int = Field(ge=0, le=2**32 - 1, description="seed of all random numbers")
     checkpoint_every: Count = Field(50, description="trajectories between checkpoints")
     save_every: NaturalNumber = Field(0, description="trajectories between kept configurations; 0 keeps none")
@@ -191,6 +192,9 @@ class RunCard(Table):
     measure: MeasureTable = Field(MeasureTable(), description="observables")
     reference: ReferenceTable | None = Field(None, description="published values to compare with")
     train: TrainTable | None = Field(None, description="training of the guide, by `slhmc train`")
+    data: DataTable | None = Field(None, description="configurations and labels that [fit] learns from")
+    model: ModelTable | None = Field(None, description="the network of [fit]")
+    fit: FitTable | None = Field(None, description="regression of labels by a network, by `slhmc train`")
 
     @property
     def measured_quarks(self) -> tuple[QuarkTable, ...]:

@@ -77,6 +77,17 @@ def _measures_by_bicgstab(card: RunCard) -> bool:
     return measures and any(QUARKS[quark.operator].method == "bicgstab" for quark in card.measured_quarks)
 
 
+def fit_units(card: RunCard, device: Device) -> list[tuple]:
+    """As kernel_units, of a card with a [fit]: chains on all its lattices, each on one rank; labels, training and tests."""
+    colors, extents = card.lattice.colors, dict.fromkeys((card.lattice.extent, *(card.data.test_extents or ())))
+    units = [unit for extent in extents for unit in kernel_units(card, Lattice(extent, device))]
+    forms = {"quaternion" if colors == 2 else "matrix", "matrix" if card.model.weights == "complex" else None} - {None}
+    for real in {"double", "float" if card.model.precision == "single" else "double"}:
+        lanes = [1 << k for k in range(device.default_lanes(real).bit_length())]
+        units += [(f"lcnn_{form}.cc", real, width, colors, 0, 0) for form in sorted(forms) for width in lanes]
+    return list(dict.fromkeys(units))
+
+
 def build(card: RunCard, ranks: int | None = None) -> None:
     """Compile the CPU kernels that a card needs on so many ranks into the cache, for nodes without a compiler.
 
@@ -85,6 +96,7 @@ def build(card: RunCard, ranks: int | None = None) -> None:
     device = HostDevice()
     size = math.prod(card.lattice.ranks or (1,)) if ranks is None else ranks
     first_rank = SimpleNamespace(rank=0, size=size)  # sends nothing: all ranks have the lane widths of the first
-    device.prepare(kernel_units(card, make_lattice(card, device, first_rank)))
+    fits = card.fit is not None
+    device.prepare(fit_units(card, device) if fits else kernel_units(card, make_lattice(card, device, first_rank)))
     for file in ("tape.cc", "messages.cc"):
         compile_host(file, {})

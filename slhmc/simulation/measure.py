@@ -33,8 +33,8 @@ def measurement_card(directory, names: Iterable[str] = (), overrides: Iterable[s
         if not any(key == choice or key.startswith(f"{choice}.") for choice in CHOICES):
             raise InputError(f"--set {override}: a measurement may set {', '.join(CHOICES)} alone; what made the links must stay")
     files = RunDirectory(directory)
-    if files.training.exists():
-        raise InputError(f"{directory}: a training found, the directory of a run expected; its configs/ are held-out samples")
+    if files.training.exists() or files.fit.exists():
+        raise InputError(f"{directory}: a training found, the directory of a run expected; its configurations are samples")
     text = files.read_card()
     card = parse_card(text, str(path), overrides)
     missing = [f"measure.{name}={{}}" for name in names if getattr(card.measure, name) is None]

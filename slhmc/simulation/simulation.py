@@ -78,6 +78,8 @@ def error_words(error: BaseException) -> str:
 def create(card: RunCard, directory, *, device: str = "cpu", communicator=None) -> "Simulation":
     """A new run in `directory`, which must not hold another; it gets a copy of the guide's weights. Collective."""
     communicator = communicator or SerialCommunicator()
+    if card.fit is not None:
+        raise InputError("the card has a [fit], whose chains are those of its data sets; `slhmc train` it")
     weights, found = on_root(communicator, lambda: read_weights(card)), card.guide and card.guide.network
     if weights is not None:
         own = card.guide.model_copy(update={"network": RunDirectory(directory).weights.name})

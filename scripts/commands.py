@@ -1,0 +1,37 @@
+"""`slhmc` as the scripts of studies call it: once for each directory, gone on with if it was interrupted."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+CARDS = ROOT / "run_cards"
+
+
+def place_of(row: dict, output: Path) -> Path:
+    """The directory of a row of a study."""
+    return output / re.sub(r"[^a-z0-9]+", "_", f"{row['table']} {row['name']}".lower()).strip("_")
+
+
+def slhmc(command: str, card: Path, directory: Path, settings: list[str], finished: Path | None = None) -> None:
+    """`slhmc COMMAND CARD -o DIRECTORY`, or `slhmc resume DIRECTORY` of what is there; nothing if the file `finished` is."""
+    program, asked = [sys.executable, "-m", "slhmc"], directory.parent / f"{command}.json"
+    if asked.exists() and json.loads(asked.read_text()) != settings:
+        raise SystemExit(f"{directory} was begun with other keys than {settings}; remove it to begin anew")
+    if finished is not None and finished.exists():
+        return
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    asked.write_text(json.dumps(settings))
+    if (directory / "card.toml").exists():
+        arguments = ["resume", str(directory)]
+    else:
+        arguments = [command, str(card), "-o", str(directory)]
+        for setting in settings:
+            arguments += ["--set", setting]
+    with (directory.parent / f"{command}.txt").open("a") as log:
+        done = subprocess.run(program + arguments, stdout=log, stderr=subprocess.STDOUT, cwd=ROOT, env=os.environ, check=False)
+    if done.returncode:
+        raise SystemExit(f"slhmc {' '.join(arguments)}: exit code {done.returncode}, see {log.name}")

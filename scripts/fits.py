@@ -1,0 +1,115 @@
+"""Rows of a study that are regressions: `slhmc train` for each seed, all on the same data, and what tables show of them.
+
+A column is `parameters`, `epochs`, `minutes` (medians), `never_trained`, or STATISTIC.NUMBER.EXTENT: `best` (of the seed with
+the lowest validation loss), `median` or `worst` of a number in `results.json`, at that extent: `median.mse_average.8x8`.
+"""
+
+import json
+import statistics
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from math import isnan
+from pathlib import Path
+
+from commands import CARDS, place_of, slhmc
+from pages import markdown
+
+HEADINGS = {"parameters": "parameters", "epochs": "epochs", "minutes": "minutes", "never_trained": "never trained"}
+ERRORS = {"mse_average": "MSE of averages", "mse_site": "MSE per site"}
+NUMBERS = {**ERRORS, "label_variance_average": "variance of averaged labels",
+           "label_variance_site": "variance of labels per site"}
+
+
+@dataclass(frozen=True)
+class Fit:
+    """The training of a row with one seed."""
+
+    card: Path
+    directory: Path
+    data: Path
+    settings: list[str]
+
+    @property
+    def results(self) -> Path:
+        """Written when a training is finished."""
+        return self.directory / "results.json"
+
+    def train(self) -> None:
+        """Unless it is there; a training with other keys is refused."""
+        slhmc("train", self.card, self.directory, self.settings, self.results)
+
+
+def fits_of(row: dict, output: Path, extra: list[dict]) -> list[Fit]:
+    """One for each of the row's seeds."""
+    seeds = next((keys["seeds"] for keys in reversed(extra) if "seeds" in keys), row["seeds"])
+    data = (output / "data" / row.get("data", "data")).resolve()
+    settings = [key for keys in (row, *extra) for key in keys.get("set", [])]
+    return [Fit(CARDS / row["fit"], place_of(row, output) / f"seed_{seed}" / "train", data,
+                [*settings, f"data.directory={json.dumps(str(data))}", f"run.seed={seed}"]) for seed in seeds]
+
+
+def train_all(fits: list[Fit], jobs: int) -> None:
+    """Side by side; the first one of a data directory makes the data, and others that want them wait."""
+    with ThreadPoolExecutor(jobs) as pool:
+        for done in [pool.submit(fit.train) for fit in fits]:
+            done.result()
+
+
+def numbers(fits: list[Fit]) -> dict:
+    """What tables can show of the fits that are finished; `seeds` has the results of each."""
+    found = [json.loads(fit.results.read_text()) for fit in fits if fit.results.exists()]
+    if not found:
+        return {}
+    best = min(found, key=lambda entry: entry["validation"])
+    shown = {"parameters": str(best["parameters"]), "seeds": found, "never_trained": never_trained(found),
+             "epochs": f"{statistics.median(entry['epochs'] for entry in found):g}",
+             "minutes": f"{statistics.median(entry['seconds'] for entry in found) / 60:.2g}"}
+    for extent, entries in best["test"].items():
+        for name in entries:
+            values = [entry["test"][extent].get(name) for entry in found]
+            if not all(map(known, values)):
+                continue
+            shown[f"best.{name}.{extent}"] = f"{entries[name]:.2g}"
+            shown[f"median.{name}.{extent}"] = f"{statistics.median(values):.2g}"
+            shown[f"worst.{name}.{extent}"] = f"{max(values):.2g}"
+    return shown
+
+
+def known(value: float | None) -> bool:
+    """A network with one number a configuration has no error per site."""
+    return value is not None and not isnan(value)
+
+
+def never_trained(found: list[dict]) -> str:
+    """Seeds whose error is above half of the variance of the labels, at the first extent: no better than their mean."""
+    count = 0
+    for result in found:
+        entry = next(iter(result["test"].values()))
+        kind = "site" if known(entry.get("mse_site")) else "average"
+        count += entry[f"mse_{kind}"] > entry[f"label_variance_{kind}"] / 2
+    return f"{count} of {len(found)}"
+
+
+def heading(column: str) -> str:
+    """Of a column of these rows."""
+    if column in HEADINGS:
+        return HEADINGS[column]
+    statistic, number, extent = column.split(".")
+    if number.startswith("label"):
+        return f"{NUMBERS[number]} {extent}"
+    return f"{NUMBERS.get(number, number)} {extent}, {statistic}"
+
+
+def seed_table(entries: list[dict]) -> str:
+    """Every seed of every row: MSE of averages / MSE per site, at the first extent."""
+    seeds = sorted({result["seed"] for entry in entries for result in entry.get("seeds", [])})
+    rows = []
+    for entry in entries:
+        cells = {result["seed"]: cell(next(iter(result["test"].values()))) for result in entry.get("seeds", [])}
+        rows.append([entry["name"], *(cells.get(seed, "-") for seed in seeds)])
+    return markdown(["seed", *map(str, seeds)], rows)
+
+
+def cell(entry: dict) -> str:
+    """The numbers that a model has."""
+    return " / ".join(f"{entry[name]:.2g}" for name in ERRORS if known(entry.get(name)))

@@ -1,0 +1,44 @@
+"""`slhmc train`, and `resume`, of a card with a [fit]: what a person sees of a `Regression`."""
+
+import math
+from typing import Any
+
+from slhmc.cli.progress import Live, duration
+
+
+def fit_line(report: Any) -> str:
+    """One piece of work in words, for logs; nothing within an epoch."""
+    if report.batch:
+        return ""
+    width = len(str(report.total))
+    words = f"{report.phase} {report.done:{width}}/{report.total}{_losses(report, '.4e')}"
+    return f"{words}  {report.seconds:.3g} s  ETA {duration(report.eta_seconds)}"
+
+
+def fit_live(report: Any) -> Live:
+    """One piece of work, for a terminal; the bar counts batches."""
+    words = f"{report.done}/{report.total}{_losses(report, '.3g')}  ETA {duration(report.eta_seconds)}"
+    of_one = max(report.batches, 1)
+    return Live(report.phase, report.done * of_one + report.batch, report.total * of_one, words)
+
+
+def _losses(report: Any, form: str) -> str:
+    return "".join(f"  {name} {value:{form}}" for name, value in (
+        ("loss", report.loss), ("validation", report.validation), ("average", report.average)) if not math.isnan(value))
+
+
+def print_fit(fit: Any) -> None:
+    """Mean squares on each test lattice, and where the files are."""
+    from rich.console import Console
+    from rich.table import Table
+
+    found = fit.results
+    table = Table(title=f"Test, {found['parameters']} parameters of epoch {found['best_epoch']}", title_justify="left")
+    for heading in ("lattice", "mse_site", "mse_average", "label variance", "of averages", "samples"):
+        table.add_column(heading, justify="left" if heading == "lattice" else "right")
+    for name, row in found["test"].items():
+        site = row["mse_site"]
+        table.add_row(name, "-" if site is None or math.isnan(site) else f"{site:.4g}", f"{row['mse_average']:.4g}",
+                      f"{row['label_variance_site']:.4g}", f"{row['label_variance_average']:.4g}", str(row["samples"]))
+    Console().print(table)
+    print(f"weights of the best epoch: {fit.files.weights}; numbers: {fit.files.results}")

@@ -1,0 +1,230 @@
+"""Data sets of a card: chains of its update, one for each beta, on each lattice, for training, validation and test."""
+
+import fcntl
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from slhmc import __version__
+from slhmc.backend import Device
+from slhmc.errors import ComputationError, InputError
+from slhmc.io import DataSet, check_data_set, load_data_set, save_data_set
+from slhmc.lattice import Draws, GaugeField, Lattice, Purpose
+from slhmc.lattice.communicator import receive_array, send_array
+from slhmc.runcard import RunCard
+from slhmc.simulation.build import kernel_units, make_update
+from slhmc.simulation.simulation import on_root
+
+SPLITS = ("training", "validation", "test")
+_WAIT = 0.2  # seconds between two looks at the lock of another process
+
+
+class Part(NamedTuple):
+    """One data set: a file."""
+
+    split: str
+    extent: tuple[int, ...]
+
+    def path(self, directory: Path) -> Path:
+        return directory / f"{self.split}_{'x'.join(map(str, self.extent))}.h5"
+
+    def chain_path(self, directory: Path, chain: int) -> Path:
+        """Where a chain is kept until all of them are there."""
+        return directory / f".{self.path(directory).stem}.chain{chain:03d}.h5"
+
+
+def parts(card: RunCard) -> list[Part]:
+    """All data sets of a card: training, validation, then tests in the order of their extents."""
+    extents = dict.fromkeys(card.data.test_extents or (card.lattice.extent,))
+    return [Part(split, tuple(card.lattice.extent)) for split in SPLITS[:2]] + [Part("test", tuple(extent)) for extent in extents]
+
+
+def betas(card: RunCard) -> tuple[float, ...]:
+    """One for each chain of a data set."""
+    return tuple(card.data.betas or (card.gauge.beta,))
+
+
+def origin(card: RunCard, part: Part) -> dict[str, Any]:
+    """All that the configurations of a data set depend on, ready for JSON; where it agrees, a file is found again."""
+    data, update = card.data, {}
+    for name in ("hmc", "heat_bath", "smearing"):
+        if (table := getattr(card, name)) is not None:
+            update[name] = table.model_dump(exclude_none=True)
+    if card.quarks:
+        update |= {"quarks": [quark.model_dump(exclude_none=True) for quark in card.quarks],
+                   "solver": card.solver.model_dump(exclude_none=True),
+                   "fermion_boundary": list(card.lattice.fermion_boundary)}
+    return {"split": part.split, "extent": list(part.extent), "colors": card.lattice.colors,
+            "gauge": card.gauge.model_dump(exclude={"beta"}, exclude_none=True), **update, "betas": list(betas(card)),
+            "configurations": getattr(data, part.split), "thermalization": data.thermalization, "spacing": data.spacing,
+            "start": card.run.start, "seed": data.seed}
+
+
+def chain_seed(card: RunCard, part: Part, chain: int) -> int:
+    """The seed of a chain: a hash of data.seed, split, extent and the number of the chain."""
+    words = (card.data.seed, SPLITS.index(part.split), chain, *part.extent)
+    return int(np.random.SeedSequence(words).generate_state(1)[0])
+
+
+def pack_links(U: GaugeField) -> np.ndarray | None:
+    """Links as a data set has them, float64 [mu, real, site], x fastest; None on ranks that are not the root. Collective."""
+    reals = U.gather_reals()
+    if reals is None:
+        return None
+    directions = U.lattice.dimensions
+    return np.ascontiguousarray(reals.reshape(U.lattice.sites, directions, -1).transpose(1, 2, 0))
+
+
+class ChainMaker:
+    """Makes chains of one data set, on this rank alone; kernels are compiled when it is made."""
+
+    def __init__(self, card: RunCard, part: Part, device: Device):
+        lattice = card.lattice.model_copy(update={"extent": part.extent})
+        self.card, self.part = card.model_copy(update={"lattice": lattice, "fit": None}), part
+        self.lattice = Lattice(part.extent, device)
+        device.prepare(kernel_units(self.card, self.lattice))
+
+    def make(self, chain: int, halt: Callable[[], bool]) -> np.ndarray | None:
+        """Links of one chain, float64 [sample, mu, real, site]; None if `halt` becomes true."""
+        data, beta = self.card.data, betas(self.card)[chain]
+        gauge = self.card.gauge.model_copy(update={"beta": beta})
+        update = make_update(self.card.model_copy(update={"gauge": gauge}), self.lattice)
+        seed, U = chain_seed(self.card, self.part, chain), GaugeField(self.lattice, self.card.lattice.colors)
+        if self.card.run.start == "hot":
+            U.randomize(Draws(seed, 0).next(Purpose.START))
+        samples, wanted, trajectory = [], getattr(data, self.part.split), 0
+        while len(samples) < wanted:
+            trajectory += 1
+            try:
+                update.step(U, seed, trajectory)
+            except ComputationError as error:
+                raise type(error)(f"chain of beta = {beta:g} on {self.lattice.extent}, {error}") from None
+            if trajectory > data.thermalization and (trajectory - data.thermalization) % data.spacing == 0:
+                samples.append(pack_links(U))
+            if halt():
+                return None
+        return np.array(samples)
+
+
+class Maker:
+    """Finds or makes all data sets of a card in `directory`. Collective but for what says otherwise."""
+
+    def __init__(self, card: RunCard, directory: Path, device: Device, communicator):
+        self.card, self.directory, self.device, self.communicator = card, directory, device, communicator
+        self.parts = parts(card)
+
+    def check(self) -> None:
+        """InputError if a file of another card is in the way (rank 0)."""
+        for part in self.parts:
+            if part.path(self.directory).exists():
+                check_data_set(part.path(self.directory), origin(self.card, part))
+
+    def make(self, halt: Callable[[], bool], tell: Callable[[int, int], None]) -> bool:
+        """Make what is missing; False if `halt` became true on a rank. tell(chains done, chains in all) is called on rank 0.
+
+        Ranks make chains of their own; rank 0 writes each. Chains that are done stay when the others are interrupted, and other
+        processes that want the same directory wait.
+        """
+        with self._locked(halt) as mine:
+            if not mine:
+                return False
+            on_root(self.communicator, self.check)
+            missing = on_root(self.communicator, lambda: [part for part in self.parts if not part.path(self.directory).exists()])
+            done, total = 0, len(missing) * len(betas(self.card))
+            for part in missing:
+                if not self._make_part(part, halt, lambda count, done=done: tell(done + count, total)):
+                    return False
+                done += len(betas(self.card))
+        return True
+
+    def _make_part(self, part: Part, halt: Callable[[], bool], tell: Callable[[int], None]) -> bool:
+        communicator, number = self.communicator, len(betas(self.card))
+        files = [part.chain_path(self.directory, chain) for chain in range(number)]
+        expected = [origin(self.card, part) | {"chain": chain} for chain in range(number)]
+        wanted = on_root(communicator, lambda: [chain for chain in range(number) if not _is_there(files[chain], expected[chain])])
+        maker = ChainMaker(self.card, part, self.device)
+        for first in range(0, len(wanted), communicator.size):
+            turn = wanted[first:first + communicator.size]
+            mine = maker.make(turn[communicator.rank], halt) if communicator.rank < len(turn) else None
+            done = communicator.allgather(None if mine is None else mine.shape)
+            for rank, chain in enumerate(turn):
+                if done[rank] is not None:
+                    links = _to_root(communicator, mine, rank, done[rank])
+                    on_root(communicator, lambda links=links, chain=chain: self._save(
+                        files[chain], links, [betas(self.card)[chain]] * len(links), part, expected[chain]))
+            on_root(communicator, partial(tell, number - len(wanted) + first + len(turn)))
+            if None in done[:len(turn)]:
+                return False
+        on_root(communicator, lambda: self._merge(part, files, expected))
+        return True
+
+    def _merge(self, part: Part, files: list[Path], expected: list[dict]) -> None:
+        """One file of all chains (rank 0)."""
+        each = getattr(self.card.data, part.split)
+        links = beta = None
+        for number, (path, words) in enumerate(zip(files, expected, strict=True)):
+            chain = load_data_set(path, words)
+            if links is None:
+                links, beta = np.empty((each * len(files), *chain.links.shape[1:])), np.empty(each * len(files))
+            links[number * each:(number + 1) * each], beta[number * each:(number + 1) * each] = chain.links, chain.beta
+        self._save(part.path(self.directory), links, beta, part, origin(self.card, part))
+        for path in files:
+            path.unlink(missing_ok=True)
+
+    def _save(self, path: Path, links: np.ndarray, beta, part: Part, words: dict) -> None:
+        save_data_set(path, DataSet(links, np.array(beta, np.float64), words, part.extent, self.card.lattice.colors), __version__)
+
+    @contextmanager
+    def _locked(self, halt: Callable[[], bool]) -> Iterator[bool]:
+        """The directory, for this job alone; False if it was to halt while another had it."""
+        lock = on_root(self.communicator, lambda: _take_lock(self.directory, halt))
+        try:
+            yield lock is not None
+        finally:
+            if lock is not None and self.communicator.rank == 0:
+                os.close(lock)
+
+
+def _take_lock(directory: Path, halt: Callable[[], bool]) -> int | None:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        lock = os.open(directory / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        raise InputError(f"{directory}: data sets cannot be kept here: {(error.strerror or str(error)).lower()}; give another "
+                         "data.directory") from error
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return lock
+        except BlockingIOError:
+            if halt():
+                os.close(lock)
+                return None
+            time.sleep(_WAIT)
+        except OSError:
+            return lock  # a file system without locks
+
+
+def _is_there(path: Path, expected: dict) -> bool:
+    """Whether a chain is done; one of another card, or a damaged one, is made anew."""
+    try:
+        check_data_set(path, expected)
+    except InputError:
+        return False
+    return True
+
+
+def _to_root(communicator, mine: np.ndarray | None, rank: int, shape: tuple[int, ...]) -> np.ndarray | None:
+    """The chain of a rank, on rank 0."""
+    if rank == 0 or communicator.rank not in (0, rank):
+        return mine if communicator.rank == 0 else None
+    if communicator.rank == rank:
+        send_array(communicator, mine, 0)
+        return None
+    return receive_array(communicator, np.empty(shape), rank)

@@ -1,0 +1,345 @@
+"""`Regression`: a network fitted to labels of configurations, with its files; `create` or `resume`, then `run`."""
+
+import time
+from contextlib import nullcontext
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from slhmc import __version__
+from slhmc.backend import open_device
+from slhmc.errors import ComputationError, InputError
+from slhmc.io import FitFile, RunDirectory, load_fit_state, save_fit_state, save_model
+from slhmc.lattice.communicator import SerialCommunicator
+from slhmc.learning.datasets import Maker, parts
+from slhmc.learning.evaluation import Labelled, deviation, evaluate
+from slhmc.learning.figures import draw_fit
+from slhmc.learning.journal import Journal, closed_on_error
+from slhmc.learning.models import load_tensors, model_of, parameter_count, tensors
+from slhmc.learning.optimizers import learning_rate, load_state, make_fit_optimizer, state_arrays
+from slhmc.learning.reports import FitReport
+from slhmc.learning.start import check_fit_changes
+from slhmc.runcard import RunCard, card_text, parse_card
+from slhmc.simulation.simulation import on_root
+from slhmc.simulation.stopping import StopRequest
+
+CHECKPOINT_SECONDS = 10.0  # between checkpoints, which are at the end of epochs
+TELL_SECONDS = 1.0  # between reports within an epoch
+
+
+def create(card: RunCard, directory, *, device: str = "cpu", communicator=None) -> "Regression":
+    """A new fit in `directory`, which must not hold another, a training or a run. Collective."""
+    if card.fit is None:
+        raise InputError("the card has no [fit]; add it, with [data] and [model]")
+    fit = Regression(card, Path(directory), device, communicator or SerialCommunicator())
+    with closed_on_error(fit.journal):
+        on_root(fit.communicator, lambda: fit.begin_files(card_text(card)))
+    return fit
+
+
+def resume(directory, *, device: str = "cpu", communicator=None, overrides=()) -> "Regression":
+    """Go on from the checkpoint in `directory`, bit for bit as if nothing had happened. Collective.
+
+    overrides, as of --set, may change keys that do not change a step. Raises InputError for others.
+    """
+    communicator = communicator or SerialCommunicator()
+    files = RunDirectory(directory)
+    card = on_root(communicator, lambda: parse_card(files.read_card(), str(files.card), list(overrides)))
+    fit = Regression(card, Path(directory), device, communicator)
+    with closed_on_error(fit.journal):
+        fit.continue_from(on_root(communicator, lambda: fit.open_files(card_text(card))))
+    return fit
+
+
+class Regression:
+    """All methods are collective; files are touched by rank 0 alone, but data sets are read by all. Each rank takes its part of
+    every batch; gradients are added in the order of ranks, so that all have the same weights.
+    """
+
+    def __init__(self, card: RunCard, directory: Path, device: str, communicator):
+        self._created = time.monotonic()
+        self.card, self.communicator, self.device = card, communicator, open_device(device)
+        self.model = model_of(card).to(self.device.torch_device())
+        for part in parts(card):
+            self.model.check(part.extent, card.lattice.colors)
+        self.optimizer = make_fit_optimizer(card.fit, self.model)
+        self.files = RunDirectory(directory)
+        self.data = Path(card.data.directory) if card.data.directory else self.files.data
+        self.training: Labelled | None = None
+        self.epoch, self.batch = 0, 0  # done; batches of the next epoch that are done
+        self.waited = 0  # epochs since the best one
+        self.best = {"epoch": -1, "loss": np.inf, "tensors": tensors(self.model)}
+        self.row = {"epoch": -1, "loss": np.nan, "validation": np.nan, "mse_site": np.nan, "mse_average": np.nan,
+                    "learning_rate": card.fit.learning_rate, "seconds": 0.0}  # of the last epoch
+        self.sum, self.seconds = 0.0, 0.0  # of the epoch at work: losses of batches, time
+        self.rms: dict[str, list[float]] = {}
+        self.history: FitFile | None = None
+        self.results: dict | None = None
+        self.journal = Journal(self.files)
+        self._saved = time.monotonic()
+
+    # ---- beginning
+    def begin_files(self, text: str) -> None:
+        """Lock the directory of a new fit and make its files (rank 0)."""
+        self.files.create(text)
+        self.journal.open()
+        self.history = FitFile(self.files.fit, text, __version__)
+        self.history.flush()
+
+    def open_files(self, text: str) -> dict | None:
+        """Lock the directory of a fit that goes on; its state, None if there is none yet (rank 0)."""
+        self.files.open()
+        self.journal.open()
+        self.history = FitFile.open(self.files.fit)
+        check_fit_changes(self.history, self.files.card, parse_card(text, str(self.files.card)))
+        self.history.card_text = text
+        self.files.change_card(text)
+        if not self.files.checkpoint.exists():
+            if len(self.history.epochs):
+                raise InputError(f"{self.files.checkpoint}: missing, but {self.files.fit.name} holds "
+                                 f"{len(self.history.epochs) - 1} epochs; restore a copy, or train anew into another directory")
+            return None
+        state = load_fit_state(self.files.checkpoint)
+        self.history.truncate(state["epoch"] if state["row"]["epoch"] >= 0 else -1)
+        return state
+
+    def continue_from(self, state: dict | None) -> None:
+        """The state of the checkpoint that rank 0 has read; the start if there was none."""
+        if state is None:
+            return
+        load_tensors(self.model, state["tensors"])
+        load_state(self.optimizer, state["optimizer"])
+        self.epoch, self.batch, self.waited = state["epoch"], state["batch"], state["waited"]
+        self.best = state["best"] | {"loss": float(state["best"]["loss"])}
+        self.row = {name: float(value) for name, value in state["row"].items()} | {"epoch": int(state["row"]["epoch"])}
+        self.sum, self.seconds, self.rms = float(state["sum"]), float(state["seconds"]), state["rms"]
+        self.journal.go_on(self._report("training"))
+
+    # ---- running
+    def run(self, observer=None, stop: StopRequest | None = None) -> bool:
+        """Make data, train and test: True; or stop early with a checkpoint, on USR1, TERM or the card's time limit: False.
+
+        observer(FitReport) is called on rank 0 after each chain, each epoch, and on the way.
+        """
+        started = self._created if stop is None else stop.entered
+        with (self.journal.told_on_error(self.communicator.rank == 0),
+              StopRequest() if stop is None else nullcontext(stop) as stop):
+            done = self._run(observer, lambda margin=0.0: stop.requested or self._late(started, margin))
+        on_root(self.communicator, lambda: self._finish("done" if done else "stopped"))
+        return done
+
+    @property
+    def finished(self) -> bool:
+        """Whether all epochs are done, or patience is at its end."""
+        fit = self.card.fit
+        return self.row["epoch"] >= 0 and (self.epoch >= fit.epochs or (fit.patience > 0 and self.waited >= fit.patience))
+
+    def _late(self, started: float, margin: float) -> bool:
+        limit = self.card.run.time_limit
+        return limit is not None and time.monotonic() - started + margin > limit
+
+    def _agree(self, wish: bool) -> bool:
+        """Whether any rank wishes to stop; all must stop after the same piece of work."""
+        return any(self.communicator.allgather(bool(wish)))
+
+    def _run(self, observer, halt) -> bool:
+        if self.finished and self.files.results.exists() and self._tested():
+            return True
+        if not self._make_data(observer, halt):
+            return False
+        train, hold = parts(self.card)[:2]
+        precision, stopped = self.card.model.precision, False
+        self.validation = Labelled(self.card, hold, self.data, self.device, precision)
+        if not self.finished:
+            self.training = Labelled(self.card, train, self.data, self.device, precision)
+            stopped = not self._train(observer, halt)
+            self.checkpoint()
+        return not stopped and self._test(observer, halt)
+
+    def _make_data(self, observer, halt) -> bool:
+        begun = time.monotonic()
+
+        def tell(done: int, total: int) -> None:
+            seconds = time.monotonic() - begun
+            report = FitReport("data", done, total, seconds=seconds, eta_seconds=seconds / done * (total - done))
+            self.journal.tell(report, observer)
+        return Maker(self.card, self.data, self.device, self.communicator).make(halt, tell)
+
+    def _train(self, observer, halt) -> bool:
+        """Epochs until the end: True; False if stopped before."""
+        self._synchronize()
+        if self.row["epoch"] < 0:
+            self._note_rms("start")
+            self._validate(np.nan)
+            self._tell(observer, self._report("training"))
+        longest, told, stopped = 0.0, time.monotonic(), self._agree(halt())
+        order = self._order()
+        while not self.finished and not stopped:
+            begun = time.monotonic()
+            self._one_batch(order)
+            self.seconds += time.monotonic() - begun
+            if self.batch == self.batches:
+                self._end_epoch(observer)
+                order = self._order()
+            elif time.monotonic() - told > TELL_SECONDS:
+                told = time.monotonic()
+                if self.communicator.rank == 0:
+                    self.journal.tell(self._report("training"), observer)
+            longest = max(longest, time.monotonic() - begun)
+            stopped = self._agree(halt(2 * longest))
+        return self.finished
+
+    @property
+    def batches(self) -> int:
+        """Of an epoch."""
+        return -(-len(self.training) // self.card.fit.batch)
+
+    def _order(self) -> np.ndarray:
+        """Numbers of the samples in the order of the next epoch, by run.seed and the number of the epoch."""
+        generator = np.random.Generator(np.random.Philox(key=[self.card.run.seed, self.epoch + 1]))
+        return generator.permutation(len(self.training))
+
+    def _one_batch(self, order: np.ndarray) -> None:
+        fit, communicator = self.card.fit, self.communicator
+        chosen = order[self.batch * fit.batch:(self.batch + 1) * fit.batch]
+        mine = np.array_split(chosen, communicator.size)[communicator.rank]
+        self.optimizer.zero_grad(set_to_none=False)
+        loss = 0.0
+        if len(mine):
+            part = (deviation(self.model, *self.training.batch(mine)) ** 2).mean() * (len(mine) / len(chosen))
+            part.backward()
+            loss = float(part.detach())
+        loss = self._share(loss)
+        if not np.isfinite(loss):
+            raise ComputationError(f"epoch {self.epoch + 1}, step {self.batch + 1}: the loss is {loss:g}: training has run away; "
+                                   f"lower fit.learning_rate (now {self._rate():g}) and train anew")
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._rate()
+        self.optimizer.step()
+        self.sum += loss * len(chosen)
+        self.batch += 1
+
+    def _rate(self) -> float:
+        return learning_rate(self.card.fit, self.epoch + self.batch / self.batches)
+
+    def _share(self, loss: float) -> float:
+        """Loss and gradients, added up over ranks in their order."""
+        if self.communicator.size == 1:
+            return loss
+        weights = [p for p in self.model.parameters() if p.requires_grad]
+        mine = [np.zeros(tuple(p.shape)) if p.grad is None else p.grad.cpu().numpy() for p in weights]
+        everyone = self.communicator.allgather((loss, mine))
+        for index, p in enumerate(weights):
+            total = sum((gradients[index] for _, gradients in everyone[1:]), start=everyone[0][1][index])
+            p.grad = torch.from_numpy(np.ascontiguousarray(total)).to(p)
+        return float(sum(part for part, _ in everyone))
+
+    def _synchronize(self) -> None:
+        """Rank 0's weights are everyone's."""
+        if self.communicator.size > 1:
+            load_tensors(self.model, self.communicator.bcast(tensors(self.model)))
+
+    def _end_epoch(self, observer) -> None:
+        begun = time.monotonic()
+        rate = self._rate()
+        self.epoch, self.batch = self.epoch + 1, 0
+        loss, self.sum = self.sum / len(self.training), 0.0
+        self._synchronize()
+        self._validate(loss, rate, self.seconds + time.monotonic() - begun)
+        self.seconds = 0.0
+        self._tell(observer, self._report("training"))
+        if self._agree(self.finished or time.monotonic() - self._saved > CHECKPOINT_SECONDS):
+            self.checkpoint()
+
+    def _validate(self, loss: float, rate: float | None = None, seconds: float = 0.0) -> None:
+        """A row of the history; the weights are kept if they are the best so far."""
+        found = evaluate(self.model, self.validation, self.communicator)
+        validation = found["mse_average"] if np.isnan(found["mse_site"]) else found["mse_site"]
+        if not np.isfinite(validation):
+            raise ComputationError(f"epoch {self.epoch}: the validation loss is {validation:g}: training has run away; lower "
+                                   f"fit.learning_rate (now {self._rate():g}) and train anew")
+        self.row = {"epoch": self.epoch, "loss": loss, "validation": validation, "mse_site": found["mse_site"],
+                    "mse_average": found["mse_average"], "learning_rate": rate or self._rate(), "seconds": seconds}
+        self.waited += self.epoch > 0
+        if validation < self.best["loss"]:
+            self.best = {"epoch": self.epoch, "loss": validation, "tensors": tensors(self.model)}
+            self.waited = 0
+        on_root(self.communicator, lambda: self.history.append(self.row))
+
+    # ---- testing
+    def _tested(self) -> bool:
+        """Whether results.json is of this state."""
+        found = on_root(self.communicator, self.files.read_results)
+        self.results = found if found.get("epochs") == self.epoch and found.get("best_epoch") == self.best["epoch"] else None
+        return self.results is not None
+
+    def _test(self, observer, halt) -> bool:
+        """The best weights in double precision on all test lattices: True; False if stopped before."""
+        model = model_of(self.card, "double").to(self.device.torch_device())
+        load_tensors(model, self.best["tensors"])
+        load_tensors(self.model, self.best["tensors"])
+        self._note_rms("end")
+        extents, found, begun = parts(self.card)[2:], {}, time.monotonic()
+        for number, part in enumerate(extents, 1):
+            if self._agree(halt()):
+                return False
+            samples = Labelled(self.card, part, self.data, self.device, "double")
+            found["x".join(map(str, part.extent))] = evaluate(model, samples, self.communicator)
+            seconds = time.monotonic() - begun
+            report = FitReport("testing", number, len(extents), validation=self.best["loss"], seconds=seconds,
+                               eta_seconds=seconds / number * (len(extents) - number))
+            self._tell(observer, report)
+        self.results = {
+            "parameters": parameter_count(self.model), "epochs": self.epoch, "best_epoch": self.best["epoch"],
+            "seed": self.card.run.seed, "seconds": float(self.history_seconds), "validation": self.best["loss"], "test": found,
+            "field_rms": self.rms}
+        on_root(self.communicator, lambda: self.files.write_results(self.results))
+        self.journal.go_on(self._report("training"))
+        return True
+
+    @property
+    def history_seconds(self) -> float:
+        """Time of all epochs."""
+        return on_root(self.communicator, lambda: float(self.history.epochs["seconds"].sum()))
+
+    def _note_rms(self, when: str) -> None:
+        """Root mean square of the field behind each layer, on some validation samples, for the log."""
+        if hasattr(self.model, "field_rms"):
+            links, _ = self.validation.batch(slice(0, self.card.fit.batch))
+            self.rms[when] = [float(value) for value in self.model.field_rms(links)]
+            words = " ".join(f"{value:.4g}" for value in self.rms[when])
+            on_root(self.communicator, lambda: self.files.write_log(f"field rms at the {when}, layer by layer: {words}\n"))
+
+    # ---- telling, files
+    def _report(self, phase: str) -> FitReport:
+        total, batches = self.card.fit.epochs, 0 if self.training is None else self.batches
+        part = self.batch / batches if batches else 0.0
+        pace = self.seconds / part if part else self.row["seconds"] or np.nan
+        return FitReport(phase, self.epoch, total, self.row["loss"], self.row["validation"], self.row["mse_average"], self.batch,
+                         batches, self.row["seconds"], pace * (total - self.epoch - part))
+
+    def _tell(self, observer, report: FitReport) -> None:
+        on_root(self.communicator, lambda: self.journal.tell(report, observer))
+
+    def checkpoint(self) -> None:
+        """Write history, weights, then the state: a kill in between leaves a history that is longer, and `resume` cuts it."""
+        state = {"epoch": self.epoch, "batch": self.batch, "waited": self.waited, "tensors": tensors(self.model),
+                 "optimizer": state_arrays(self.optimizer), "best": self.best | {"loss": np.float64(self.best["loss"])},
+                 "row": {name: np.float64(value) for name, value in self.row.items()}, "sum": np.float64(self.sum),
+                 "seconds": np.float64(self.seconds), "rms": self.rms}
+
+        def write() -> None:
+            self.history.flush()
+            if self.best["epoch"] >= 0:
+                save_model(self.files.weights, self.best["tensors"], self.history.card_text, self.best["epoch"])
+            save_fit_state(self.files.checkpoint, state)
+        on_root(self.communicator, write)
+        self._saved = time.monotonic()
+
+    def _finish(self, state: str) -> None:
+        try:
+            if len(self.history.epochs) > 1:
+                draw_fit(self.history, self.files.path)
+        finally:
+            self.journal.finish(state)

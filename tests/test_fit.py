@@ -1,0 +1,488 @@
+"""Fits: data sets of the engine's chains, labels, a training that falls, stops, goes on, tests and refuses."""
+
+import json
+import os
+import shutil
+import signal
+
+import numpy as np
+import pytest
+from running import CARDS, ROOT, card_file, contents, refusal, run_process, sets, slhmc_command
+from scipy.special import iv
+
+torch = pytest.importorskip("torch")
+
+from slhmc.backend import HostDevice  # noqa: E402
+from slhmc.errors import ComputationError, InputError  # noqa: E402
+from slhmc.io import FitFile, load_data_set, load_model, save_data_set  # noqa: E402
+from slhmc.lattice import Draws, GaugeField, Lattice, Purpose  # noqa: E402
+from slhmc.lattice.communicator import SerialCommunicator  # noqa: E402
+from slhmc.learning import datasets, regression  # noqa: E402
+from slhmc.learning.evaluation import Labelled, evaluate  # noqa: E402
+from slhmc.learning.labels import labels_of  # noqa: E402
+from slhmc.learning.models import trained_model  # noqa: E402
+from slhmc.learning.optimizers import learning_rate  # noqa: E402
+from slhmc.runcard import fit as fit_tables  # noqa: E402
+from slhmc.runcard import parse_card  # noqa: E402
+from slhmc.simulation.build import fit_units  # noqa: E402
+
+CARD = """
+[lattice]
+extent = [4, 4]
+colors = 2
+[gauge]
+action = "wilson"
+[heat_bath]
+[data]
+label = "wilson_loop"
+loop = [1, 1]
+betas = [0.5, 2, 5]
+training = 16
+validation = 8
+test = 6
+test_extents = [[4, 4], [6, 4]]
+thermalization = 20
+spacing = 2
+[model]
+layers = [{ kernel = 1, channels = 1 }]
+[fit]
+learning_rate = 0.03
+batch = 10
+epochs = 6
+[run]
+seed = 3
+"""
+SETS = ["test_4x4.h5", "test_6x4.h5", "training_4x4.h5", "validation_4x4.h5"]
+EPOCH_BATCHES = 5  # 48 samples, the last batch smaller
+
+
+def card_of(*overrides):
+    return parse_card(CARD, "card.toml", list(overrides))
+
+
+def fit(directory, *overrides, observer=None):
+    done = regression.create(card_of(*overrides), directory).run(observer)
+    return done, FitFile.open(directory / "fit.h5")
+
+
+def stop_when(phase, done):
+    return lambda report: (report.phase, report.done) == (phase, done) and os.kill(os.getpid(), signal.SIGUSR1)
+
+
+def same_fit(directory, expected):
+    """Same history, but for the time it took, and weights to the last bit."""
+    ours, theirs = (FitFile.open(path / "fit.h5").epochs for path in (directory, expected))
+    for key in set(ours.dtype.names) - {"seconds"}:
+        np.testing.assert_array_equal(ours[key], theirs[key], err_msg=key)
+    assert (directory / "weights.h5").read_bytes() == (expected / "weights.h5").read_bytes()
+    results = [json.loads((path / "results.json").read_text()) for path in (directory, expected)]
+    assert results[0] | {"seconds": 0} == results[1] | {"seconds": 0}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """A directory with the data sets of the card, for all fits that want no others."""
+    directory = tmp_path_factory.mktemp("data")
+    assert datasets.Maker(card_of(), directory, HostDevice(), SerialCommunicator()).make(lambda: False, lambda *_: None)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory, data):
+    """A whole fit of the card: its directory."""
+    directory = tmp_path_factory.mktemp("fitted") / "run"
+    assert fit(directory, f"data.directory={data}")[0]
+    return directory
+
+
+# ---- data sets
+def test_data_sets_hold_what_the_card_asks_for(data):
+    assert sorted(path.name for path in data.glob("*.h5")) == SETS and not list(data.glob(".*chain*"))
+    for name, extent, each in (("training_4x4", (4, 4), 16), ("validation_4x4", (4, 4), 8), ("test_6x4", (6, 4), 6)):
+        found = load_data_set(data / f"{name}.h5")
+        assert (found.extent, found.colors) == (extent, 2)
+        assert found.links.shape == (3 * each, 2, 4, extent[0] * extent[1]) and found.links.dtype == np.float64
+        np.testing.assert_array_equal(found.beta, np.repeat([0.5, 2, 5], each))
+        np.testing.assert_allclose((found.links**2).sum(2), 1, rtol=1e-13)
+        assert found.origin["betas"] == [0.5, 2, 5] and found.origin["heat_bath"] == {"over_relaxation": 3}
+        assert (found.origin["split"], found.origin["configurations"]) == (name.split("_")[0], each)
+    everything = np.concatenate([load_data_set(data / name).links[..., 0].reshape(-1, 8) for name in SETS])
+    assert len(np.unique(everything, axis=0)) == len(everything), "all chains differ"
+
+
+@pytest.mark.parametrize("colors", [2, 3])
+def test_links_are_packed_site_by_site(hot_links, colors):
+    """[mu, real, site], x fastest: the matrices are those of to_sites."""
+    U = hot_links(colors, 4, 2, 6)
+    packed, sites = datasets.pack_links(U), U.to_sites()
+    for x, y, t in ((0, 0, 0), (3, 1, 2), (1, 0, 5)):
+        matrix = sites[t, y, x]
+        number = x + 4 * (y + 2 * t)
+        expected = matrix[:, 0] if colors == 2 else matrix.reshape(3, 9)
+        np.testing.assert_array_equal(packed[..., number], np.ascontiguousarray(expected).view(np.float64))
+
+
+def test_seeds_of_chains_differ():
+    card = card_of("data.betas={first=0.1, last=6.0, count=60}", "data.test_extents=[[4, 4], [4, 6], [6, 4], [8, 8]]")
+    seeds = [datasets.chain_seed(card.model_copy(update={"data": card.data.model_copy(update={"seed": seed})}), part, chain)
+             for seed in range(3) for part in datasets.parts(card) for chain in range(60)]
+    assert len(set(seeds)) == len(seeds) == 3 * 6 * 60 and max(seeds) < 2**32
+
+
+def test_the_plaquette_of_the_data_is_exact(tmp_path):
+    """I_2(beta) / I_1(beta) in two-dimensional SU(2), within 4 sigma (blocks of ten configurations); 8x8 is infinite volume."""
+    card = parse_card(CARD, "card.toml", ["lattice.extent=[8, 8]", "data.betas={first=0.1, last=6.0, count=10}",
+                                          "data.test_extents=[[8, 8]]", "data.training=400", "data.thermalization=100"])
+    part = datasets.parts(card)[0]
+    maker = datasets.ChainMaker(card, part, HostDevice())
+    deviations = []
+    for chain, beta in enumerate(datasets.betas(card)):
+        links = maker.make(chain, lambda: False)
+        found = labels_of(card.data, datasets.DataSet(links, np.full(400, beta), {}, (8, 8), 2), HostDevice(), "here")
+        blocks = found.mean(1).reshape(40, 10).mean(1)
+        deviations.append((blocks.mean() - iv(2, beta) / iv(1, beta)) / (blocks.std(ddof=1) / 40**0.5))
+    assert max(map(abs, deviations)) < 4 and sum(value**2 for value in deviations) < 35, deviations
+
+
+def test_molecular_dynamics_makes_data_too(tmp_path):
+    """With quarks, too, at the one beta of [gauge]."""
+    text = CARD.replace("[heat_bath]", '[hmc]\nscheme = "omelyan2"\nsteps = 4').replace("betas = [0.5, 2, 5]\n", "")
+    card = parse_card(text, "card.toml", ["gauge.beta=2.0", "quarks.0.operator=staggered", "quarks.0.mass=0.5"])
+    maker = datasets.ChainMaker(card, datasets.parts(card)[0], HostDevice())
+    assert maker.make(0, lambda: False).shape == (16, 2, 4, 16)
+    made = datasets.origin(card, maker.part)
+    assert made["quarks"][0]["mass"] == 0.5 and made["betas"] == [2.0] and made["hmc"]["steps"] == 4
+
+
+@pytest.mark.parametrize("colors", [2, 3])
+def test_labels_are_loops_at_each_site(colors):
+    """Against products of matrices, site by site; the mean over planes in three directions."""
+    lattice = Lattice((4, 2, 6), HostDevice())
+    U = GaugeField(lattice, colors)
+    U.randomize(Draws(5, 0).next(Purpose.START))
+    card = card_of("lattice.extent=[4, 4, 6]", f"lattice.colors={colors}", "data.loop=[1, 2]", "data.scale=10",
+                   "data.test_extents=[[4, 4, 6]]")
+    sample = datasets.DataSet(datasets.pack_links(U)[None], np.ones(1), {}, (4, 2, 6), colors)
+    found = labels_of(card.data, sample, HostDevice(), "here")
+    links, extent = U.to_sites(), (4, 2, 6)
+
+    def link(x, mu):
+        return links[tuple(x[d] % extent[d] for d in (2, 1, 0))][mu]
+
+    def loop(x, mu, nu, n, m):
+        x, result = list(x), np.eye(colors)
+        for direction, length, step in ((mu, n, 1), (nu, m, 1), (mu, n, -1), (nu, m, -1)):
+            for _ in range(length):
+                if step < 0:
+                    x[direction] -= 1
+                result = result @ (link(x, direction) if step > 0 else link(x, direction).conj().T)
+                if step > 0:
+                    x[direction] += 1
+        return np.trace(result).real / colors
+    for x in ((0, 0, 0), (3, 1, 5), (2, 0, 3)):
+        expected = 10 * np.mean([loop(x, mu, nu, 1, 2) for mu, nu in ((0, 1), (0, 2), (1, 2))])
+        assert found[0, x[0] + 4 * (x[1] + 2 * x[2])] == pytest.approx(expected, rel=1e-12)
+
+
+def test_found_again_and_not_made_again(tmp_path, data, fitted):
+    """By any card with the same chains: another label, network, or seed of the weights."""
+    before = contents(data)
+    phases = set()
+    overrides = (f"data.directory={data}", "data.loop=[1, 2]", "run.seed=9", "fit.epochs=1", "model.layers=[{channels = 1}]")
+    assert fit(tmp_path / "run", *overrides, observer=lambda report: phases.add(report.phase))[0]
+    assert contents(data) == before and phases == {"training", "testing"}
+
+
+@pytest.mark.parametrize(("override", "words"), [
+    ("data.betas=[0.5, 2, 4]", "betas = [0.5, 2.0, 5.0] ([0.5, 2.0, 4.0] expected)"),
+    ("data.spacing=3", "spacing = 2 (3 expected)"),
+    ("heat_bath.over_relaxation=0", "heat_bath.over_relaxation = 3 (0 expected)"),
+    ("lattice.colors=3", "colors = 2 (3 expected)"),
+])
+def test_data_of_another_card_are_refused(tmp_path, capsys, data, override, words):
+    before = contents(data)
+    card = card_file(tmp_path, CARD)
+    told = refusal(capsys, "train", card, "-o", tmp_path / "run", *sets(f"data.directory={data}", override))
+    assert "a data set made by another card" in told and words in told and "4x4.h5" in told
+    assert contents(data) == before
+
+
+def test_labels_that_are_no_numbers_are_refused(tmp_path, data):
+    broken = shutil.copytree(data, tmp_path / "data")
+    found = load_data_set(broken / "training_4x4.h5")
+    found.links[7, 0, 0, 3] = np.nan
+    save_data_set(broken / "training_4x4.h5", found, "0")
+    with pytest.raises(InputError, match=r"training_4x4.h5: labels of 1 of 48 configurations are not finite"):
+        fit(tmp_path / "run", f"data.directory={broken}")
+    assert len(FitFile.open(tmp_path / "run" / "fit.h5").epochs) == 0
+
+
+def test_a_damaged_data_set_is_refused(tmp_path, data):
+    broken = shutil.copytree(data, tmp_path / "data")
+    image = bytearray((broken / "test_6x4.h5").read_bytes())
+    image[-9] ^= 1
+    (broken / "test_6x4.h5").write_bytes(image)
+    with pytest.raises(InputError, match=r"test_6x4.h5: damaged.*remove it and it is made anew"):
+        fit(tmp_path / "run", f"data.directory={broken}")
+
+
+def test_chains_that_are_done_are_kept(tmp_path, data):
+    """Generation that was interrupted goes on, and comes to the same files; a chain of another card is made anew."""
+    run = tmp_path / "run"
+    assert not fit(run, observer=stop_when("data", 5))[0]
+    kept = sorted(path.name for path in (run / "data").glob("*.h5"))
+    assert kept == [".validation_4x4.chain000.h5", ".validation_4x4.chain001.h5", "training_4x4.h5"]
+    (run / "data" / ".validation_4x4.chain001.h5").write_bytes(b"of another time")
+    chains = []
+    assert regression.resume(run).run(lambda report: chains.append((report.phase, report.done, report.total)))
+    assert chains[:3] == [("data", 2, 9), ("data", 3, 9), ("data", 4, 9)]
+    for name in SETS:
+        assert (run / "data" / name).read_bytes() == (data / name).read_bytes()
+
+
+# ---- fits
+def test_a_fit_lowers_its_loss_and_keeps_the_best(fitted):
+    epochs = FitFile.open(fitted / "fit.h5").epochs
+    assert list(epochs["epoch"]) == list(range(7)) and np.isnan(epochs["loss"][0]) and np.isfinite(epochs["loss"][1:]).all()
+    assert epochs["validation"].min() < 0.3 * epochs["validation"][0]
+    np.testing.assert_array_equal(epochs["validation"], epochs["mse_site"])
+    results, best = json.loads((fitted / "results.json").read_text()), epochs["validation"].argmin()
+    assert (results["parameters"], results["epochs"], results["best_epoch"], results["seed"]) == (12, 6, best, 3)
+    assert results["validation"] == epochs["validation"][best] and results["seconds"] == epochs["seconds"].sum()
+    assert list(results["test"]) == ["4x4", "6x4"] and results["test"]["6x4"]["samples"] == 18
+    assert load_model(fitted / "weights.h5")[2] == best
+    assert "field rms at the start" in (fitted / "log.txt").read_text() and (fitted / "loss.png").exists()
+
+
+def test_numbers_of_the_test_are_those_of_the_weights(data, fitted):
+    """The trained network, read from its file, in double precision, sample by sample."""
+    model, card = trained_model(fitted / "weights.h5")
+    samples = Labelled(card, datasets.Part("test", (6, 4)), data, HostDevice(), "double")
+    links, labels = samples.batch(slice(None))
+    with torch.no_grad():
+        predicted = model(links)[..., 0].numpy()
+    assert predicted.dtype == np.float64
+    expected = {"mse_site": ((predicted - labels.numpy())**2).mean(),
+                "mse_average": ((predicted.mean(1) - labels.numpy().mean(1))**2).mean(),
+                "label_variance_site": labels.numpy().var(), "label_variance_average": labels.numpy().mean(1).var(),
+                "samples": 18}
+    found = json.loads((fitted / "results.json").read_text())["test"]["6x4"]
+    assert found == pytest.approx(expected, rel=1e-10)
+    assert evaluate(model, samples, SerialCommunicator()) == pytest.approx(expected, rel=1e-10)
+
+
+@pytest.mark.parametrize("done", range(1, 6))
+def test_a_stopped_and_resumed_fit_is_the_same_fit(tmp_path, data, fitted, done):
+    """After an epoch, and within one: after its n-th batch."""
+    run = tmp_path / "run"
+    started = regression.create(card_of(f"data.directory={data}"), run)
+    step, batches = started._one_batch, []
+
+    def counted(order):
+        step(order)
+        batches.append(1)
+        if len(batches) == EPOCH_BATCHES * 2 + done:
+            os.kill(os.getpid(), signal.SIGUSR1)
+    started._one_batch = counted
+    assert not started.run()
+    assert (started.epoch, started.batch) == ((2, done) if done < EPOCH_BATCHES else (3, 0))
+    assert regression.resume(run).run()
+    same_fit(run, fitted)
+
+
+@pytest.mark.parametrize("overrides", [
+    ("fit.optimizer=adam", "fit.amsgrad=false", "fit.schedule=cosine"),
+    ("model.precision=double", "fit.weight_decay=0.1", "fit.decay=0.8")], ids=lambda overrides: overrides[0])
+def test_other_optimizers_go_on_as_they_were(tmp_path, data, overrides):
+    overrides = (*overrides, f"data.directory={data}", "fit.epochs=3")
+    assert fit(tmp_path / "whole", *overrides)[0]
+    assert not fit(tmp_path / "run", *overrides, observer=stop_when("training", 2))[0]
+    assert regression.resume(tmp_path / "run").run()
+    same_fit(tmp_path / "run", tmp_path / "whole")
+
+
+def test_a_fit_killed_after_its_history_is_cut_to_its_checkpoint(tmp_path, data, fitted):
+    assert not fit(tmp_path / "run", f"data.directory={data}", observer=stop_when("training", 3))[0]
+    history = FitFile.open(tmp_path / "run" / "fit.h5")
+    history.append(dict.fromkeys(history.epochs.dtype.names, 1.0) | {"epoch": 4})
+    history.flush()
+    assert regression.resume(tmp_path / "run").run()
+    same_fit(tmp_path / "run", fitted)
+
+
+def test_more_epochs_may_be_asked_for(tmp_path, data, fitted, capsys):
+    run = tmp_path / "run"
+    assert fit(run, f"data.directory={data}", "fit.epochs=4")[0]
+    assert json.loads((run / "results.json").read_text())["epochs"] == 4
+    assert slhmc_command("resume", run, *sets("fit.epochs=6")) == 0
+    same_history = [FitFile.open(path / "fit.h5").epochs["validation"] for path in (run, fitted)]
+    np.testing.assert_array_equal(*same_history)
+    assert json.loads((run / "results.json").read_text())["test"] == json.loads((fitted / "results.json").read_text())["test"]
+    assert fit(tmp_path / "cosine", f"data.directory={data}", "fit.epochs=2", "fit.schedule=cosine")[0]
+    assert "fit.epochs = 3 (was 2)" in refusal(capsys, "resume", tmp_path / "cosine", *sets("fit.epochs=3"))
+
+
+def test_patience_ends_a_fit(tmp_path, data):
+    """Epochs of a rate that is far too small change nothing in single precision."""
+    done, history = fit(tmp_path / "run", f"data.directory={data}", "fit.learning_rate=1e-30", "fit.patience=2")
+    assert done and list(history.epochs["epoch"]) == [0, 1, 2]
+    assert json.loads((tmp_path / "run" / "results.json").read_text())["best_epoch"] == 0
+
+
+def test_a_runaway_ends_with_advice(tmp_path, data):
+    with pytest.raises(ComputationError, match=r"epoch 1.*lower fit.learning_rate"):
+        fit(tmp_path / "run", f"data.directory={data}", "fit.learning_rate=1e30")
+    assert json.loads((tmp_path / "run" / "status.json").read_text())["state"] == "failed"
+
+
+def test_learning_rates():
+    table = card_of("fit.learning_rate=1", "fit.epochs=4").fit
+    assert [learning_rate(table, epochs) for epochs in (0, 0.5, 3.9)] == [1, 1, 1]
+    falling = table.model_copy(update={"decay": 0.5})
+    assert [learning_rate(falling, epochs) for epochs in (0, 0.9, 1, 3.5)] == [1, 1, 0.5, 0.125]
+    cosine = table.model_copy(update={"schedule": "cosine"})
+    assert [learning_rate(cosine, epochs) for epochs in (0, 2, 3)] == pytest.approx([1, 0.5, (1 - 0.5**0.5) / 2])
+
+
+def test_kernels_wider_than_a_lattice_are_refused(tmp_path, capsys):
+    """Also than one of the test; before any data are made."""
+    card = card_file(tmp_path, CARD)
+    wide = sets("model.layers=[{kernel = 5}]")
+    assert "4" in refusal(capsys, "train", card, "-o", tmp_path / "run", *wide)
+    assert not (tmp_path / "run").exists()
+    tested = sets("model.layers=[{kernel = 3}]", "data.test_extents=[[4, 4], [4, 2]]")
+    assert "2" in refusal(capsys, "train", card, "-o", tmp_path / "run", *tested)
+    assert not (tmp_path / "run").exists()
+
+
+def test_choices_of_a_card_are_those_of_the_layers():
+    from slhmc.networks.lcnn import layers, network
+
+    assert set(fit_tables.LayerTable.model_fields["kind"].annotation.__args__) == set(network.KINDS)
+    assert set(fit_tables.ModelTable.model_fields["convention"].annotation.__args__) == set(layers.CONVENTIONS)
+    assert set(fit_tables.Activation.__args__) == set(layers.ACTIVATIONS)
+
+
+def test_a_network_with_one_number_a_configuration(tmp_path, data, monkeypatch):
+    """It is fitted to lattice averages; mean squares at a site are not known."""
+    class Mean(torch.nn.Module):
+        parameter_count = 2
+
+        def __init__(self):
+            super().__init__()
+            self.weights = torch.nn.Parameter(torch.zeros(2))
+
+        def check(self, extent, colors):
+            pass
+
+        def forward(self, batch):
+            size = batch.links_of_samples().to(self.weights)[:, :, 0].mean((1, 2))
+            return (self.weights[0] + self.weights[1] * size)[:, None, None]
+    monkeypatch.setattr(regression, "model_of", lambda card, precision=None: Mean().to(
+        torch.float64 if precision == "double" else torch.float32))
+    assert fit(tmp_path / "run", f"data.directory={data}")[0]
+    epochs = FitFile.open(tmp_path / "run" / "fit.h5").epochs
+    np.testing.assert_array_equal(epochs["validation"], epochs["mse_average"])
+    assert np.isnan(epochs["mse_site"]).all() and epochs["validation"].min() < epochs["validation"][0]
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert results["test"]["4x4"]["mse_site"] is None and results["test"]["4x4"]["mse_average"] > 0
+
+
+# ---- command line
+def test_the_command_line_fits_tells_and_goes_on(tmp_path, data, fitted, capsys):
+    card, run = card_file(tmp_path, CARD), tmp_path / "run"
+    here = sets(f"data.directory={data}")
+    assert slhmc_command("train", card, "-o", run, *here, *sets("run.time_limit=1e-9")) == 75
+    assert slhmc_command("resume", run, *sets("run.time_limit=1e9")) == 0
+    told = capsys.readouterr()
+    assert "stopped early" in told.err and "training 6/6  loss" in told.out and "mse_average" in told.out
+    np.testing.assert_array_equal(*(FitFile.open(path / "fit.h5").epochs["validation"] for path in (run, fitted)))
+    assert slhmc_command("status", run) == 0
+    assert "done  training 6/6  loss" in capsys.readouterr().out
+    before = contents(run)
+    assert slhmc_command("resume", run) == 0
+    after = contents(run)
+    assert after.keys() == before.keys() and all(after[path] == before[path] for path in before if path.suffix == ".h5")
+    assert slhmc_command("status", run) == 0
+    assert "done  training 6/6  loss" in capsys.readouterr().out
+
+
+def test_a_fit_is_no_run(tmp_path, fitted, capsys):
+    before = contents(fitted)
+    for command in ("summary", "compare", "measure"):
+        assert f"{fitted}: a training found, the directory of a run expected" in refusal(capsys, command, fitted)
+    card = card_file(tmp_path, CARD)
+    assert "of another run found" in refusal(capsys, "train", card, "-o", fitted)
+    assert "`slhmc train` it" in refusal(capsys, "run", card, "-o", tmp_path / "run")
+    assert "fit.learning_rate" in refusal(capsys, "resume", fitted, *sets("fit.learning_rate=1.0"))
+    assert "fit.epochs" in refusal(capsys, "resume", fitted, "--trajectories", 100)
+    assert contents(fitted) == before
+
+
+def test_a_fit_without_its_checkpoint_does_not_begin_anew(tmp_path, fitted, capsys):
+    run = shutil.copytree(fitted, tmp_path / "run")
+    (run / "checkpoint.h5").unlink()
+    before = contents(run)
+    assert "checkpoint.h5: missing, but fit.h5 holds 6 epochs" in refusal(capsys, "resume", run)
+    assert contents(run) == before
+
+
+def test_weights_of_a_fit_are_not_those_of_a_guide(fitted):
+    from slhmc.io import load_weights
+
+    with pytest.raises(InputError, match="an slhmc model file found, a weights file expected"):
+        load_weights(fitted / "weights.h5")
+
+
+@pytest.mark.parametrize("overrides", [(), ("model.weights=complex", "model.precision=double")], ids=str)
+def test_kernels_of_a_fit_are_those_that_are_built(tmp_path, data, monkeypatch, overrides):
+    used, load = set(), HostDevice.unit
+
+    def noted(self, file, *numbers):
+        used.add((file, *numbers, *(0,) * (5 - len(numbers))))
+        return load(self, file, *numbers)
+    monkeypatch.setattr(HostDevice, "unit", noted)
+    card = card_of(*overrides, "data.training=3")
+    assert regression.create(card, tmp_path / "run").run()
+    assert {file for file, *_ in used} >= {"heat_bath.cc", "links.cc", "lcnn_quaternion.cc"}
+    assert used <= set(fit_units(card, HostDevice()))
+
+
+def test_fits_need_torch_and_say_so(tmp_path):
+    (tmp_path / "torch.py").write_text("raise ImportError('no torch here')")
+    environment = {"PYTHONPATH": f"{tmp_path}:{ROOT}"}
+    refused = run_process("train", card_file(tmp_path, CARD), "-o", tmp_path / "fit", environment=environment)
+    assert refused.returncode == 2 and "slhmc[learn]" in refused.stderr and not (tmp_path / "fit").exists()
+
+
+@pytest.mark.mpi
+def test_two_ranks_share_chains_and_batches(tmp_path, data):
+    """The same data to the last bit, the same training to rounding."""
+    pytest.importorskip("mpi4py", exc_type=ImportError)
+    run = tmp_path / "run"
+    done = run_process("launch", "-n", 2, "train", card_file(tmp_path, CARD), "-o", run, *sets("model.precision=double"),
+                       timeout=120)
+    assert done.returncode == 0, done.stderr
+    for name in SETS:
+        assert (run / "data" / name).read_bytes() == (data / name).read_bytes()
+    assert fit(tmp_path / "alone", f"data.directory={data}", "model.precision=double")[0]
+    found, expected = (FitFile.open(path / "fit.h5").epochs for path in (run, tmp_path / "alone"))
+    np.testing.assert_allclose(found["validation"], expected["validation"], rtol=1e-9)
+    np.testing.assert_allclose(found["loss"], expected["loss"], rtol=1e-9)
+
+
+# ---- shipped cards
+SMALLER = ("data.betas=[2.0, 5.6]", "data.training=4", "data.validation=2", "data.test=2", "data.thermalization=2",
+           "data.spacing=1", "fit.epochs=2", "fit.batch=4")
+LATTICES = {2: ("lattice.extent=[6, 6]", "data.test_extents=[[6, 6], [8, 6]]"),
+            4: ("lattice.extent=[4, 4, 4, 2]", "data.test_extents=[[4, 4, 4, 2], [4, 4, 4, 4]]")}
+
+
+@pytest.mark.parametrize("path", sorted((CARDS / "lcnn").glob("*.toml")), ids=lambda path: path.stem)
+def test_a_shipped_card_fits(tmp_path, path):
+    from slhmc.runcard import load_card
+
+    dimensions = len(load_card(path).lattice.extent)
+    assert slhmc_command("train", path, "-o", tmp_path / "run", *sets(*SMALLER, *LATTICES[dimensions])) == 0
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert results["epochs"] == 2 and len(results["test"]) == 2 and np.isfinite(results["validation"])
