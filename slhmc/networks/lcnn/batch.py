@@ -44,7 +44,7 @@ class LinkBatch:
     # ---- shape
     @property
     def blocks(self) -> int:
-        return len(self.links)
+        return -(-self.samples // self.lanes)
 
     @property
     def sites(self) -> int:
@@ -76,6 +76,12 @@ class LinkBatch:
         other.__dict__.update({name: value for name, value in self.__dict__.items() if name not in ("links", "_derived")})
         other.links, other._derived = links, {}
         return other
+
+    def bare(self) -> "LinkBatch":
+        """The same without links: what a function of torch keeps for its way back. With links it would be part of a ring, function
+        -> batch -> what is derived of its links -> function, that no one ever frees.
+        """
+        return self.with_links(None)
 
     def in_algebra(self, algebra: str) -> "LinkBatch":
         """The same links, for fields of that algebra: SU(2) in quaternions or in full matrices."""
