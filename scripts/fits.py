@@ -15,7 +15,9 @@ from commands import CARDS, place_of, slhmc
 from pages import markdown
 
 HEADINGS = {"parameters": "parameters", "epochs": "epochs", "minutes": "minutes", "never_trained": "never trained"}
-NUMBERS = {"mse_average": "MSE of averages", "mse_site": "MSE per site"}
+ERRORS = {"mse_average": "MSE of averages", "mse_site": "MSE per site"}
+NUMBERS = {**ERRORS, "label_variance_average": "variance of averaged labels",
+           "label_variance_site": "variance of labels per site"}
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,8 @@ def heading(column: str) -> str:
     if column in HEADINGS:
         return HEADINGS[column]
     statistic, number, extent = column.split(".")
+    if number.startswith("label"):
+        return f"{NUMBERS[number]} {extent}"
     return f"{NUMBERS.get(number, number)} {extent}, {statistic}"
 
 
@@ -108,4 +112,4 @@ def seed_table(entries: list[dict]) -> str:
 
 def cell(entry: dict) -> str:
     """The numbers that a model has."""
-    return " / ".join(f"{entry[name]:.2g}" for name in NUMBERS if known(entry.get(name)))
+    return " / ".join(f"{entry[name]:.2g}" for name in ERRORS if known(entry.get(name)))

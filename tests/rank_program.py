@@ -32,7 +32,7 @@ from slhmc.lattice import (
     rectangle_sum,
 )
 from slhmc.networks import make_network
-from slhmc.observables import Propagator, StaggeredMesons, WilsonCondensate, WilsonMesons
+from slhmc.observables import FlowedLinks, Propagator, StaggeredMesons, WilsonCondensate, WilsonMesons
 from slhmc.runcard import parse_card
 from slhmc.simulation.build import make_update
 from slhmc.simulation.guide import guide_parts
@@ -240,6 +240,15 @@ def networks(lattice, colors):
     return result
 
 
+def flow(lattice, colors):
+    """Energies and charges along each flow, and where it ends, with fixed steps and with steps that are chosen."""
+    U, result = hot_start(lattice, colors), {}
+    for action, control in (("wilson", {"step": 0.05}), ("symanzik", {"step": 0.05}), ("zeuthen", {"tolerance": 1e-3})):
+        flowed = FlowedLinks(lattice, colors, action, 0.2, 2, **control)
+        result |= {f"{action} values": flowed.measure(U, None), f"{action} links": flowed.flow.advance_links(0.2).to_sites()}
+    return result
+
+
 def trajectory_results(hmc, U, trajectories):
     """Links after each trajectory, and the energy changes."""
     result, delta_h = {}, []
@@ -322,7 +331,7 @@ def guided_chain(lattice, colors):
 
 KINDS = {function.__name__: function for function in (
     random_fields, gauge, quarks, roots, one_flavor, wilson, clover, domain_wall, quark_ratios, mesons, chain, gauge_chain,
-    nested_chain, guided_chain, clover_chain, networks)}
+    nested_chain, guided_chain, clover_chain, networks, flow)}
 
 
 def results_of(case, communicator=None):

@@ -11,11 +11,11 @@ from running import CARDS, ROOT, sets, slhmc_command
 
 from slhmc.actions import GaugeAction
 from slhmc.backend import HostDevice
-from slhmc.bench import smearing, spinors
+from slhmc.bench import flow, smearing, spinors
 from slhmc.bench.cases import Workbench
 from slhmc.cli.app import app
 from slhmc.lattice import Purpose
-from slhmc.runcard import card_text, fit, guide, load_card, parse_card, quarks, tables, train
+from slhmc.runcard import FlowTable, card_text, fit, guide, load_card, parse_card, quarks, tables, train
 from slhmc.simulation.changes import CHANGEABLE
 from slhmc.updates import SCHEMES
 
@@ -180,7 +180,8 @@ def test_the_table_of_the_card_has_all_keys():
              "[data]": fit.DataTable, "[model]": fit.ModelTable, "[[model.layers]]": fit.LayerTable, "[fit]": fit.FitTable,
              "[heat_bath]": tables.HeatBathTable, "[run]": tables.RunTable, "[measure.NAME]": tables.MeasureTable,
              "[measure.chiral_condensate]": tables.CondensateTable, "[measure.mesons]": tables.MesonsTable,
-             "[measure.residual_mass]": tables.ResidualMassTable, "[reference.NAME]": tables.ReferenceValue}
+             "[measure.residual_mass]": tables.ResidualMassTable, "[measure.gradient_flow]": FlowTable,
+             "[reference.NAME]": tables.ReferenceValue}
     rows = {names(head)[0]: names(keys) for head, keys, _ in table("README.md", "table")}
     assert rows.keys() == known.keys()
     assert {re.match(r"\w+", name.strip("[]"))[0] for name in rows} == set(tables.RunCard.model_fields)
@@ -214,7 +215,7 @@ def test_flops_and_bytes_of_the_benchmarks_are_those_counted():
     bench = Workbench(HostDevice(), (4, 4, 4, 4), 3)
     quarks = (bench.quark_force_case(), bench.hopping_links_case("double"), bench.hopping_case("double"),
               *bench.linear_algebra_cases("double"), bench.solver_case("double"))
-    links = (*bench.gauge_cases(), *bench.update_cases(), *smearing.cases(bench))
+    links = (*bench.gauge_cases(), *bench.update_cases(), *smearing.cases(bench), *flow.cases(bench))
     cases = {case.name: case for case in (*links, *quarks, *spinors.cases(bench))
              if case.real == "double"}
     rows = table("docs/benchmarks.md", "kernel | per")

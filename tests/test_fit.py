@@ -145,11 +145,13 @@ def test_the_plaquette_of_the_data_is_exact(tmp_path):
 
 
 def test_molecular_dynamics_makes_data_too(tmp_path):
-    card = parse_card(CARD.replace("[heat_bath]", '[hmc]\nscheme = "omelyan2"\nsteps = 4'), "card.toml",
-                      ["data.betas=[2.0]", "quarks.0.operator=staggered", "quarks.0.mass=0.5"])
+    """With quarks, too, at the one beta of [gauge]."""
+    text = CARD.replace("[heat_bath]", '[hmc]\nscheme = "omelyan2"\nsteps = 4').replace("betas = [0.5, 2, 5]\n", "")
+    card = parse_card(text, "card.toml", ["gauge.beta=2.0", "quarks.0.operator=staggered", "quarks.0.mass=0.5"])
     maker = datasets.ChainMaker(card, datasets.parts(card)[0], HostDevice())
     assert maker.make(0, lambda: False).shape == (16, 2, 4, 16)
-    assert datasets.origin(card, maker.part)["quarks"][0]["mass"] == 0.5
+    made = datasets.origin(card, maker.part)
+    assert made["quarks"][0]["mass"] == 0.5 and made["betas"] == [2.0] and made["hmc"]["steps"] == 4
 
 
 @pytest.mark.parametrize("colors", [2, 3])

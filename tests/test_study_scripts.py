@@ -5,9 +5,13 @@ import json
 import re
 import subprocess
 import sys
+from itertools import combinations, product
 
+import numpy as np
 import pytest
 from running import CARDS, ROOT, sets, slhmc_command
+
+from slhmc.io import load_model, save_model
 
 SHORT = ("data.betas=[1.0, 5.0]", "data.training=4", "data.validation=2", "data.test=3", "data.test_extents=[[8, 8], [10, 8]]",
          "data.thermalization=2", "data.spacing=1", "fit.epochs=2", "fit.batch=4")
@@ -76,3 +80,38 @@ def test_adversarial_drifts_of_trained_networks(trainings, tmp_path):
 def test_adversarial_of_what_is_no_training(tmp_path):
     code, _, error = script("adversarial.py", f"x={tmp_path}", "-o", tmp_path / "a.json")
     assert code != 0 and "weights.h5" in error
+
+
+def test_the_charge_along_the_flow(tmp_path):
+    """A network with the weights of q itself says the charge of all flowed links."""
+    page, run = page_of(tmp_path, "flow"), tmp_path / "train"
+    short = ("lattice.extent=[4, 4, 4, 4]", "data.betas=[2.0]", "data.training=30", "data.validation=4", "data.test=2",
+             "data.test_extents=[[4, 4, 4, 4]]", "data.thermalization=10", "data.spacing=1", "fit.epochs=2",
+             "model.precision=double")
+    assert slhmc_command("train", CARDS / "lcnn" / "topological_charge_4d_exact.toml", "-o", run, *sets(*short)) == 0
+    set_exact_weights(run / "weights.h5")
+    code, _, error = script("flowed_charge.py", f"exact={run}", "-o", tmp_path / "q.json", "--page", page, "--extent", 6, 4, 4, 4,
+                              "--sweeps", 5, "--times", 0, 0.1, 0.3)
+    assert code == 0, error
+    rows = json.loads((tmp_path / "q.json").read_text())["rows"]
+    assert [row["time"] for row in rows] == [0.0, 0.1, 0.3] and len({row["plaquettes"] for row in rows}) == 3
+    assert all(abs(row["exact"] - row["plaquettes"]) < 1e-10 for row in rows)
+    assert all(abs(row["five_loops"]) < 10 and row["five_loops"] != row["plaquettes"] for row in rows)
+    assert page.read_text().splitlines()[4].startswith(f"| 0 | {rows[0]['plaquettes']:.5f} |")
+
+
+def set_exact_weights(path):
+    """sum eps Tr[C C] / (32 pi^2), C = (P - P^+) / 2i, as L-CB of channels (W, W^+, 1) x (W, W^+, 1) and trace; label x 100."""
+    values, text, epoch = load_model(path)
+    weight = np.zeros_like(values["layers.0.weight"])[0]
+    planes = list(combinations(range(4), 2))
+    for first, plane in enumerate(planes):
+        second = planes.index(tuple(sorted(set(range(4)) - set(plane))))
+        order = [*plane, *planes[second]]
+        sign = (-1) ** sum(order[i] > order[j] for i in range(4) for j in range(i + 1, 4))
+        for left, right in product((0, 1), repeat=2):  # -(P - P^+)(Q - Q^+) / 4, four orders of indices
+            weight[first + 6 * left, second + 6 * right] += -sign * (-1) ** (left + right)
+    values["layers.0.weight"] = weight[None].astype(values["layers.0.weight"].dtype)
+    values["head.weight"] = np.array([[100 / (32 * np.pi**2), 0]], values["head.weight"].dtype)
+    values["head.bias"][:] = 0
+    save_model(path, values, text, epoch)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from slhmc.analysis.effective_mass import derived
+from slhmc.analysis.flow import flow_entries
 from slhmc.analysis.gamma import MINIMUM_LENGTH, gamma_method
 from slhmc.errors import InputError
 from slhmc.io import EnsembleFile
@@ -66,9 +67,11 @@ def chain_entries(chain: EnsembleFile) -> dict[str, dict[str, Any]]:
 
 
 def chain_series(chain: EnsembleFile) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Name -> (trajectories, real numbers) of what `chain_entries` averages; a ratio of averages (m_res) is no series."""
+    """Name -> (trajectories, real numbers) of what `chain_entries` averages; a ratio of averages (m_res) or a scale of the
+    flow is no series.
+    """
     return {component: (trajectories, series) for name, (trajectories, values) in _production(chain).items()
-            if not name.startswith("residual_mass") for component, series in _series(name, values)}
+            if not name.startswith(("residual_mass", "gradient_flow")) for component, series in _series(name, values)}
 
 
 def _production(chain: EnsembleFile) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -85,6 +88,8 @@ def observable_entries(name: str, values: np.ndarray) -> dict[str, dict[str, Any
     """Entries (see `summarise`, without `every`) of the numbers that an observable with values of shape (n, ...) has."""
     if name.startswith("residual_mass"):
         return {name: _residual_mass(values)}
+    if name == "gradient_flow":
+        return flow_entries(name, values)
     return {component: series_entry(series) for component, series in _series(name, values)}
 
 

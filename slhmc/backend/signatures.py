@@ -93,6 +93,11 @@ _FIFTH = "real p; real q; real k; real wall; int dagger"
 _DOMAIN_WALL = ("const real *hopping; const real *psi_same; const real *psi_other; real *out; real *image; real same; "
                 "real image_p; real image_q; " + _FIFTH)
 
+_PLAQUETTES = "const real *coefficients; const int *positions; int window"
+_RECTANGLES = "const real *rectangles; const real *sides"
+_FLOW = ("const real *links; const real *before; real *after; real *moved; const double *step; real fresh; real kept; "
+         "real scale")
+
 _SMEARED_FORCE = "const real *smeared_force; real *insertions; real *force; real weight; int add"
 
 _LCNN_TARGETS = "const int *left_targets; const int *right_targets; long left_stride; long right_stride; int left_adjoint; " \
@@ -135,13 +140,24 @@ KERNELS = {
         "insert_walls": ("site", _LATTICE + "const real *psi; real *slices; int right; int left"),
         "wall_slices": ("site", _LATTICE + "const real *psi; real *out; int slices"),
     },
+    "flow.cc": {
+        "wilson_flow": ("site", _LATTICE + _FLOW + "; " + _PLAQUETTES),
+        "symanzik_flow": ("site", _LATTICE + _FLOW + "; " + _PLAQUETTES + "; " + _RECTANGLES + "; real c0; real c1"),
+        "zeuthen_flow": ("site", _LATTICE + _FLOW + "; const real *force"),
+        "flow_distance": (1, _LATTICE + "double *partials; const real *links; const real *moved; const real *first; "
+                                        "const real *second; const double *step"),
+    },
     "gauge.cc": {
         "plaquette_sum": (1, _LATTICE + "double *partials; const real *links"),
         "rectangle_sum": (1, _LATTICE + "double *partials; const real *links"),
         "plaquette_coefficients": ("site", _LATTICE + "const real *links; real *coefficients; const int *positions; int window"),
-        "plaquette_force": ("site", _LATTICE + "const real *links; const real *coefficients; const int *positions; int window; "
-                                       "real *force; real factor"),
-        "rectangle_force": ("site", _LATTICE + "const real *links; real *force; real factor"),
+        "plaquette_force": ("site", _LATTICE + "const real *links; " + _PLAQUETTES + "; real *force; real factor"),
+        "rectangle_coefficients": ("site", _LATTICE + "const real *links; real *rectangles; const int *positions; int window"),
+        "rectangle_sides": ("site", _LATTICE + "const real *links; const real *rectangles; real *sides; const int *positions; "
+                                               "int window"),
+        "rectangle_force": ("site", _LATTICE + "const real *links; " + _RECTANGLES + "; const int *positions; int window; "
+                                               "real *force; real factor"),
+        "field_strength_sums": (2, _LATTICE + "double *partials; const real *links; " + _PLAQUETTES),
     },
     "heat_bath.cc": {
         "heat_bath": ("site", _LATTICE + "real *links; int mu; real strength; Random random"),
@@ -194,6 +210,13 @@ KERNELS = {
         "stout_pull_back": ("site", _LATTICE + "const real *links; const real *staples; " + _SMEARED_FORCE),
         "ape_links": ("site", _LATTICE + "const real *links; const real *staples; real *smeared"),
         "ape_pull_back": ("site", _LATTICE + "const real *links; const real *staples; const real *smeared; " + _SMEARED_FORCE),
+    },
+    "topology.cc": {
+        "plane_plaquettes": ("site", _LATTICE + "const real *links; real *out; int mu; int nu"),
+        "joined_loops": ("site", _LATTICE + "const real *links; const real *strip; const real *loops; real *out; int direction; "
+                                            "int above"),
+        "carried_loops": ("site", _LATTICE + "const real *links; const real *from; const real *base; real *out; int mu; "
+                                             "int distance; int matrices; int base_matrices; int add"),
     },
     "wilson.cc": {
         "wilson_hop": ("site", _LATTICE + _HOPPING + "; int dagger; int rows"),

@@ -43,18 +43,47 @@ def hopping_bytes(n: int, dimensions: int, size: int) -> int:
     return size * (2 * dimensions * hopping.link_reals(n) + 4 * n)
 
 
-def plaquette_force_flops(n: int, dimensions: int) -> int:
-    """Per site: each plaquette's coefficients (of its last product only what they need); in each plane and for both links of it
-    those of the plaquette behind, transported; sums; adding to the force."""
-    algebra, planes = algebra_dimension(n), dimensions * (dimensions - 1) // 2
+def coefficient_flops(n: int) -> int:
+    """The coefficients c_a of a product of two matrices: of the product only what they need."""
     if n == 2:
-        plaquette, transported = 2 * matrix_flops(n) + 21 + 3, 20 + 21
-    else:
-        diagonal = 4 * (n - 1)  # scales and partial sums between coefficients and diagonal entries
-        plaquette = 2 * matrix_flops(n) + n * (n - 1) * (8 * n - 2) + n * (4 * n - 1) + n * (n - 1) + diagonal
-        # n (n - 1) entries of M U, M with an imaginary diagonal; then the upper triangle and the diagonal of U^+ M U
-        transported = n * (n - 1) * (8 * n - 6) + n * (n - 1) // 2 * (8 * n - 2) + (n - 1) * (4 * n - 1) + 2 * diagonal
-    return planes * (plaquette + 2 * (transported + 2 * algebra)) + dimensions * 2 * algebra
+        return 21 + 3
+    return n * (n - 1) * (8 * n - 2) + n * (4 * n - 1) + n * (n - 1) + _diagonal_flops(n)
+
+
+def transport_flops(n: int) -> int:
+    """Coefficients of U^+ M U, M in the algebra: n (n - 1) entries of M U, M with an imaginary diagonal; then the upper triangle
+    and the diagonal of U^+ M U."""
+    if n == 2:
+        return 20 + 21
+    return n * (n - 1) * (8 * n - 6) + n * (n - 1) // 2 * (8 * n - 2) + (n - 1) * (4 * n - 1) + 2 * _diagonal_flops(n)
+
+
+def _diagonal_flops(n: int) -> int:
+    """Scales and partial sums between coefficients and diagonal entries."""
+    return 4 * (n - 1)
+
+
+def plaquette_force_flops(n: int, dimensions: int) -> int:
+    """Per site: each plaquette's coefficients; in each plane and for both links of it those of the plaquette behind, transported;
+    sums; adding to the force."""
+    algebra, planes = algebra_dimension(n), dimensions * (dimensions - 1) // 2
+    plaquette = 2 * matrix_flops(n) + coefficient_flops(n)
+    return planes * (plaquette + 2 * (transport_flops(n) + 2 * algebra)) + dimensions * 2 * algebra
+
+
+def rectangle_force_flops(n: int, dimensions: int) -> int:
+    """Per site: each rectangle's coefficients from lines of two links; H of its long sides; for each link what the first half of
+    a side has brought to the second, and what the short side behind has, along two links; sums."""
+    algebra, pairs = algebra_dimension(n), dimensions * (dimensions - 1)
+    made = dimensions * matrix_flops(n) + pairs * (3 * matrix_flops(n) + coefficient_flops(n))
+    sides = pairs * (transport_flops(n) + 2 * algebra)
+    loops = dimensions * (transport_flops(n) + 3 * algebra + matrix_flops(n)) + pairs * (transport_flops(n) + 3 * algebra)
+    return made + sides + loops
+
+
+def link_update_flops(n: int) -> int:
+    """exp(P) U of a link; halvings in the exponential are not counted."""
+    return {2: 110 + 28, 3: 2 * 198 + 400}.get(n, 20 * matrix_flops(n))
 
 
 def sweep_flops(n: int, dimensions: int) -> int:
@@ -88,8 +117,7 @@ class Workbench:
         planes, sites = lattice.planes, lattice.sites
         trace = 8 if n == 2 else 4 * n * n
         force = plaquette_force_flops(n, d)
-        rectangles = d * (2 * (d - 1) * 3 * (5 * matrix_flops(n) + link_reals(n)) + matrix_flops(n))
-        update = d * {2: 110 + 28, 3: 2 * 198 + 400}.get(n, 20 * matrix_flops(n))
+        rectangles, update = rectangle_force_flops(n, d), d * link_update_flops(n)
         action, improved, moving = GaugeAction(6.0), GaugeAction(6.0, -1 / 12), self.U.copy()
         random = Draws(1, 5).next(Purpose.MOMENTA)
         return [

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from slhmc import __version__
 from slhmc.backend import open_device
-from slhmc.bench import smearing, spinors, trajectories
+from slhmc.bench import flow, smearing, spinors, trajectories
 from slhmc.bench.cases import Workbench
 from slhmc.bench.machine import Machine
 from slhmc.bench.timing import seconds_per_call
@@ -84,6 +84,7 @@ def cases(device, extent, colors: int):
     yield from bench.gauge_cases()
     yield from bench.update_cases()
     yield from smearing.cases(bench)
+    yield from flow.cases(bench)
     yield bench.quark_force_case()
     yield from (bench.hopping_links_case(real) for real in REALS)
     yield from (bench.hopping_case(real) for real in REALS)

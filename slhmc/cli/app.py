@@ -151,22 +151,27 @@ def measure(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", metavar="FILE", help="File of results.", show_default="DIR/measure.h5")
     ] = None,
-    plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Plot the effective masses (png, pdf, svg).")] = None,
+    plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Plot effective masses and the flow (png, pdf, svg).")] = None,
     plateau: Annotated[
         str | None, typer.Option(metavar="FIRST:LAST", help="Average the effective masses over these times.")
     ] = None,
+    flow: Annotated[
+        bool, typer.Option("--flow", help="Measure along the gradient flow: --observable gradient_flow.")
+    ] = False,
+    as_json: JSON = False,
     online: Annotated[
         bool, typer.Option("--online", help="Measure nothing: show what the run itself has measured.")
     ] = False,
     device: DeviceOption = Device.CPU,
 ) -> None:
-    """Measure the kept configurations of a run; effective masses of mesons."""
+    """Measure the kept configurations of a run: effective masses of mesons, scales and charges of the gradient flow."""
     from slhmc.cli.measure import measure_run, show_online
 
     if online:
-        show_online(directory, plot, plateau)
+        show_online(directory, plot, plateau, as_json)
     else:
-        measure_run(directory, observables or [], overrides or [], output, plot, plateau, device.value)
+        names = [*(observables or []), *["gradient_flow"] * flow]
+        measure_run(directory, names, overrides or [], output, plot, plateau, device.value, as_json)
 
 
 @app.command()

@@ -1,6 +1,9 @@
-"""`slhmc measure`: measurements on kept configurations, the table of effective masses and its plot."""
+"""`slhmc measure`: measurements on kept configurations, tables of effective masses and of the flow, and their plot."""
 
+import json
 import logging
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -8,7 +11,8 @@ import numpy as np
 
 from slhmc.cli import ranks
 from slhmc.cli.chain import log_warnings
-from slhmc.cli.summary import describe, parenthesis, print_entries
+from slhmc.cli.flow import draw_charge, draw_energy, flow_numbers, print_flow
+from slhmc.cli.summary import describe, finite, parenthesis, print_entries
 from slhmc.cli.terminal import on_terminal
 from slhmc.errors import InputError
 from slhmc.runcard import RunCard, load_card
@@ -31,7 +35,7 @@ class Channel(NamedTuple):
 
 
 def measure_run(directory: Path, names: list[str], overrides: list[str], output: Path | None, plot: Path | None,
-                window: str | None, device: str) -> None:
+                window: str | None, device: str, as_json: bool = False) -> None:
     """Measure what the file of measurements lacks, then show all that it holds of the observables asked for. Collective."""
     times = parse_window(window)
     check_plot(plot)
@@ -42,16 +46,15 @@ def measure_run(directory: Path, names: list[str], overrides: list[str], output:
     if ranks.rank() == 0:
         check_request(simulation.measurement_card(directory, names, overrides), plot, times)
     file = simulation.measure(directory, names, overrides, output=output, device=device, communicator=communicator,
-                              observer=_tell)
+                              observer=lambda *told: _tell(*told, sys.stderr if as_json else sys.stdout))
     if file is not None:
         card = simulation.measurement_card(directory, names, overrides)
         wanted = [name for name in file.names if getattr(card.measure, base_name(name)) is not None]
         measured = {name: Measured(file.labels[name], *file.series(name)) for name in wanted}
-        print(f"\n{file.path}: {describe(card)}")
-        show(measured, card, plot, times)
+        show(measured, card, plot, times, None if as_json else f"\n{file.path}: {describe(card)}")
 
 
-def show_online(directory: Path, plot: Path | None, window: str | None) -> None:
+def show_online(directory: Path, plot: Path | None, window: str | None, as_json: bool = False) -> None:
     """The same tables of what the production part of a chain has."""
     times = parse_window(window)
     check_plot(plot)
@@ -69,8 +72,7 @@ def show_online(directory: Path, plot: Path | None, window: str | None) -> None:
                          if name.startswith("mesons") and len(kind.channels) == values.shape[1]), ())
         if kept.any():
             measured[name] = Measured(channels, trajectories[kept], values[kept])
-    print(f"\n{directory}: {describe(card)}")
-    show(measured, card, plot, times)
+    show(measured, card, plot, times, None if as_json else f"\n{directory}: {describe(card)}")
 
 
 def base_name(name: str) -> str:
@@ -79,8 +81,8 @@ def base_name(name: str) -> str:
     return base if number.isdecimal() else name
 
 
-def _tell(trajectory: int, done: int, total: int, names: list[str]) -> None:
-    print(f"trajectory {trajectory}: {', '.join(names)}  {done}/{total}", flush=True)
+def _tell(trajectory: int, done: int, total: int, names: list[str], stream) -> None:
+    print(f"trajectory {trajectory}: {', '.join(names)}  {done}/{total}", file=stream, flush=True)
 
 
 def parse_window(text: str | None) -> tuple[int, int] | None:
@@ -94,22 +96,42 @@ def parse_window(text: str | None) -> tuple[int, int] | None:
 
 
 # ---- tables
-def show(measured: dict[str, Measured], card: RunCard, plot: Path | None, window: tuple[int, int] | None) -> None:
-    """Averages, then effective masses for each quark, then the plot."""
+def show(measured: dict[str, Measured], card: RunCard, plot: Path | None, window: tuple[int, int] | None,
+         title: str | None) -> None:
+    """Averages, then the flow, then effective masses for each quark, then the plot; without a title all as JSON."""
     from slhmc.analysis import observable_entries
 
     entries: dict = {}
     for name, found in measured.items():
         entries |= observable_entries(name, found.values)
-    if entries:
-        print_entries(entries, card)
     mesons = {name: channels_of(found, window) for name, found in measured.items() if name.startswith("mesons")}
+    flow = measured["gradient_flow"].values if "gradient_flow" in measured else None
+    if title is None:
+        print(json.dumps(_numbers(entries, mesons, flow, card), indent=2, allow_nan=False))
+    else:
+        print(title)
+        if entries:
+            print_entries(entries, card)
+        if flow is not None:
+            print_flow(flow, card)
+        for name, channels in mesons.items():
+            _print_masses(f"{name} ({_quark(card, name)})", channels, len(measured[name].trajectories), window)
+        if not mesons and card.measured_quarks:
+            print("  no meson correlators among them; --observable mesons measures them")
+    if plot is not None and (panels := _panels(mesons, flow, card)):
+        draw(plot, panels)
+
+
+def _numbers(entries: dict, mesons: dict[str, list[Channel]], flow: np.ndarray | None, card: RunCard) -> dict[str, Any]:
+    """All as one object for JSON: averages, effective masses by channel, curves of the flow."""
+    def of(mass: Any) -> dict | None:
+        return None if mass is None else {"mean": mass.value, "error": mass.error}
+
+    result: dict[str, Any] = {"observables": finite(entries)}
     for name, channels in mesons.items():
-        _print_masses(f"{name} ({_quark(card, name)})", channels, len(measured[name].trajectories), window)
-    if plot is not None and mesons:
-        draw(plot, {f"{name} ({_quark(card, name)})": channels for name, channels in mesons.items()})
-    elif not mesons and card.measured_quarks:
-        print("  no meson correlators among them; --observable mesons measures them")
+        result[name] = {channel.name: {"effective_mass": [of(mass) for mass in channel.masses],
+                                       "plateau": of(channel.plateau and channel.plateau.mass)} for channel in channels}
+    return result | ({} if flow is None else {"gradient_flow": flow_numbers(flow, card)})
 
 
 def channels_of(found: Measured, window: tuple[int, int] | None) -> list[Channel]:
@@ -176,33 +198,48 @@ def check_request(card: RunCard, plot: Path | None, window: tuple[int, int] | No
     """InputError before anything is computed if the card has no such times, or nothing to plot."""
     if window is not None and window[1] > card.lattice.extent[-1] // 2:
         raise InputError(f"--plateau {window[0]}:{window[1]}: times up to T/2 = {card.lattice.extent[-1] // 2} expected")
-    if plot is not None and card.measure.mesons is None:
-        raise InputError(f"--plot {plot}: no meson correlators to plot; add --observable mesons")
+    if plot is not None and card.measure.mesons is None and card.measure.gradient_flow is None:
+        raise InputError(f"--plot {plot}: no meson correlators to plot; add --observable mesons, or --flow")
 
 
-def draw(path: Path, mesons: dict[str, list[Channel]]) -> None:
-    """Effective masses over time with errors, plateaus as bands, one panel for each quark; written at once."""
+def _panels(mesons: dict[str, list[Channel]], flow: np.ndarray | None, card: RunCard) -> list[Callable]:
+    """What draws each panel: effective masses of each quark, t^2 E, charges along the flow."""
+    panels: list[Callable] = [lambda panel, name=name, channels=channels: _draw_masses(
+        panel, f"{name} ({_quark(card, name)})", channels) for name, channels in mesons.items()]
+    if flow is not None:
+        panels.append(lambda panel: draw_energy(panel, flow, card))
+        panels += [lambda panel: draw_charge(panel, flow)] * (flow.shape[1] > 3)
+    return panels
+
+
+def draw(path: Path, panels: list[Callable]) -> None:
+    """One panel below the other; written at once."""
     import io
 
     from matplotlib.figure import Figure
 
     from slhmc.io.atomic import replace_file
 
-    figure = Figure(figsize=(6.4, 3.8 * len(mesons)), layout="constrained")
-    for panel, (title, channels) in zip(np.atleast_1d(figure.subplots(len(mesons), 1)), mesons.items(), strict=True):
-        for number, channel in enumerate(channels):
-            times = [t for t, mass in enumerate(channel.masses) if mass is not None]
-            values, errors = ([getattr(channel.masses[t], key) or 0.0 for t in times] for key in ("value", "error"))
-            shift, color = 0.08 * (number - (len(channels) - 1) / 2), f"C{number}"
-            panel.errorbar(np.array(times) + shift, values, errors, fmt="o", markersize=4, capsize=2, color=color,
-                           label=channel.name.replace("_", " "))
-            if channel.plateau is not None:
-                fit = channel.plateau
-                low, high = fit.mass.value - (fit.mass.error or 0), fit.mass.value + (fit.mass.error or 0)
-                panel.fill_between([fit.first - 0.4, fit.last + 0.4], low, high, color=color, alpha=0.25, linewidth=0)
-        panel.set(title=title, xlabel="t", ylabel="effective mass", ylim=(0, None), xlim=(0.5, len(channels[0].masses) - 0.5))
-        panel.legend()
+    figure = Figure(figsize=(6.4, 3.8 * len(panels)), layout="constrained")
+    for axes, panel in zip(np.atleast_1d(figure.subplots(len(panels), 1)), panels, strict=True):
+        panel(axes)
     image = io.BytesIO()
     figure.savefig(image, format=path.suffix[1:].lower(), dpi=150)
     replace_file(path, [image.getvalue()])
     print(f"  plot: {path}")
+
+
+def _draw_masses(panel, title: str, channels: list[Channel]) -> None:
+    """Effective masses over time with errors, plateaus as bands."""
+    for number, channel in enumerate(channels):
+        times = [t for t, mass in enumerate(channel.masses) if mass is not None]
+        values, errors = ([getattr(channel.masses[t], key) or 0.0 for t in times] for key in ("value", "error"))
+        shift, color = 0.08 * (number - (len(channels) - 1) / 2), f"C{number}"
+        panel.errorbar(np.array(times) + shift, values, errors, fmt="o", markersize=4, capsize=2, color=color,
+                       label=channel.name.replace("_", " "))
+        if channel.plateau is not None:
+            fit = channel.plateau
+            low, high = fit.mass.value - (fit.mass.error or 0), fit.mass.value + (fit.mass.error or 0)
+            panel.fill_between([fit.first - 0.4, fit.last + 0.4], low, high, color=color, alpha=0.25, linewidth=0)
+    panel.set(title=title, xlabel="t", ylabel="effective mass", ylim=(0, None), xlim=(0.5, len(channels[0].masses) - 0.5))
+    panel.legend()

@@ -23,13 +23,13 @@ def print_json(directory: Path) -> None:
     """The summary as one JSON object."""
     from slhmc.analysis import summarise
 
-    print(json.dumps(_finite(summarise(directory)), indent=2, allow_nan=False))
+    print(json.dumps(finite(summarise(directory)), indent=2, allow_nan=False))
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """JSON has no NaN."""
     if isinstance(value, dict):
-        return {key: _finite(entry) for key, entry in value.items()}
+        return {key: finite(entry) for key, entry in value.items()}
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

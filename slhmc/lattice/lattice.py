@@ -1,6 +1,5 @@
 """`Lattice`: the one owner of geometry, ranks, lanes and global sums; `Layout`: its lane groups for one precision."""
 
-from functools import cached_property
 from math import prod
 
 import numpy as np
@@ -118,7 +117,8 @@ class Layout:
         self.lanes = self.blocks.lanes
         self.groups, self.stride = self.blocks.groups, self.blocks.stride
         self.core_groups, self.near_groups = self.blocks.core_groups, self.blocks.near_groups
-        self._scratch = None
+        self._scratch: dict[str, object] = {}
+        self._slices: dict[int, tuple[Slices, object]] = {}
         self.dtype = np.dtype(REALS[real])
         device = lattice.device
         sites, permutations = lattice.local_sites, self.blocks.permutations()
@@ -131,23 +131,23 @@ class Layout:
         self.halo = HaloExchange(self)
         self.conversion_tables: dict[str, object] = {}
 
-    @cached_property
-    def slices(self) -> Slices:
-        """How to go through the lattice in two steps: in slices where it is large, if the device does well on a slice."""
-        slices = Slices(self.blocks, not self.geometry.prefetch)
-        small = self.lattice.local_sites < slices.count * self.lattice.device.least_sites
-        return Slices(self.blocks, True) if small else slices
+    def slices(self, reach: int = 1) -> tuple[Slices, object]:
+        """How to go through the lattice in steps that look so far behind, in slices where it is large, if the device does well on
+        a slice; and `Slices.positions` on the device.
+        """
+        if reach not in self._slices:
+            slices = Slices(self.blocks, not self.geometry.prefetch, reach)
+            if self.lattice.local_sites < slices.count * self.lattice.device.least_sites:
+                slices = Slices(self.blocks, True, reach)
+            self._slices[reach] = slices, self.lattice.device.from_host(slices.positions().astype(np.int32))
+        return self._slices[reach]
 
-    @cached_property
-    def positions(self):
-        """`Slices.positions` on the device."""
-        return self.lattice.device.from_host(self.slices.positions().astype(np.int32))
-
-    def scratch(self, reals: int):
-        """Uninitialised reals for steps of one piece of work (pieces run one after the other, so one buffer serves all)."""
-        if self._scratch is None or self._scratch.size < reals:
-            self._scratch = self.lattice.device.empty((reals,), self.dtype)
-        return self._scratch
+    def scratch(self, reals: int, use: str = "plaquettes"):
+        """Uninitialised reals for steps of one piece of work (pieces run one after the other: a buffer serves all of one use)."""
+        kept = self._scratch.get(use)
+        if kept is None or kept.size < reals:
+            kept = self._scratch[use] = self.lattice.device.empty((reals,), self.dtype)
+        return kept
 
     def empty(self, *components: int, parities: int = 2):
         """Zero-filled field array (parity, group, component..., lane)."""
@@ -167,10 +167,12 @@ class Layout:
         if span.begin < span.end:
             self.lattice.device.launch(kernel, kernel.structure(span, *arguments), *keep)
 
-    def reduce(self, kernel, result, *arguments, leading=(), spans=None, parity=0, parities=2, keep=(), between=None):
+    def reduce(self, kernel, result, *arguments, leading=(), spans=None, parity=0, parities=2, keep=(), between=None,
+               before=None):
         """Run a reduction into the device array `result`, then sum over ranks. Collective.
 
-        spans: list of (begin, end) run one after the other, `between()` after the first (overlap with communication).
+        spans: list of (begin, end) run one after the other, `between()` after the first (overlap with communication), before(k)
+        before each.
         """
         lattice, device = self.lattice, self.lattice.device
         spans = spans or [(0, self.groups)]
@@ -178,6 +180,8 @@ class Layout:
         partials = lattice.partials(sum(counts) * kernel.kind)
         offset = 0
         for number, ((begin, end), count) in enumerate(zip(spans, counts, strict=True)):
+            if before is not None:
+                before(number)
             if begin < end:
                 span = Range(begin, end, parity, parities, offset)
                 structure = kernel.structure(span, *leading, device.pointer(partials), *arguments)

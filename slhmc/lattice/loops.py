@@ -1,9 +1,14 @@
 """Sums of closed loops of links, and their forces. U must be in SU(Nc); all functions are collective."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
 import numpy as np
 
 from slhmc.lattice.fields import AlgebraField, GaugeField, algebra_dimension, link_reals
 from slhmc.lattice.scalar import Scalar
+from slhmc.lattice.slices import Slices
 
 
 def _loop_sum(U: GaugeField, name: str) -> Scalar:
@@ -24,6 +29,76 @@ def rectangle_sum(U: GaugeField) -> Scalar:
     return _loop_sum(U, "rectangle_sum")
 
 
+@dataclass(frozen=True)
+class LoopCoefficients:
+    """Coefficients c_a of the plaquettes of a window of lane groups, and of its rectangles (kernels/plaquettes.h, rectangles.h).
+
+    plaquettes, rectangles: what kernels take for them; keep: the arrays behind. Each step of `steps` is (make, begin, end): after
+    make() kernels find there what they need on lane groups begin..end.
+    """
+
+    plaquettes: tuple
+    rectangles: tuple
+    keep: tuple
+    steps: list[tuple[Callable[[], None], int, int]]
+
+
+def plaquette_coefficients(U: GaugeField, corners: bool = False) -> LoopCoefficients:
+    """Of plaquettes, in slices where the lattice is large. corners: for those behind in two directions, too. The halo of staples
+    must be there, with corners the whole one.
+    """
+    slices, positions = U.layout.slices()
+    kept, array = _coefficients(U, slices, positions)
+    keep = U, array, positions
+    make = [partial(_make_plaquettes, U, kept, keep, _everything(U, spans) if corners else spans) for spans, _ in slices.steps]
+    return LoopCoefficients(kept, (), keep, [(first, *span) for first, (_, span) in zip(make, slices.steps, strict=True)])
+
+
+def rectangle_coefficients(U: GaugeField, plaquettes: bool = False) -> LoopCoefficients:
+    """Of rectangles, with plaquettes if asked for. Collective."""
+    U.update_halo()
+    layout, (slices, positions) = U.layout, U.layout.slices(reach=2)
+    one = 2 * slices.window * algebra_dimension(U.colors) * layout.lanes
+    count, address = 2 * U.lattice.planes, U.lattice.device.pointer(positions)
+    array = layout.scratch(one * (count + U.lattice.dimensions), "rectangles")
+    rectangles = U.lattice.device.pointer(array)
+    sides = rectangles + one * count * layout.dtype.itemsize
+    kept, keep = (rectangles, sides, address, slices.window), (U, array, positions)
+    also, more = _coefficients(U, slices, positions) if plaquettes else ((), None)
+
+    def make(spans, number):
+        spans = _everything(U, spans)
+        for low, high in spans:
+            layout.launch(U.kernel("gauge.cc", "rectangle_coefficients"), layout.geometry, U.pointer, rectangles, address,
+                          slices.window, begin=low, end=high, keep=keep)
+        near = [(0, layout.near_groups)] if slices.count == 1 else spans[-2:] if number == 0 else spans
+        for low, high in near:
+            layout.launch(U.kernel("gauge.cc", "rectangle_sides"), layout.geometry, U.pointer, *kept, begin=low, end=high,
+                          keep=keep)
+        if plaquettes:
+            _make_plaquettes(U, also, (*keep, more), near)
+    steps = [(partial(make, spans, number), *span) for number, (spans, span) in enumerate(slices.steps)]
+    return LoopCoefficients(also, kept[:2] if plaquettes else kept, (*keep, more), steps)
+
+
+def _coefficients(U: GaugeField, slices: Slices, positions) -> tuple[tuple, object]:
+    """Arguments for the coefficients of plaquettes, and their array."""
+    layout = U.layout
+    array = layout.scratch(2 * slices.window * U.lattice.planes * algebra_dimension(U.colors) * layout.lanes)
+    return (U.lattice.device.pointer(array), U.lattice.device.pointer(positions), slices.window), array
+
+
+def _make_plaquettes(U: GaugeField, kept: tuple, keep: tuple, spans) -> None:
+    for low, high in spans:
+        U.layout.launch(U.kernel("gauge.cc", "plaquette_coefficients"), U.layout.geometry, U.pointer, *kept, begin=low, end=high,
+                        keep=keep)
+
+
+def _everything(U: GaugeField, spans):
+    """Where ranks split the lattice, all of the halo."""
+    return [(0, U.layout.stride)] if U.layout.stride > U.layout.groups else spans
+
+
 def add_plaquette_force(U: GaugeField, force: AlgebraField, factor: float) -> None:
     """force_a(x, mu) += factor c_a(U_mu(x) staples), the staples of all plaquettes with U_mu(x); c_a(M) = -2 Re tr T_a M.
 
@@ -31,21 +106,32 @@ def add_plaquette_force(U: GaugeField, force: AlgebraField, factor: float) -> No
     plaquettes of some lane groups; then, before they leave the cache, the force there.
     """
     U.update_staple_halo()
-    layout, device, slices = U.layout, U.lattice.device, U.layout.slices
-    coefficients = layout.scratch(2 * slices.window * U.lattice.planes * algebra_dimension(U.colors) * layout.lanes)
-    kept = device.pointer(coefficients), device.pointer(layout.positions), slices.window
-    first, second = (U.kernel("gauge.cc", name) for name in ("plaquette_coefficients", "plaquette_force"))
-    keep = U, force, coefficients, layout.positions
-    for spans, (begin, end) in slices.steps:
-        for low, high in spans:
-            layout.launch(first, layout.geometry, U.pointer, *kept, begin=low, end=high, keep=keep)
-        layout.launch(second, layout.geometry, U.pointer, *kept, force.pointer, factor, begin=begin, end=end, keep=keep)
+    layout, loops = U.layout, plaquette_coefficients(U)
+    for make, begin, end in loops.steps:
+        make()
+        layout.launch(U.kernel("gauge.cc", "plaquette_force"), layout.geometry, U.pointer, *loops.plaquettes, force.pointer,
+                      factor, begin=begin, end=end, keep=(force, *loops.keep))
 
 
 def add_rectangle_force(U: GaugeField, force: AlgebraField, factor: float) -> None:
     """force_a(x, mu) += factor c_a(U_mu(x) staples), the staples of all 2 x 1 rectangles with U_mu(x)."""
+    layout, loops = U.layout, rectangle_coefficients(U)
+    for make, begin, end in loops.steps:
+        make()
+        layout.launch(U.kernel("gauge.cc", "rectangle_force"), layout.geometry, U.pointer, *loops.rectangles, force.pointer,
+                      factor, begin=begin, end=end, keep=(force, *loops.keep))
+
+
+def field_strength_sums(U: GaugeField):
+    """Sums over the lattice of G^a_{mu nu} G^a_{mu nu} / 4 and, in four dimensions, of 8 pi^2 times the charge density.
+
+    G from the four plaquettes of a clover (docs/conventions.md, "Gradient flow"). A device array of two doubles.
+    """
     U.update_halo()
-    U.layout.launch(U.kernel("gauge.cc", "rectangle_force"), U.layout.geometry, U.pointer, force.pointer, factor, keep=(U, force))
+    layout, loops, result = U.layout, plaquette_coefficients(U, corners=True), U.lattice.device.zeros((2,), np.float64)
+    layout.reduce(U.kernel("gauge.cc", "field_strength_sums"), result, U.pointer, *loops.plaquettes, leading=(layout.geometry,),
+                  spans=[(begin, end) for _, begin, end in loops.steps], before=lambda k: loops.steps[k][0](), keep=loops.keep)
+    return result
 
 
 def line_trace(U: GaugeField, mu: int) -> np.ndarray:

@@ -1,6 +1,7 @@
 """The typed run card: what a user writes in TOML, checked before anything is computed."""
 
 from slhmc.runcard.fit import DataTable, FitTable, LayerTable, ModelTable
+from slhmc.runcard.flow import FlowTable
 from slhmc.runcard.guide import CorrectionTable, GuideQuarkTable, GuideSolverTable, GuideTable, NetworkTable
 from slhmc.runcard.quarks import QuarkTable
 from slhmc.runcard.reader import load_card, parse_card, with_paths
@@ -31,6 +32,7 @@ __all__ = [
     "CorrectionTable",
     "DataTable",
     "FitTable",
+    "FlowTable",
     "GaugeTable",
     "GuideQuarkTable",
     "GuideSolverTable",

@@ -7,7 +7,7 @@ from slhmc.backend import Device, HostDevice
 from slhmc.backend.compiler import compile_host
 from slhmc.lattice import Lattice
 from slhmc.networks import KERNEL_FILES
-from slhmc.observables import Observable, OnSmearedLinks, Plaquette, PolyakovLoop, Rectangle
+from slhmc.observables import FlowedLinks, Observable, OnSmearedLinks, Plaquette, PolyakovLoop, Rectangle
 from slhmc.runcard import RunCard
 from slhmc.simulation.guide import boundary_phases, has_network, molecular_dynamics, on_links, smearing_network, target_parts
 from slhmc.simulation.quarks import QUARKS, condensate, mesons, quark_kernels, residual_mass
@@ -41,6 +41,10 @@ def make_observables(card: RunCard, lattice: Lattice) -> list[tuple[Observable, 
     observables: list[tuple[Observable, int]] = [(kind(), getattr(measure, kind.name).every)
                                                  for kind in (Plaquette, PolyakovLoop, Rectangle)
                                                  if getattr(measure, kind.name) is not None]
+    if (table := measure.gradient_flow) is not None:
+        control = {"tolerance": table.tolerance} if table.step is None else {"step": table.step}
+        flowed = FlowedLinks(lattice, card.lattice.colors, table.action, table.t_max, table.points, **control)
+        observables.append((flowed, table.every))
     for name, make in QUARK_OBSERVABLES.items():
         if (table := getattr(measure, name)) is not None:
             for number, quark in enumerate(card.measured_quarks, 1):
@@ -55,6 +59,7 @@ def kernel_units(card: RunCard, lattice: Lattice) -> list[tuple]:
     colors, dimensions = card.lattice.colors, lattice.dimensions
     gauge = ["gauge.cc", "links.cc"] + ["heat_bath.cc"] * (card.heat_bath is not None)
     gauge += sorted({*KERNEL_FILES} - {*gauge}) * has_network(card)
+    gauge += ["flow.cc"] + ["topology.cc"] * (dimensions == 4) if card.measure.gradient_flow is not None else []
     plain = ["linear_algebra.cc"] + ["bicgstab.cc"] * _measures_by_bicgstab(card)
     units = [(file, "double", lattice.layout("double").lanes, colors, dimensions, 0) for file in gauge]
     quarks = (*card.quarks, *card.guide_quarks, *card.measure.quarks)

@@ -24,6 +24,7 @@ from slhmc.io import (
 from slhmc.lattice import Draws, GaugeField
 from slhmc.lattice.communicator import SerialCommunicator
 from slhmc.lattice.random import Purpose
+from slhmc.observables import FlowedLinks
 from slhmc.runcard import RunCard, card_text, parse_card, with_paths
 from slhmc.simulation.build import kernel_units, make_lattice, make_observables, make_update
 from slhmc.simulation.changes import changes, check_overrides
@@ -197,7 +198,12 @@ class Simulation:
                              f"more by --trajectories, or see `slhmc summary {self.files.path}`")
 
     def _check_noise(self) -> None:
-        """All measurements of a condensate or a residual mass have the same number of noise vectors, whatever the card says."""
+        """All measurements of a condensate or a residual mass have the same number of noise vectors, whatever the card says;
+        those of a flow have the same flow times.
+        """
+        for observable, _ in self.observables:
+            if isinstance(observable, FlowedLinks) and observable.name in self.chain.observables:
+                observable.check(self.chain.observables[observable.name][1])
         for name in ("chiral_condensate", "residual_mass"):
             table = getattr(self.card.measure, name)
             kept = next((values for key, (_, values) in self.chain.observables.items() if key.startswith(name)), None)

@@ -1,0 +1,85 @@
+// Gradient flow: one stage of its Runge-Kutta scheme (docs/conventions.md, "Gradient flow"), force, sum of forces and update of the
+// links in one pass. Links are read from one field and written to another, as neighbours still need the old ones.
+#include "signatures.h"
+#include "rectangles.h"
+
+// Z_mu = -sum[mu] is the force; A <- fresh Z + kept A; U' = exp(scale step A) U. `before` is A or null, `after` where it goes or null.
+template <class Arguments> SITE_FUNCTION void flow_links(const Arguments &a, Site x, const V sum[DIMENSIONS][ALGEBRA]) {
+    const Geometry &g = a.geometry;
+    const long at = element(g, x, DIMENSIONS * ALGEBRA);
+    const real step = (real)*a.step * a.scale;
+    for (int mu = 0; mu < DIMENSIONS; mu++) {
+        V p[ALGEBRA];
+        UNROLL for (int k = 0; k < ALGEBRA; k++) {
+            const long place = at + (mu * ALGEBRA + k) * LANES;
+            p[k] = sum[mu][k] * -a.fresh;
+            if (a.before) p[k] += load(a.before + place, x) * a.kept;
+            if (a.after) store(a.after + place, x, p[k]);
+            p[k] *= step;
+        }
+        Link u;
+        store_link(g, a.moved, x, mu, multiply(exponential(p), view_link(g, a.links, x, mu, u)));
+    }
+}
+
+SITE_FUNCTION void wilson_flow_site(const wilson_flow_arguments &a, Site x) {
+    V sum[DIMENSIONS][ALGEBRA] = {};
+    add_plaquette_loops(a, x, a.before, sum);
+    flow_links(a, x, sum);
+}
+SITE_KERNEL(wilson_flow)
+
+SITE_FUNCTION void symanzik_flow_site(const symanzik_flow_arguments &a, Site x) {
+    V sum[DIMENSIONS][ALGEBRA] = {};
+    add_plaquette_loops(a, x, a.before, sum);
+    UNROLL for (int k = 0; k < DIMENSIONS * ALGEBRA; k++) sum[k / ALGEBRA][k % ALGEBRA] *= a.c0;
+    add_rectangle_loops(a, x, a.c1, sum);
+    flow_links(a, x, sum);
+}
+SITE_KERNEL(symanzik_flow)
+
+// sum = (1 + D* D / 12) force with the covariant second difference of f_mu along mu,
+// D* D f(x) = U f(x + mu) U^+ + U(x - mu)^+ f(x - mu) U(x - mu) - 2 f(x)
+SITE_FUNCTION void zeuthen_flow_site(const zeuthen_flow_arguments &a, Site x) {
+    const Geometry &g = a.geometry;
+    V sum[DIMENSIONS][ALGEBRA];
+    for (int mu = 0; mu < DIMENSIONS; mu++) {
+        const Site ahead = forward(g, x, mu), behind = backward(g, x, mu);
+        const long place = mu * ALGEBRA * LANES;
+        Link scratch;
+        V c[ALGEBRA], up[ALGEBRA], down[ALGEBRA];
+        load_reals<ALGEBRA>(g, a.force + element(g, ahead, DIMENSIONS * ALGEBRA) + place, ahead, c);
+        transported_coefficients(adjoint(view_link(g, a.links, x, mu, scratch)), c, up);
+        load_reals<ALGEBRA>(g, a.force + element(g, behind, DIMENSIONS * ALGEBRA) + place, behind, c);
+        transported_coefficients(view_link(g, a.links, behind, mu, scratch), c, down);
+        load_reals<ALGEBRA>(g, a.force + element(g, x, DIMENSIONS * ALGEBRA) + place, x, c);
+        UNROLL for (int k = 0; k < ALGEBRA; k++) sum[mu][k] = c[k] * real(5.0 / 6) + (up[k] + down[k]) * real(1.0 / 12);
+    }
+    flow_links(a, x, sum);
+}
+SITE_KERNEL(zeuthen_flow)
+
+// Distance to the embedded scheme of second order, V' = exp(step (-Z_0 + 2 Z_1)) U, in terms of the A of the first two stages:
+// the sum over links of d^8, d^2 the sum of |V - V'|^2 over matrix elements. d^8 stands for the largest.
+SITE_FUNCTION void flow_distance_site(const flow_distance_arguments &a, Site x, V *sums) {
+    const Geometry &g = a.geometry;
+    const real step = (real)*a.step;
+    for (int mu = 0; mu < DIMENSIONS; mu++) {
+        const long at = element(g, x, DIMENSIONS * ALGEBRA) + mu * ALGEBRA * LANES;
+        V p[ALGEBRA];
+        UNROLL for (int k = 0; k < ALGEBRA; k++)
+            p[k] = (load(a.second + at + k * LANES, x) * real(9.0 / 4) + load(a.first + at + k * LANES, x) * real(1.0 / 16)) * step;
+        Link u, v;
+        const Link other = multiply(exponential(p), view_link(g, a.links, x, mu, u));
+        const Link &moved = view_link(g, a.moved, x, mu, v);
+        V square = {};
+        UNROLL for (int k = 0; k < LINK_REALS; k++) {
+            const V difference = reals(other)[k] - reals(moved)[k];
+            square += difference * difference;
+        }
+        square *= real(COLORS == 2 ? 2 : 1);  // a quaternion is half of its matrix
+        square *= square;
+        sums[0] += square * square;
+    }
+}
+REDUCTION_KERNEL(flow_distance, 1)

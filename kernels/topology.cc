@@ -1,0 +1,65 @@
+// Closed loops of one plane, as matrix fields, and the field strength from them: for charges of loops larger than a plaquette
+// (docs/conventions.md, "Gradient flow"). All reach at most two sites, so that loops of any size may cross ranks.
+#include "signatures.h"
+#include "lattice.h"
+
+SITE_FUNCTION Link load_matrix(const Geometry &g, const real *field, Site x) {
+    Link m;
+    load_reals<LINK_REALS>(g, field + element(g, x, LINK_REALS), x, reals(m));
+    return m;
+}
+
+// W(x) = P_{mu nu}(x)
+SITE_FUNCTION void plane_plaquettes_site(const plane_plaquettes_arguments &a, Site x) {
+    const Geometry &g = a.geometry;
+    Link p, q;
+    const Link lower = multiply(view_link(g, a.links, x, a.mu, p), view_link(g, a.links, forward(g, x, a.mu), a.nu, q));
+    const Link upper = multiply(view_link(g, a.links, x, a.nu, p), view_link(g, a.links, forward(g, x, a.nu), a.mu, q));
+    const Link w = multiply_adjoint(lower, upper);
+    store_reals<LINK_REALS>(a.out + element(g, x, LINK_REALS), x, reals(w));
+}
+SITE_KERNEL(plane_plaquettes)
+
+// A loop from two that have a line in common: the one of `strip` at x and that of `loops` at x + direction, which lies ahead, so it
+// is gone round first (direction mu), or above, so it is gone round last.
+SITE_FUNCTION void joined_loops_site(const joined_loops_arguments &a, Site x) {
+    const Geometry &g = a.geometry;
+    Link p;
+    const Link &u = view_link(g, a.links, x, a.direction, p);
+    const Link there = multiply_adjoint(multiply(u, load_matrix(g, a.loops, forward(g, x, a.direction))), u);
+    const Link strip = load_matrix(g, a.strip, x), w = a.above ? multiply(strip, there) : multiply(there, strip);
+    store_reals<LINK_REALS>(a.out + element(g, x, LINK_REALS), x, reals(w));
+}
+SITE_KERNEL(joined_loops)
+
+// c_a of a matrix field, or what an algebra field holds
+SITE_FUNCTION void load_coefficients(const Geometry &g, const real *field, int matrices, Site x, V *c) {
+    if (matrices)
+        algebra_coefficients(load_matrix(g, field, x), c);
+    else
+        load_reals<ALGEBRA>(g, field + element(g, x, ALGEBRA), x, c);
+}
+
+// out(x) <- (add: out(x) +) base(x) + from(x - distance mu), brought to x along the links in between; distance 1 or 2. `from` and
+// `base`, which may be null, are matrix fields, of which c_a is taken, or algebra fields.
+SITE_FUNCTION void carried_loops_site(const carried_loops_arguments &a, Site x) {
+    const Geometry &g = a.geometry;
+    const Site behind = backward(g, x, a.mu), start = a.distance == 2 ? backward(g, behind, a.mu) : behind;
+    real *out = a.out + element(g, x, ALGEBRA);
+    V c[ALGEBRA], r[ALGEBRA];
+    Link p;
+    load_coefficients(g, a.from, a.matrices, start, c);
+    if (a.distance == 2) {
+        transported_coefficients(view_link(g, a.links, start, a.mu, p), c, r);
+        UNROLL for (int k = 0; k < ALGEBRA; k++) c[k] = r[k];
+    }
+    transported_coefficients(view_link(g, a.links, behind, a.mu, p), c, r);
+    if (a.base) {
+        load_coefficients(g, a.base, a.base_matrices, x, c);
+        UNROLL for (int k = 0; k < ALGEBRA; k++) r[k] += c[k];
+    }
+    if (a.add)
+        UNROLL for (int k = 0; k < ALGEBRA; k++) r[k] += load(out + k * LANES, x);
+    store_reals<ALGEBRA>(out, x, r);
+}
+SITE_KERNEL(carried_loops)

@@ -1,0 +1,28 @@
+"""[measure.gradient_flow]: what is measured along the gradient flow."""
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from slhmc.runcard.base import Count, Positive, Table, Tolerance
+
+
+class FlowTable(Table):
+    """[measure.gradient_flow]: energy density and topological charge along the gradient flow."""
+
+    every: Count = Field(1, description="trajectories between measurements")
+    action: Literal["wilson", "symanzik", "zeuthen"] = Field("wilson", description="action whose gradient the flow follows")
+    t_max: Positive | None = Field(
+        None, description="last flow time, in lattice units; L^2 / 32 with the smallest extent L if left out: sqrt(8 t) = L / 2"
+    )
+    points: Count = Field(20, description="equally spaced flow times at which is measured, besides 0")
+    tolerance: Tolerance = Field(3e-4, description="distance of a step to the one of second order, for the choice of steps")
+    step: Positive | None = Field(None, description="fixed length of steps, in place of tolerance")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_control(cls, table: Any) -> Any:
+        if isinstance(table, dict) and {"step", "tolerance"} <= {key for key, value in table.items() if value is not None}:
+            raise PydanticCustomError("two_controls", "step fixes the steps, tolerance chooses them; give one of the two")
+        return table
