@@ -167,7 +167,7 @@ def test_translation_and_tiling():
     net = network(2, 2, STACKS["lexp"])
     y = net(batch_of(u, 2, extent)).detach().view(3, 5, 4)
     moved = net(batch_of(torch.roll(u, (2, 3), (2, 3)), 2, extent)).detach().view(3, 5, 4)
-    assert torch.equal(moved, torch.roll(y, (2, 3), (1, 2)))
+    assert torch.allclose(moved, torch.roll(y, (2, 3), (1, 2)), rtol=0, atol=1e-14)
     tiled = net(batch_of(u.repeat(1, 1, 2, 2, 1, 1), 2, (8, 10))).detach().view(3, 10, 8)
     assert torch.allclose(tiled, y.repeat(1, 2, 2), rtol=0, atol=1e-14)
 
@@ -338,6 +338,17 @@ def test_real_weights_of_quaternions_are_real_weights_of_matrices():
         quaternions = net(batch_of(u, 2, (4, 3)))
         net.algebra = "matrix"
         assert torch.allclose(net(batch_of(u, 2, (4, 3))), quaternions, rtol=0, atol=1e-13)
+
+
+def test_tensors_of_another_batch_do_not_reach_kernels():
+    """Kernels see addresses only: a tensor of other lanes, sites or channels is refused before."""
+    batch, net = batch_of(links(2, (4, 3)), 2, (4, 3)), network(2, 2, STACKS["lexp"])
+    field = first_field(batch)
+    for wrong in (field[..., :1], field[..., 1:, :], field.repeat(1, 2, 1, 1, 1), field.float()):
+        with pytest.raises(ValueError, match="expected"):
+            net.layers[0](wrong, batch)
+    with pytest.raises(ValueError, match="links: .* expected"):
+        net.layers[1](net.layers[0](field, batch)[0], batch.with_links(batch.links[..., :1]))
 
 
 @pytest.mark.parametrize(("make", "words"), [

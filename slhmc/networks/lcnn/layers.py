@@ -161,6 +161,7 @@ class MultiplyChannels(torch.autograd.Function):
     @staticmethod
     def forward(ctx, left, mixed, batch, shape):
         left, mixed = left.contiguous(), mixed.contiguous()
+        batch.expect(left=(left, (shape.channels, batch.components)), mixed=(mixed, (shape.rows, batch.components)))
         out = left.new_empty(batch.blocks, shape.outputs, *left.shape[2:])
         ctx.batch, ctx.shape = batch.bare(), shape
         ctx.save_for_backward(left, mixed)
