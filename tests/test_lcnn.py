@@ -1,5 +1,8 @@
 """L-CNN layers: covariance, plain formulas, derivatives, supports, parameter counts, faults."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 
@@ -232,6 +235,18 @@ def test_a_hundred_exponentials_stay_in_the_group(colors):
     unit = torch.eye(colors, dtype=u.dtype)
     assert float((u @ plain.dagger(u) - unit).abs().max()) < 1e-13
     assert float((torch.linalg.det(u) - 1).abs().max()) < 1e-13
+
+
+@pytest.mark.parametrize(("colors", "weights"), GROUPS)
+def test_steps_leave_nothing_behind(colors, weights):
+    """Links behind an L-Exp are freed with the graph of a step: no function holds what was made of them."""
+    net = network(colors, 2, STACKS["lexp"], weights=weights)
+    fields, batch = net.fields(batch_of(links(colors, (3, 4)), colors, (3, 4)))
+    fields[-1].square().sum().backward()
+    kept = weakref.ref(batch)
+    del fields, batch
+    gc.collect()
+    assert kept() is None
 
 
 LCB = lambda *layers: [Layer(kernel=k, channels=n) for k, n in layers]  # noqa: E731

@@ -77,6 +77,12 @@ class LinkBatch:
         other.links, other._derived = links, {}
         return other
 
+    def detached(self) -> "LinkBatch":
+        """The same batch without its graph and what was made of it, for functions to keep until their way back: what is made of
+        links holds those functions, and a ring through torch's graph is never freed.
+        """
+        return self.with_links(self.links.detach())
+
     def in_algebra(self, algebra: str) -> "LinkBatch":
         """The same links, for fields of that algebra: SU(2) in quaternions or in full matrices."""
         if algebra == self.algebra:

@@ -19,7 +19,7 @@ class LinkProduct(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, left, right, batch: LinkBatch, s, t, left_adjoint: bool, right_adjoint: bool):
         out = torch.empty(left.shape, dtype=left.dtype, device=left.device)
-        ctx.batch, ctx.options = batch, (s, t, left.stride(0), right.stride(0), left_adjoint, right_adjoint, batch.sites)
+        ctx.batch, ctx.options = batch.detached(), (s, t, left.stride(0), right.stride(0), left_adjoint, right_adjoint, batch.sites)
         ctx.save_for_backward(left, right)
         batch.launch("lcnn_link_product", batch.blocks * batch.sites, left, right, out, *ctx.options)
         return out
@@ -41,7 +41,7 @@ class Exponential(torch.autograd.Function):
     def forward(ctx: Any, coefficients, links, batch: LinkBatch):
         coefficients, links = coefficients.contiguous(), links.contiguous()
         out = torch.empty_like(links)
-        ctx.batch = batch
+        ctx.batch = batch.detached()
         ctx.save_for_backward(coefficients, links)
         batch.launch("lcnn_exponential", batch.blocks * batch.dimensions * batch.sites, coefficients, links, out, batch.sites)
         return out
@@ -94,7 +94,7 @@ class TransportAndMultiply(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, field, paths, batch: LinkBatch, shape: Shape, *mixing):
         field = field.contiguous()
-        ctx.batch, ctx.shape = batch, shape
+        ctx.batch, ctx.shape = batch.detached(), shape
         ctx.save_for_backward(field, paths, *mixing)
         out = field.new_empty(batch.blocks, shape.outputs, *field.shape[2:])
         chunks = Chunks(batch, shape, field, mixing)

@@ -162,7 +162,7 @@ class MultiplyChannels(torch.autograd.Function):
     def forward(ctx, left, mixed, batch, shape):
         left, mixed = left.contiguous(), mixed.contiguous()
         out = left.new_empty(batch.blocks, shape.outputs, *left.shape[2:])
-        ctx.batch, ctx.shape = batch, shape
+        ctx.batch, ctx.shape = batch.detached(), shape
         ctx.save_for_backward(left, mixed)
         for block in range(batch.blocks):
             batch.launch("lcnn_bilinear", batch.sites, left[block], mixed[block], out[block], shape.channels, shape.outputs, 0, 0,
