@@ -23,7 +23,7 @@ from slhmc.learning.labels import labels_of  # noqa: E402
 from slhmc.learning.models import trained_model  # noqa: E402
 from slhmc.learning.optimizers import learning_rate  # noqa: E402
 from slhmc.runcard import fit as fit_tables  # noqa: E402
-from slhmc.runcard import parse_card  # noqa: E402
+from slhmc.runcard import card_text, parse_card  # noqa: E402
 from slhmc.simulation.build import fit_units  # noqa: E402
 
 CARD = """
@@ -425,6 +425,14 @@ def test_a_fit_without_its_checkpoint_does_not_begin_anew(tmp_path, fitted, caps
     before = contents(run)
     assert "checkpoint.h5: missing, but fit.h5 holds 6 epochs" in refusal(capsys, "resume", run)
     assert contents(run) == before
+
+
+def test_a_fit_killed_with_nothing_but_its_card_begins_anew(tmp_path, data, fitted):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "card.toml").write_text(card_text(card_of(f"data.directory={data}")))
+    assert slhmc_command("resume", run) == 0
+    same_fit(run, fitted)
 
 
 def test_weights_of_a_fit_are_not_those_of_a_guide(fitted):
