@@ -240,6 +240,16 @@ def test_chains_that_are_done_are_kept(tmp_path, data):
         assert (run / "data" / name).read_bytes() == (data / name).read_bytes()
 
 
+def test_data_that_may_only_be_read_are_enough(tmp_path, data):
+    """No lock can be had there; it is asked for only where something is to be made."""
+    readable = shutil.copytree(data, tmp_path / "data", ignore=shutil.ignore_patterns(".lock"))
+    (readable / ".lock").mkdir()
+    assert fit(tmp_path / "run", f"data.directory={readable}", "fit.epochs=1")[0]
+    (readable / SETS[0]).unlink()
+    with pytest.raises(InputError, match="data sets cannot be kept here"):
+        fit(tmp_path / "other", f"data.directory={readable}")
+
+
 # ---- fits
 def test_a_fit_lowers_its_loss_and_keeps_the_best(fitted):
     epochs = FitFile.open(fitted / "fit.h5").epochs

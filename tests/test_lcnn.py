@@ -361,6 +361,7 @@ def test_real_weights_of_quaternions_are_real_weights_of_matrices():
     (lambda: LCNN(2, 2, [Layer(kernel=0)]), "kernel are 1 or more"),
     (lambda: LCNN(2, 2, [Layer("lcc")]), "known kinds"),
     (lambda: LCNN(2, 2, [Layer(dilation=0)], convention="prl_2022"), "a dilation 1 or more"),
+    (lambda: LCNN(2, 2, [Layer("lconv", dilation=0)]), "L-Conv with dilation 0: 1 or more"),
     (lambda: LCNN(2, 2, [], convention="prl"), "known are arxiv_v1, prl_2022"),
     (lambda: LCNN(2, 2, [Layer(kernel=5)]).check((4, 8), 2), "reaches 4 sites, too wide for 4x8"),
     (lambda: LCNN(2, 2, []).check((4, 8), 3), "found SU\\(3\\)"),
