@@ -69,6 +69,8 @@ class LConv(nn.Module):
     def __init__(self, dimensions, channels, outputs, kernel, *, dilation, symmetric, field):
         super().__init__()
         step = 1 if dilation is None else dilation
+        if step < 1:
+            raise InputError(f"an L-Conv with dilation {dilation}: 1 or more expected, the distance of its sites")
         shifts = shifts_of(dimensions, kernel, step, symmetric)
         self.reach = (kernel - 1) * step
         self.shape = Shape(channels, outputs, shifts, local=True, unit=False, bilinear=False)
