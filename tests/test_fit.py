@@ -22,8 +22,8 @@ from slhmc.learning.evaluation import Labelled, evaluate  # noqa: E402
 from slhmc.learning.labels import labels_of  # noqa: E402
 from slhmc.learning.models import trained_model  # noqa: E402
 from slhmc.learning.optimizers import learning_rate  # noqa: E402
+from slhmc.runcard import card_text, parse_card  # noqa: E402
 from slhmc.runcard import fit as fit_tables  # noqa: E402
-from slhmc.runcard import parse_card  # noqa: E402
 from slhmc.simulation.build import fit_units  # noqa: E402
 
 CARD = """
@@ -240,6 +240,16 @@ def test_chains_that_are_done_are_kept(tmp_path, data):
         assert (run / "data" / name).read_bytes() == (data / name).read_bytes()
 
 
+def test_data_that_may_only_be_read_are_enough(tmp_path, data):
+    """No lock can be had there; it is asked for only where something is to be made."""
+    readable = shutil.copytree(data, tmp_path / "data", ignore=shutil.ignore_patterns(".lock"))
+    (readable / ".lock").mkdir()
+    assert fit(tmp_path / "run", f"data.directory={readable}", "fit.epochs=1")[0]
+    (readable / SETS[0]).unlink()
+    with pytest.raises(InputError, match="data sets cannot be kept here"):
+        fit(tmp_path / "other", f"data.directory={readable}")
+
+
 # ---- fits
 def test_a_fit_lowers_its_loss_and_keeps_the_best(fitted):
     epochs = FitFile.open(fitted / "fit.h5").epochs
@@ -425,6 +435,14 @@ def test_a_fit_without_its_checkpoint_does_not_begin_anew(tmp_path, fitted, caps
     before = contents(run)
     assert "checkpoint.h5: missing, but fit.h5 holds 6 epochs" in refusal(capsys, "resume", run)
     assert contents(run) == before
+
+
+def test_a_fit_killed_with_nothing_but_its_card_begins_anew(tmp_path, data, fitted):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "card.toml").write_text(card_text(card_of(f"data.directory={data}")))
+    assert slhmc_command("resume", run) == 0
+    same_fit(run, fitted)
 
 
 def test_weights_of_a_fit_are_not_those_of_a_guide(fitted):

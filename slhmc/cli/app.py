@@ -104,9 +104,9 @@ def resume(
     device: DeviceOption = Device.CPU,
 ) -> int:
     """Continue a run or a training from its checkpoint, bit for bit as if it had not stopped."""
-    if any((directory / name).exists() for name in ("train.h5", "fit.h5")):
-        from slhmc.cli.train import resume_training
+    from slhmc.cli.train import is_training, resume_training
 
+    if is_training(directory):
         return resume_training(directory, trajectories, overrides or [], device.value)
     from slhmc.cli.chain import resume_run
 

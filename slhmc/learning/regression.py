@@ -84,6 +84,9 @@ class Regression:
         """Lock the directory of a new fit and make its files (rank 0)."""
         self.files.create(text)
         self.journal.open()
+        self._begin_history(text)
+
+    def _begin_history(self, text: str) -> None:
         self.history = FitFile(self.files.fit, text, __version__)
         self.history.flush()
 
@@ -91,6 +94,8 @@ class Regression:
         """Lock the directory of a fit that goes on; its state, None if there is none yet (rank 0)."""
         self.files.open()
         self.journal.open()
+        if not self.files.fit.exists() and not self.files.checkpoint.exists():
+            self._begin_history(self.files.read_card())  # killed before it had one
         self.history = FitFile.open(self.files.fit)
         check_fit_changes(self.history, self.files.card, parse_card(text, str(self.files.card)))
         self.history.card_text = text
