@@ -207,14 +207,18 @@ def test_data_of_another_card_are_refused(tmp_path, capsys, data, override, word
     assert contents(data) == before
 
 
-def test_labels_that_are_no_numbers_are_refused(tmp_path, data):
+@pytest.mark.parametrize(("name", "samples"), [("training_4x4", 48), ("test_6x4", 18)])
+def test_links_that_are_no_numbers_are_refused_before_training(tmp_path, data, name, samples):
+    """Those of a test, too, which are not read before the end."""
     broken = shutil.copytree(data, tmp_path / "data")
-    found = load_data_set(broken / "training_4x4.h5")
+    found = load_data_set(broken / f"{name}.h5")
     found.links[7, 0, 0, 3] = np.nan
-    save_data_set(broken / "training_4x4.h5", found, "0")
-    with pytest.raises(InputError, match=r"training_4x4.h5: labels of 1 of 48 configurations are not finite"):
+    save_data_set(broken / f"{name}.h5", found, "0")
+    with pytest.raises(InputError, match=f"{name}.h5: links of 1 of {samples} configurations are not finite; remove"):
         fit(tmp_path / "run", f"data.directory={broken}")
     assert len(FitFile.open(tmp_path / "run" / "fit.h5").epochs) == 0
+    with pytest.raises(InputError, match=f"here: labels of 1 of {samples} configurations are not finite"):
+        labels_of(card_of().data, found, HostDevice(), "here")
 
 
 def test_a_damaged_data_set_is_refused(tmp_path, data):
