@@ -433,6 +433,29 @@ def test_a_fit_is_no_run(tmp_path, fitted, capsys):
     assert contents(fitted) == before
 
 
+@pytest.mark.parametrize("written", [0, 1, 2, 3, 4])
+def test_a_fit_whose_files_could_not_be_written_goes_on(tmp_path, data, fitted, monkeypatch, written):
+    """A full disk at any write of a checkpoint, the first one too: history, weights, state."""
+    card, writes = card_of(f"data.directory={data}"), []
+
+    def full(write):
+        def writer(*arguments):
+            writes.append(write)
+            if len(writes) > written:
+                raise InputError("no space left")
+            return write(*arguments)
+        return writer
+    started = regression.create(card, tmp_path / "run")
+    with monkeypatch.context() as patch:
+        patch.setattr(FitFile, "flush", full(FitFile.flush))
+        for name in ("save_model", "save_fit_state"):
+            patch.setattr(regression, name, full(getattr(regression, name)))
+        with pytest.raises(InputError, match="no space left"):
+            started.run()
+    assert regression.resume(tmp_path / "run").run()
+    same_fit(tmp_path / "run", fitted)
+
+
 def test_a_fit_without_its_checkpoint_does_not_begin_anew(tmp_path, fitted, capsys):
     run = shutil.copytree(fitted, tmp_path / "run")
     (run / "checkpoint.h5").unlink()
