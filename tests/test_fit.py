@@ -207,14 +207,18 @@ def test_data_of_another_card_are_refused(tmp_path, capsys, data, override, word
     assert contents(data) == before
 
 
-def test_labels_that_are_no_numbers_are_refused(tmp_path, data):
+@pytest.mark.parametrize(("name", "samples"), [("training_4x4", 48), ("test_6x4", 18)])
+def test_links_that_are_no_numbers_are_refused_before_training(tmp_path, data, name, samples):
+    """Those of a test, too, which are not read before the end."""
     broken = shutil.copytree(data, tmp_path / "data")
-    found = load_data_set(broken / "training_4x4.h5")
+    found = load_data_set(broken / f"{name}.h5")
     found.links[7, 0, 0, 3] = np.nan
-    save_data_set(broken / "training_4x4.h5", found, "0")
-    with pytest.raises(InputError, match=r"training_4x4.h5: labels of 1 of 48 configurations are not finite"):
+    save_data_set(broken / f"{name}.h5", found, "0")
+    with pytest.raises(InputError, match=f"{name}.h5: links of 1 of {samples} configurations are not finite; remove"):
         fit(tmp_path / "run", f"data.directory={broken}")
     assert len(FitFile.open(tmp_path / "run" / "fit.h5").epochs) == 0
+    with pytest.raises(InputError, match=f"here: labels of 1 of {samples} configurations are not finite"):
+        labels_of(card_of().data, found, HostDevice(), "here")
 
 
 def test_a_damaged_data_set_is_refused(tmp_path, data):
@@ -427,6 +431,29 @@ def test_a_fit_is_no_run(tmp_path, fitted, capsys):
     assert "fit.learning_rate" in refusal(capsys, "resume", fitted, *sets("fit.learning_rate=1.0"))
     assert "fit.epochs" in refusal(capsys, "resume", fitted, "--trajectories", 100)
     assert contents(fitted) == before
+
+
+@pytest.mark.parametrize("written", [0, 1, 2, 3, 4])
+def test_a_fit_whose_files_could_not_be_written_goes_on(tmp_path, data, fitted, monkeypatch, written):
+    """A full disk at any write of a checkpoint, the first one too: history, weights, state."""
+    card, writes = card_of(f"data.directory={data}"), []
+
+    def full(write):
+        def writer(*arguments):
+            writes.append(write)
+            if len(writes) > written:
+                raise InputError("no space left")
+            return write(*arguments)
+        return writer
+    started = regression.create(card, tmp_path / "run")
+    with monkeypatch.context() as patch:
+        patch.setattr(FitFile, "flush", full(FitFile.flush))
+        for name in ("save_model", "save_fit_state"):
+            patch.setattr(regression, name, full(getattr(regression, name)))
+        with pytest.raises(InputError, match="no space left"):
+            started.run()
+    assert regression.resume(tmp_path / "run").run()
+    same_fit(tmp_path / "run", fitted)
 
 
 def test_a_fit_without_its_checkpoint_does_not_begin_anew(tmp_path, fitted, capsys):

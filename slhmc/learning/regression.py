@@ -101,9 +101,10 @@ class Regression:
         self.history.card_text = text
         self.files.change_card(text)
         if not self.files.checkpoint.exists():
-            if len(self.history.epochs):
+            if len(self.history.epochs) > 1:
                 raise InputError(f"{self.files.checkpoint}: missing, but {self.files.fit.name} holds "
                                  f"{len(self.history.epochs) - 1} epochs; restore a copy, or train anew into another directory")
+            self.history.truncate(-1)  # killed before the first one was complete
             return None
         state = load_fit_state(self.files.checkpoint)
         self.history.truncate(state["epoch"] if state["row"]["epoch"] >= 0 else -1)
@@ -178,6 +179,7 @@ class Regression:
             self._note_rms("start")
             self._validate(np.nan)
             self._tell(observer, self._report("training"))
+            self.checkpoint()  # before the history has an epoch that would be lost without one
         longest, told, stopped = 0.0, time.monotonic(), self._agree(halt())
         order = self._order()
         while not self.finished and not stopped:
