@@ -81,7 +81,10 @@ def fit_units(card: RunCard, device: Device) -> list[tuple]:
     """As kernel_units, of a card with a [fit]: chains on all its lattices, each on one rank; labels, training and tests."""
     colors, extents = card.lattice.colors, dict.fromkeys((card.lattice.extent, *(card.data.test_extents or ())))
     units = [unit for extent in extents for unit in kernel_units(card, Lattice(extent, device))]
-    forms = {"quaternion" if colors == 2 else "matrix", "matrix" if card.model.weights == "complex" else None} - {None}
+    if card.data.label in ("flowed_links", "flowed_charge"):
+        units += [("flow.cc", "double", Lattice(extent, device).layout("double").lanes, colors, len(extent), 0) for extent in extents]
+    full = card.model.weights == "complex" or card.model.generator == "mlp"
+    forms = {"quaternion" if colors == 2 else "matrix", "matrix" if full else None} - {None}
     for real in {"double", "float" if card.model.precision == "single" else "double"}:
         lanes = [1 << k for k in range(device.default_lanes(real).bit_length())]
         units += [(f"lcnn_{form}.cc", real, width, colors, 0, 0) for form in sorted(forms) for width in lanes]
