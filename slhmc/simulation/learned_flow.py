@@ -13,7 +13,7 @@ from slhmc.io import Weights, load_model
 from slhmc.lattice import GaugeField
 from slhmc.networks import make_network
 from slhmc.observables import Observable
-from slhmc.runcard import RunCard, parse_card
+from slhmc.runcard import RunCard, card_text, parse_card
 
 if TYPE_CHECKING:
     from slhmc.networks.flow import LearnedFlow
@@ -85,7 +85,7 @@ def guide_weights(path: str | Path, quarks: int) -> Weights:
     network = make_network("flow", card.lattice.colors, len(card.lattice.extent), model.steps, model.loops, rows,
                            model.time_degree)
     numbers = dict(zip(network.parameter_names, network.parameters.tolist(), strict=True))
-    return Weights(network.table(), numbers, quarks, card_text="")
+    return Weights(network.table(), numbers, quarks, card_text(card))
 
 
 class LearnedFlowEnd(Observable):
