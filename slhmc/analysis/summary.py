@@ -99,6 +99,9 @@ def _series(name: str, values: np.ndarray) -> list[tuple[str, np.ndarray]]:
         return _polyakov(values)
     if name.startswith("mesons"):
         return []    # functions of time: `slhmc measure` shows their effective masses
+    if name == "learned_flow":
+        charges = [(f"{name}_charge", values[:, 1]), (f"{name}_charge_squared", values[:, 1]**2)] if values.shape[1] > 1 else []
+        return [(f"{name}_energy", values[:, 0]), *charges]
     values = values.mean(axis=tuple(range(1, values.ndim)))    # over noise vectors
     if np.iscomplexobj(values):
         return [(name, values.real), (f"{name}_imaginary", values.imag)]

@@ -71,6 +71,13 @@ def open_sealed(path: str | os.PathLike, kind: str) -> Iterator["h5py.File"]:
                 f"({error}); {_REMEDY[kind]}") from error
 
 
+def sealed_kind(path: str | os.PathLike) -> str | None:
+    """The kind that the header of a file names; None where there is none. Nothing is verified; InputError if it cannot be read."""
+    with _open_regular(Path(path)) as handle:
+        found = _SEAL.match(handle.read(SEAL_BYTES))
+    return None if found is None else found[1].decode()
+
+
 def _open_regular(path: Path) -> BinaryIO:
     try:
         if not stat.S_ISREG(path.stat().st_mode):
