@@ -117,3 +117,25 @@ def openqcd(links, extent=EXTENT, claimed=None):
                                   matrix_bytes(links[n, k, j, i, 1], "<d"), matrix_bytes(links[n, k, j - 1, i, 1], "<d"),
                                   matrix_bytes(links[n, k, j, i, 2], "<d"), matrix_bytes(links[n, k - 1, j, i, 2], "<d")]
     return b"".join(parts)
+
+
+def parts(links, extent=EXTENT, count=3, bits=64, seed=5, volfmt=2):
+    """The files of a SciDAC file in parts, sites dealt out at random: text records and checksum are in the first one."""
+    strings = site_strings(links, extent, ">d" if bits == 64 else ">f")
+    suma, sumb = rotated([zlib.crc32(string) for string in strings])
+    dims, letter, size = " ".join(map(str, extent)), "D" if bits == 64 else "F", 18 * bits // 8
+    private = f"<scidacFile><spacetime>4</spacetime><dims>{dims} </dims><volfmt>{volfmt}</volfmt></scidacFile>".encode()
+    record = (f"<scidacRecord><datatype>QDP_{letter}3_ColorMatrix</datatype><precision>{letter}</precision><colors>3</colors>"
+              f"<typesize>{size}</typesize><datacount>4</datacount></scidacRecord>").encode()
+    tail = f"<scidacChecksum><suma>{suma:x}</suma><sumb>{sumb:x}</sumb></scidacChecksum>".encode()
+    order = np.random.default_rng(seed).permutation(len(strings))
+    result = []
+    for number, mine in enumerate(np.array_split(order, count)):
+        first = not number
+        result.append(b"".join((
+            lime_record("scidac-private-file-xml", private) if first else b"",
+            lime_record("scidac-sitelist", struct.pack(f">{len(mine)}I", *mine)),
+            lime_record("scidac-private-record-xml", record) if first else b"",
+            lime_record("scidac-binary-data", b"".join(strings[site] for site in mine)),
+            lime_record("scidac-checksum", tail) if first else b"")))
+    return result

@@ -15,6 +15,7 @@ from link_files import (
     milc,
     nersc,
     openqcd,
+    parts,
     plaquette,
     random_links,
     site_strings,
@@ -116,6 +117,35 @@ def test_the_plaquette_of_other_programs_records_is_checked(tmp_path):
     assert "plaquette" in fault(with_claim("0.571077"))
 
 
+def put_parts(folder, files):
+    folder.mkdir()
+    return [put(folder, data, f"lat.vol{2 * number:04d}") for number, data in enumerate(files)]
+
+
+@pytest.mark.parametrize("bits", [32, 64])
+def test_scidac_files_in_parts(tmp_path, bits):
+    """Given by any of the parts."""
+    for path in put_parts(tmp_path / "all", parts(LINKS, bits=bits)):
+        found = examine(path)
+        assert found.faults == () and found.checksum_state == "verified" and found.description.extent == EXTENT
+        assert np.array_equal(found.part.links, LINKS.astype(np.complex64 if bits == 32 else np.complex128))
+
+
+def test_parts_that_do_not_belong_together(tmp_path):
+    good, other = parts(LINKS), parts(LINKS, seed=6)
+    assert "bring all parts" in fault(put_parts(tmp_path / "lost", good[:2])[0])
+    assert "the first part" in fault(put_parts(tmp_path / "headless", good[1:])[0])
+    assert "there twice" in fault(put_parts(tmp_path / "mixed", [good[0], other[1], good[2]])[0])
+    assert "truncated" in fault(put_parts(tmp_path / "short", [good[0], good[1][:-1], good[2]])[0])
+    damaged = bytearray(good[1])
+    damaged[-3] ^= 1
+    assert "checksum" in fault(put_parts(tmp_path / "damaged", [good[0], bytes(damaged), good[2]])[0])
+    damaged = bytearray(good[1])
+    damaged[144:148] = b"\xff" * 4
+    assert "list of sites is damaged" in fault(put_parts(tmp_path / "numbers", [good[0], bytes(damaged), good[2]])[0])
+    assert "the name NAME.volNNNN" in fault(put(tmp_path, good[0]))
+
+
 # ---- round trips
 @pytest.mark.parametrize("precision", ["single", "double"])
 def test_links_survive_the_way_through_all_formats(tmp_path, precision):
@@ -183,7 +213,7 @@ def changed(kind, **changes):
     (nersc(LINKS, DATATYPE="4D_SU3_GAUGE_3x3"), "truncated"), (nersc(LINKS, FLOATING_POINT="IEEE64LITTLE"), "other byte order"),
     (nersc(LINKS, FLOATING_POINT="IEEE32"), "too long"), (openqcd(LINKS)[:-1], "formats"), (milc(LINKS) + b"x", "too long"),
     (ildg(LINKS)[:-300], "truncated"), (b"", "empty file"), (b"\x89HDF\r\n\x1a\n" + bytes(600), "not written by slhmc"),
-    (ildg(LINKS, extra=[lime_record("scidac-private-file-xml", b"<volfmt>2</volfmt>")]), "several parts")])
+    (ildg(LINKS, extra=[lime_record("scidac-private-file-xml", b"<volfmt>2</volfmt>")]), "list of sites")])
 def test_what_is_wrong_is_said(tmp_path, data, name):
     message = fault(put(tmp_path, data))
     assert name in message and str(tmp_path) in message
