@@ -16,7 +16,7 @@ from slhmc.io import (
     RunDirectory,
     Weights,
     load_checkpoint,
-    load_links,
+    load_configuration,
     save_checkpoint,
     save_links,
     write_weights,
@@ -236,7 +236,7 @@ class Simulation:
         self.checkpoint()
 
     def _read_start_file(self) -> None:
-        self._links, _ = load_links(self.card.run.start_file, self.lattice.extent, self.U.colors)
+        self._links, _ = load_configuration(self.card.run.start_file, self.lattice.extent, self.U.colors)
 
     def _take_links(self) -> None:
         """Spread the links that rank 0 has read."""
