@@ -40,6 +40,23 @@ class Precision(StrEnum):
     DOUBLE = "double"
 
 
+class Scheduler(StrEnum):
+    """What a batch job is sent to; local is this machine."""
+
+    SLURM = "slurm"
+    PBS = "pbs"
+    LSF = "lsf"
+    FLUX = "flux"
+    LOCAL = "local"
+
+
+class Work(StrEnum):
+    """What a batch job does with its card."""
+
+    RUN = "run"
+    TRAIN = "train"
+
+
 Card = Annotated[Path, typer.Argument(metavar="CARD", help="Run card (TOML).")]
 Directory = Annotated[Path, typer.Argument(metavar="DIR", help="Directory of a run or a training.")]
 Overrides = Annotated[
@@ -216,11 +233,62 @@ def convert(
 
 
 @app.command()
-def status(directories: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Directories of runs.")]) -> int:
-    """How far runs are."""
+def submit(
+    card: Annotated[Path, typer.Argument(metavar="CARD", help="Run card (TOML), or the directory of a run that is to go on.")],
+    output: Output = None,
+    overrides: Overrides = None,
+    scheduler: Annotated[
+        Scheduler | None, typer.Option(help="Scheduler.", show_default="the site's, else the one whose commands are there")
+    ] = None,
+    nodes: Annotated[int | None, typer.Option(min=1, metavar="N", help="Nodes.", show_default="1")] = None,
+    processes: Annotated[
+        int | None, typer.Option("-n", "--ranks", min=1, metavar="N", help="MPI ranks in all.", show_default="one a GPU or node")
+    ] = None,
+    threads: Annotated[int | None, typer.Option(min=1, metavar="N", help="Threads of each rank.", show_default="1")] = None,
+    gpus: Annotated[int | None, typer.Option(min=0, metavar="N", help="GPUs in all, one for each rank.")] = None,
+    time: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Limit of a job: 12:00:00, 90m, 2d.", show_default="1h")
+    ] = None,
+    warning: Annotated[
+        int | None, typer.Option(min=1, metavar="SECONDS", help="How long before the limit the run stops.", show_default="300")
+    ] = None,
+    account: Annotated[str | None, typer.Option(metavar="NAME", help="Account or project.")] = None,
+    partition: Annotated[str | None, typer.Option(metavar="NAME", help="Partition or queue.")] = None,
+    site: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Settings in ~/.config/slhmc/sites/NAME.toml.", show_default="default")
+    ] = None,
+    chain: Annotated[int, typer.Option(min=1, metavar="N", help="Jobs, each going on where the one before stopped.")] = 1,
+    command: Annotated[
+        Work | None, typer.Option(help="What the jobs do.", show_default="train for a card with [train] or [fit], else run")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the job script; write and submit nothing.")] = False,
+) -> int:
+    """Write a job script for a card and submit it."""
+    from slhmc.cli.submit import Options, submit_jobs
+
+    options = Options(scheduler, nodes, processes, threads, gpus, time, warning, account, partition, site, command, chain)
+    return submit_jobs(card, output, overrides or [], options, dry_run)
+
+
+@app.command()
+def cancel(
+    directories: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Directories of runs.")],
+    now: Annotated[bool, typer.Option("--now", help="End the running job at once, without a checkpoint.")] = False,
+) -> int:
+    """Cancel the jobs of runs; the one that runs stops with a checkpoint."""
+    from slhmc.cli.submit import cancel_jobs
+
+    return cancel_jobs(directories, now)
+
+
+@app.command()
+def status(
+    directories: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Directories of runs.")], as_json: JSON = False
+) -> int:
+    """How far runs are, and their jobs in the queue; of several runs in one table."""
     from slhmc.cli.status import print_status
 
-    return print_status(directories)
+    return print_status(directories, as_json)
 
 
 @app.command()

@@ -1,0 +1,173 @@
+"""`slhmc submit` and `cancel`: a card or a run's directory becomes a job script and a chain of jobs."""
+
+import math
+import os
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from slhmc.cli.launch import mpiexec
+from slhmc.errors import InputError
+from slhmc.io.atomic import describe, replace_file
+from slhmc.jobs import (
+    SCHEDULERS,
+    Job,
+    JobRecord,
+    Resources,
+    Site,
+    cancel,
+    find_scheduler,
+    job_script,
+    load_site,
+    queue_states,
+    submit,
+)
+from slhmc.runcard import RunCard, card_text, load_card
+
+# the file whose presence shows that a run or a training has begun, so that `slhmc resume` takes it
+_BEGUN_BY = {"run": "card.toml", "train": "train.h5", "fit": "fit.h5"}
+_OF_A_RUN = ("chain.h5", "train.h5", "fit.h5", "card.toml")
+_NOT_HANDED_ON = ("SLHMC_RANKS", "SLHMC_TERMINAL")
+
+
+@dataclass(frozen=True)
+class Options:
+    """Of `slhmc submit`, None for those left out: the site's, else the default."""
+
+    scheduler: str | None = None
+    nodes: int | None = None
+    ranks: int | None = None
+    threads: int | None = None
+    gpus: int | None = None
+    time: str | None = None
+    warning: int | None = None
+    account: str | None = None
+    partition: str | None = None
+    site: str | None = None
+    command: str | None = None
+    chain: int = 1
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What the jobs do: `card` for a new run, None for one that has begun."""
+
+    name: str
+    directory: Path
+    kind: str
+    card: RunCard | None
+
+
+def submit_jobs(path: Path, output: Path | None, overrides: list[str], options: Options, dry_run: bool = False) -> int:
+    """Write DIR/job/job.sh for the card, or the directory of a run, at `path`, and submit it; `dry_run` prints it."""
+    site = load_site(options.site)
+    work = _continued(path, output, overrides) if path.is_dir() else _new(path, output, overrides, options, site)
+    resources = _resources(options, site)
+    if work.card is not None:
+        _check_ranks(work.card, resources)
+    scheduler = options.scheduler or site.scheduler or find_scheduler()
+    if scheduler not in SCHEDULERS:
+        raise InputError(f"--scheduler {scheduler}: {', '.join(SCHEDULERS)} expected")
+    text = job_script(scheduler, _job(work, resources, site))
+    if dry_run:
+        print(text, end="")
+        return 0
+    _refuse_busy(work.directory)
+    _write(work, text)
+    record = submit(scheduler, work.directory, options.chain)
+    print(f"{work.directory}: {scheduler} job {', then '.join(job.id for job in record.jobs)}; "
+          f"see: slhmc status {work.directory}")
+    return 0
+
+
+def cancel_jobs(directories: list[Path], now: bool) -> int:
+    """Cancel the jobs of each directory that are not over."""
+    for directory in directories:
+        record = JobRecord.read(directory)
+        if record is None:
+            raise InputError(f"{directory}: no jobs of `slhmc submit` found; check the path")
+        cancelled = cancel(record, now=now)
+        words = ", ".join(f"{state.id} ({state.state})" for state in reversed(cancelled))
+        print(f"{directory}: " + (f"cancelled {words}" if cancelled else "no job is left in the queue"))
+    return 0
+
+
+def _new(path: Path, output: Path | None, overrides: list[str], options: Options, site: Site) -> _Work:
+    card = load_card(path, overrides)
+    base = Path(os.path.expandvars(site.scratch)).expanduser() if site.scratch else Path("runs")
+    directory = (output or base / path.stem).absolute()
+    if found := next((name for name in _OF_A_RUN if (directory / name).exists()), None):
+        raise InputError(f"{directory}: {found} of another run found, a directory without a run expected; go on with that run by "
+                         f"`slhmc submit {directory}`, or give another -o")
+    command = options.command or ("train" if card.train is not None or card.fit is not None else "run")
+    if command == "run" and card.fit is not None:
+        raise InputError(f"{path}: the card has a [fit]; leave --command out")
+    if command == "train" and card.train is None and card.fit is None:
+        raise InputError(f"{path}: the card has no [train] or [fit]; leave --command out")
+    return _Work(path.stem, directory, "fit" if card.fit is not None else command, card)
+
+
+def _continued(directory: Path, output: Path | None, overrides: list[str]) -> _Work:
+    """A run that has begun, or one whose jobs ended before they did anything."""
+    directory = directory.absolute()
+    if output is not None or overrides:
+        raise InputError(f"{directory}: the directory of a run goes on as it is; leave -o and --set out, or edit its card.toml")
+    if any((directory / name).exists() for name in _OF_A_RUN):
+        return _Work(directory.name, directory, "run", None)
+    if (directory / "job" / "card.toml").exists():
+        raise InputError(f"{directory}: no run has begun here; submit its card again: slhmc submit CARD -o {directory}")
+    raise InputError(f"{directory}: no card.toml found, a run card or the directory of a run expected")
+
+
+def _resources(options: Options, site: Site) -> Resources:
+    return Resources.asked(
+        nodes=options.nodes, ranks=options.ranks, threads=options.threads, gpus=options.gpus, time=options.time,
+        warning=options.warning or site.warning, account=options.account or site.account,
+        partition=options.partition or site.partition)
+
+
+def _check_ranks(card: RunCard, resources: Resources) -> None:
+    grid = card.lattice.ranks
+    if grid is not None and math.prod(grid) != resources.ranks:
+        raise InputError(f"lattice.ranks = {list(grid)} is a grid of {math.prod(grid)} ranks, but the job has "
+                         f"{resources.ranks}; give --ranks {math.prod(grid)}, or leave the grid out")
+
+
+def _job(work: _Work, resources: Resources, site: Site) -> Job:
+    if bad := re.search(r"[\s\"'%{}$\\,:]", str(work.directory)):
+        raise InputError(f"{work.directory}: {bad[0]!r} in the path, which schedulers do not take; choose another directory")
+    try:
+        starter = mpiexec()
+    except InputError:  # there may be one where the job runs
+        starter = "mpiexec"
+    handed_on = {name: value for name, value in sorted(os.environ.items())
+                 if name in ("PYTHONPATH", "CXX") or (name.startswith("SLHMC_") and name not in _NOT_HANDED_ON)}
+    name = re.sub(r"[^\w.-]", "_", work.name)
+    return Job(name if name[:1].isalpha() else f"run_{name}", work.directory, "run" if work.kind == "run" else "train",
+               _BEGUN_BY[work.kind], resources, site, sys.executable, starter, handed_on)
+
+
+def _refuse_busy(directory: Path) -> None:
+    """Two chains in one directory would stand in each other's way."""
+    record = JobRecord.read(directory)
+    if record is None:
+        return
+    states, faults = queue_states([record])
+    if faults:
+        raise InputError(f"{directory}: has jobs, but {'; '.join(faults)}")
+    if busy := [f"{state.id} ({state.state})" for state in states.values() if not state.over]:
+        raise InputError(f"{directory}: jobs of this run are in the queue: {', '.join(busy)}; wait for them, or "
+                         f"`slhmc cancel {directory}`")
+
+
+def _write(work: _Work, text: str) -> None:
+    folder = JobRecord.folder(work.directory)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "exit_code").unlink(missing_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be made a directory: {describe(error)}") from error
+    if work.card is not None:
+        replace_file(folder / "card.toml", [card_text(work.card).encode()])
+    replace_file(folder / "job.sh", [text.encode()])
