@@ -81,7 +81,8 @@ class LConv(nn.Module):
 
 
 class LBL(nn.Module):
-    """L-BL: W''_i = sum a_ijk W_j W'_k, W' what comes in, W what went into the L-Conv before it, or W' where there is none.
+    """L-BL: W''_i = sum a_ijk W_j W'_k, W' what comes in, W what went into the L-Conv or L-CB just before, or W' where there
+    is none.
 
     weights [outputs, channels of W, channels of W'].
     """
