@@ -4,7 +4,7 @@ import os
 import subprocess
 
 import pytest
-from link_files import EXTENT, nersc, random_links
+from link_files import EXTENT, nersc, parts, random_links
 
 from slhmc.cli.launch import mpi_command, mpi_environment
 from slhmc.io.formats import NAMES, Part, write_configuration
@@ -29,6 +29,8 @@ for source in names:
     for target in names:
         if single == (target == "milc") and source != "nersc-2x3":
             write_configuration(folder / f"{source}-{target}", found.part, target)
+found = examine(folder / "lat.vol0001", communicator=MPI.COMM_WORLD)
+assert not found.faults and found.checksum_state == "verified"
 for damaged in ("damaged", "short"):
     try:
         faults = examine(folder / damaged, communicator=MPI.COMM_WORLD).faults
@@ -51,6 +53,8 @@ def test_ranks_write_the_bytes_of_one(tmp_path, ranks):
     damaged[-1] ^= 1
     (tmp_path / "damaged").write_bytes(damaged)
     (tmp_path / "short").write_bytes(damaged[:-1])
+    for number, data in enumerate(parts(links)):
+        (tmp_path / f"lat.vol{number:04d}").write_bytes(data)
     script = tmp_path / "program.py"
     script.write_text(PROGRAM)
     before = set(os.listdir(tmp_path))
