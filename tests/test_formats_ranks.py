@@ -13,7 +13,7 @@ pytest.importorskip("mpi4py", exc_type=ImportError)
 pytestmark = pytest.mark.mpi
 
 PROGRAM = """
-import sys
+import resource, sys
 from pathlib import Path
 from mpi4py import MPI
 import numpy as np
@@ -41,6 +41,21 @@ try:
     write_configuration(folder / "no" / "where", found.part, "npy")
 except InputError as error:
     assert "cannot be written" in str(error)
+before = sorted(folder.iterdir())
+MPI.COMM_WORLD.Barrier()
+last = MPI.COMM_WORLD.rank == MPI.COMM_WORLD.size - 1
+limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+if last:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))  # as if the disk was full for this rank
+try:
+    write_configuration(folder / "full", found.part, "npy")
+    raise SystemExit("written beyond the limit")
+except InputError as error:
+    assert "cannot be written" in str(error)
+if last:
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+MPI.COMM_WORLD.Barrier()
+assert sorted(folder.iterdir()) == before
 """
 
 
