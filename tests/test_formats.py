@@ -27,6 +27,7 @@ from slhmc.errors import InputError
 from slhmc.io import load_checkpoint, load_configuration, load_links, save_links
 from slhmc.io.formats import NAMES, Part, examine, format_of, write_configuration
 from slhmc.io.formats.matrices import project
+from slhmc.lattice import GaugeField, Lattice, line_trace, rectangle_sum
 from slhmc.runcard import parse_card
 
 LINKS = random_links()
@@ -337,3 +338,16 @@ def test_milcs_own_two_files_are_the_same_after_conversion(tmp_path):
     path = write(tmp_path / "links", examine(REAL / "lat.sample.l4444").part.links, "ildg")
     assert examine(path).checksum == KNOWN["lat.sample.l4444.ildg"][-1]
     assert np.array_equal(examine(path).part.links, examine(REAL / "lat.sample.l4444.scidac").part.links)
+
+
+@real_files
+@pytest.mark.parametrize(("name", "rectangles", "loop"), [
+    ("conf.00200", 1103.2398401620451, -0.11349672123636857 + 0.22828243566855227j),
+    ("lat.sample.l4444", None, 0.4312303596 - 0.0008177552j)])
+def test_loops_of_real_configurations(name, rectangles, loop):
+    """Sum of Re tr of rectangles over Nc, and the mean Polyakov loop in time, by the engine."""
+    U = GaugeField(Lattice((4, 4, 4, 4)), 3)
+    U.from_sites(load_configuration(REAL / name, (4, 4, 4, 4), 3)[0])
+    line = U.lattice.device.to_host(line_trace(U, 3)) / (3 * U.lattice.sites)
+    assert complex(*line) == pytest.approx(loop, abs=1e-13 if rectangles else 1e-8)
+    assert rectangles is None or float(rectangle_sum(U)) / 3 == pytest.approx(rectangles, rel=1e-13)

@@ -6,7 +6,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from link_files import ildg, lime_record, milc, nersc, openqcd, random_links
+from link_files import ildg, lime_record, milc, nersc, openqcd, parts, random_links
 
 from slhmc.errors import InputError
 from slhmc.io.formats import Part, examine, write_configuration
@@ -83,6 +83,27 @@ def test_damaged_files_are_refused_or_right(name, files, tmp_path):
                 assert found.deviation < 1e-5, number
     finally:
         tracemalloc.stop()
+    assert refused > MUTATIONS // 2
+
+
+def test_damaged_parts_are_refused_or_right(tmp_path):
+    """One of three files is damaged: the one with the text, or another."""
+    rng, good = random.Random("damaged parts"), parts(LINKS, EXTENT)
+    paths, refused = [tmp_path / f"lat.vol{number:04d}" for number in range(3)], 0
+    for number in range(MUTATIONS):
+        which = number % 2
+        for k, path in enumerate(paths):
+            path.write_bytes(mutate(good[k], rng, 1200 if k == 0 else 500) if k == which else good[k])
+        try:
+            found = examine(paths[2])
+        except InputError as error:
+            assert str(tmp_path) in str(error), number
+            refused += 1
+            continue
+        if found.faults:
+            refused += 1
+        elif found.checksum_state == "verified":
+            assert np.array_equal(found.part.links, LINKS), number
     assert refused > MUTATIONS // 2
 
 

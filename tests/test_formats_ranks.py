@@ -4,7 +4,7 @@ import os
 import subprocess
 
 import pytest
-from link_files import EXTENT, nersc, random_links
+from link_files import EXTENT, nersc, parts, random_links
 
 from slhmc.cli.launch import mpi_command, mpi_environment
 from slhmc.io.formats import NAMES, Part, write_configuration
@@ -13,7 +13,7 @@ pytest.importorskip("mpi4py", exc_type=ImportError)
 pytestmark = pytest.mark.mpi
 
 PROGRAM = """
-import sys
+import resource, sys
 from pathlib import Path
 from mpi4py import MPI
 import numpy as np
@@ -29,6 +29,8 @@ for source in names:
     for target in names:
         if single == (target == "milc") and source != "nersc-2x3":
             write_configuration(folder / f"{source}-{target}", found.part, target)
+found = examine(folder / "lat.vol0001", communicator=MPI.COMM_WORLD)
+assert not found.faults and found.checksum_state == "verified"
 for damaged in ("damaged", "short"):
     try:
         faults = examine(folder / damaged, communicator=MPI.COMM_WORLD).faults
@@ -39,6 +41,21 @@ try:
     write_configuration(folder / "no" / "where", found.part, "npy")
 except InputError as error:
     assert "cannot be written" in str(error)
+before = sorted(folder.iterdir())
+MPI.COMM_WORLD.Barrier()
+last = MPI.COMM_WORLD.rank == MPI.COMM_WORLD.size - 1
+limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+if last:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))  # as if the disk was full for this rank
+try:
+    write_configuration(folder / "full", found.part, "npy")
+    raise SystemExit("written beyond the limit")
+except InputError as error:
+    assert "cannot be written" in str(error)
+if last:
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+MPI.COMM_WORLD.Barrier()
+assert sorted(folder.iterdir()) == before
 """
 
 
@@ -51,6 +68,8 @@ def test_ranks_write_the_bytes_of_one(tmp_path, ranks):
     damaged[-1] ^= 1
     (tmp_path / "damaged").write_bytes(damaged)
     (tmp_path / "short").write_bytes(damaged[:-1])
+    for number, data in enumerate(parts(links)):
+        (tmp_path / f"lat.vol{number:04d}").write_bytes(data)
     script = tmp_path / "program.py"
     script.write_text(PROGRAM)
     before = set(os.listdir(tmp_path))

@@ -204,6 +204,23 @@ def measure(
 
 
 @app.command()
+def export(
+    directory: Directory,
+    file: Annotated[
+        Path | None,
+        typer.Argument(metavar="[FILE]", help="File to write: .json or .json.gz.", show_default="DIR/observables.json.gz"),
+    ] = None,
+    ensemble: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Name of the ensemble.", show_default="name of DIR")
+    ] = None,
+) -> None:
+    """Write what a run has measured in production as JSON of pyerrors."""
+    from slhmc.cli.files import export_run
+
+    export_run(directory, file, ensemble)
+
+
+@app.command()
 def inspect(file: LinksFile, as_json: JSON = False, extent: Extent = None, colors: Colors = None) -> None:
     """Format, lattice, group, precision, plaquette, link trace, checksum and unitarity of a file of links."""
     from slhmc.cli.files import inspect_file

@@ -1,4 +1,4 @@
-"""`slhmc inspect` and `slhmc convert`: files of links of any format."""
+"""`slhmc inspect` and `slhmc convert`, files of links of any format; `slhmc export`, observables for other programs."""
 
 import json
 import math
@@ -8,6 +8,7 @@ from typing import Any
 
 from slhmc.cli import ranks
 from slhmc.errors import InputError
+from slhmc.io.atomic import replace_file
 from slhmc.io.formats import Claim, Configuration, examine, format_of, refuse_faults, write_configuration
 from slhmc.io.links import UNITARITY_TOLERANCE
 
@@ -28,6 +29,21 @@ def convert_file(path: Path, output: Path, name: str | None, precision: str | No
     refuse_faults(found)
     write_configuration(output, found.part, name, precision)
     print(f"{output}: {name}; of {found.description.format}, {_lattice(found)}, plaquette {found.plaquette:.12g}")
+
+
+def export_run(directory: Path, file: Path | None, ensemble: str | None) -> None:
+    """Write the observables of a run as JSON of pyerrors."""
+    from slhmc.analysis import encoded, open_chain, pyerrors_json
+
+    file = file or directory / "observables.json.gz"
+    if not file.name.endswith((".json", ".json.gz")):
+        raise InputError(f"{file}: the suffix .json or .json.gz expected; give another name")
+    content, left_out = pyerrors_json(open_chain(directory), ensemble or directory.resolve().name)
+    if not content["obsdata"]:
+        raise InputError(f"{directory}: no observable has five finite measurements in production, as pyerrors needs; run longer")
+    replace_file(file, [encoded(content, file.name.endswith(".gz"))])
+    without = f"; without {', '.join(left_out)}: too few measurements, or not finite" if left_out else ""
+    print(f"{file}: {', '.join(content['description']['observables'])}{without}")
 
 
 def _extent(text: str | None) -> tuple[int, ...] | None:

@@ -83,8 +83,8 @@ class SitesInParts(Source):
             with BoundedFile(volume.path) as part:
                 self._read(part, volume, flat, seen, low)
         if not seen.all():
-            raise InputError(f"{self.file.path}: {int((~seen).sum())} of {len(seen)} sites are in none of the {len(self._volumes)} "
-                             "parts; bring all parts of one file together")
+            raise InputError(f"{self.file.path}: {int((~seen).sum())} of {len(seen)} sites are in none of the "
+                             f"{len(self._volumes)} parts; bring all parts of one file together")
 
     def _read(self, part: BoundedFile, volume: Volume, flat: np.ndarray, seen: np.ndarray, low: int) -> None:
         size, width = self.description.site_bytes(), int(volume.word[2])
@@ -101,7 +101,7 @@ class SitesInParts(Source):
                 continue
             where = numbers[mine].astype(np.int64)
             if seen[where - low].any() or len(np.unique(where)) != len(where):
-                raise InputError(f"{part.path}: sites that are there twice; bring the parts of one file together, and no others")
+                raise InputError(f"{part.path}: sites that are there twice; bring the parts of one file together, no others")
             data = np.frombuffer(part.read(volume.links + first * size, count * size, "the links"), self._real)
             data = data.reshape(count, -1)[mine]
             self.checksum.add_sites(data, where)

@@ -2,6 +2,7 @@
 
 import os
 import secrets
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
@@ -123,31 +124,42 @@ def _write_together(path: Path, pieces: list[tuple[int, memoryview]], communicat
     name = communicator.bcast(f".{path.name}.{secrets.token_hex(4)}{TEMPORARY_SUFFIX}")
     temporary = path.with_name(name)
 
-    def write() -> None:
-        try:
-            file = MPI.File.Open(communicator, str(temporary), MPI.MODE_WRONLY | MPI.MODE_CREATE | MPI.MODE_EXCL)
+    def step(function: Callable[..., Any], *arguments: Any) -> Any:
+        """A step of all ranks: those that succeed learn of those that do not before they go on to what is collective in MPI."""
+        def attempt() -> Any:
             try:
-                for offset, data in pieces:
-                    for begin in range(0, len(data), _MESSAGE):
-                        file.Write_at(offset + begin, data[begin:begin + _MESSAGE])
-                file.Sync()
-            finally:
-                file.Close()
-        except MPI.Exception as error:
-            raise InputError(f"{path}: cannot be written through MPI-IO: {error.Get_error_string()}; check the directory and the "
-                             "space that is left, or convert on one rank") from error
+                return function(*arguments)
+            except MPI.Exception as error:
+                raise InputError(f"{path}: cannot be written through MPI-IO: {error.Get_error_string()}; check the directory "
+                                 "and the space that is left, or convert on one rank") from error
+        return together(communicator, attempt)
 
-    def put_in_place() -> None:
-        if communicator.rank == 0:
-            try:
-                os.replace(temporary, path)
-            except OSError as error:
-                raise InputError(f"{path}: cannot be written: {describe(error)}") from error
-            sync_directory(path.parent)
     try:
-        together(communicator, write)
-        together(communicator, put_in_place)
+        file = step(MPI.File.Open, communicator, str(temporary), MPI.MODE_WRONLY | MPI.MODE_CREATE | MPI.MODE_EXCL)
+        try:
+            step(_write_pieces, file, pieces)
+            step(file.Sync)
+        finally:
+            file.Close()
+        if communicator.rank == 0:
+            together(communicator, lambda: _put_in_place(temporary, path))
+        else:
+            together(communicator, lambda: None)
     finally:
         if communicator.rank == 0:
             with suppress(OSError):
                 temporary.unlink()
+
+
+def _write_pieces(file: Any, pieces: list[tuple[int, memoryview]]) -> None:
+    for offset, data in pieces:
+        for begin in range(0, len(data), _MESSAGE):
+            file.Write_at(offset + begin, data[begin:begin + _MESSAGE])
+
+
+def _put_in_place(temporary: Path, path: Path) -> None:
+    try:
+        os.replace(temporary, path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {describe(error)}") from error
+    sync_directory(path.parent)
