@@ -273,13 +273,25 @@ def test_a_summary_of_a_real_chain_can_be_printed(tmp_path, capsys):
 
 
 def test_status_has_one_line_for_each_run(tmp_path, capsys):
+    """Of one run in words, of several in a table; --json has all that is known."""
     from slhmc.io import RunDirectory
 
     RunDirectory(tmp_path).write_status({"state": "running", "trajectory": 7, "total": 20, "acceptance": 0.5})
-    assert slhmc_command("status", tmp_path, tmp_path / "none") == 2
+    assert slhmc_command("status", tmp_path) == 0
+    assert capsys.readouterr().out.startswith(f"{tmp_path}: running  trajectory 7/20  acceptance 0.500  (written 0:00:0")
+    other = tmp_path / "other"
+    other.mkdir()
+    RunDirectory(other).write_status({"state": "failed", "trajectory": 3, "total": 20, "error": "first\nsecond"})
+    assert slhmc_command("status", tmp_path, other, tmp_path / "none") == 2
     captured = capsys.readouterr()
-    assert captured.out.startswith(f"{tmp_path}: running  trajectory 7/20  acceptance 0.500  (written 0:00:0")
+    heading, *rows = [line.split() for line in captured.out.splitlines()]
+    assert heading == ["run", "queue", "state", "done", "acceptance", "ETA", "written"]
+    assert rows[0][:6] == [str(tmp_path), "-", "running", "trajectory", "7/20", "0.500"]
+    assert rows[1][:6] == [str(other), "-", "failed", "trajectory", "3/20", "-"] and rows[1][-2:] == ["error:", "first"]
     assert str(tmp_path / "none") in captured.err
+    assert slhmc_command("status", other, "--json") == 0
+    (told,) = json.loads(capsys.readouterr().out)
+    assert (told["directory"], told["status"]["error"], told["jobs"]) == (str(other), "first\nsecond", [])
     assert status_line({"state": "failed", "error": "first\nsecond"}, 1.0) == "failed  error: first  (written 0:00:01 ago)"
     assert status_line({}, 61.0) == "unknown state  (written 0:01:01 ago)"
 

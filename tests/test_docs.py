@@ -4,6 +4,7 @@ import configparser
 import os
 import re
 import shlex
+import tomllib
 
 import pytest
 import typer
@@ -14,6 +15,7 @@ from slhmc.backend import HostDevice
 from slhmc.bench import flow, smearing, spinors
 from slhmc.bench.cases import Workbench
 from slhmc.cli.app import app
+from slhmc.jobs import Site
 from slhmc.lattice import Purpose
 from slhmc.runcard import FlowTable, card_text, fit, guide, load_card, parse_card, quarks, tables, train
 from slhmc.simulation.changes import CHANGEABLE
@@ -187,6 +189,13 @@ def test_the_table_of_the_card_has_all_keys():
     assert {re.match(r"\w+", name.strip("[]"))[0] for name in rows} == set(tables.RunCard.model_fields)
     for name, model in known.items():
         assert set(rows[name]) == set(model.model_fields), name
+
+
+def test_the_table_of_sites_has_all_keys():
+    told = [name for cell, *_ in table("docs/batch.md", "key | default") for name in names(cell)]
+    assert told == list(Site.model_fields)
+    block = re.search(r"^```\n(scheduler = .*?)^```$", TEXTS["docs/batch.md"], re.DOTALL | re.MULTILINE)
+    assert Site.model_validate(tomllib.loads(block[1])).launcher == "srun"
 
 
 def test_what_resume_may_change_is_told():

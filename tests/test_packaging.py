@@ -92,6 +92,18 @@ def test_debian_without_its_package_for_environments(tmp_path, present, user, in
     assert ("ready" in result.stdout) == (code == 0)
 
 
+@pytest.mark.parametrize(("user", "install", "told"), [
+    (0, "true", "installing slurm-wlm munge\n"),
+    (0, "false", "installing slurm-wlm munge\nno Slurm: its tests will be skipped"),
+    (1000, "true", "no Slurm: its tests will be skipped")])
+def test_slurm_is_installed_where_it_may_be_and_nobody_stops_without(tmp_path, user, install, told):
+    script = STAND_INS.format(root=ROOT, folder=tmp_path, user=user, install=install).partition("ensure_venv")[0]
+    script += "command() { [ \"$2\" = apt-get ]; }\noffer_slurm\necho ready"
+    result = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
+    assert result.returncode == 0
+    assert result.stdout.startswith(told) and result.stdout.endswith("ready\n")
+
+
 def test_a_python_that_is_not_there_is_named():
     script = f"source {ROOT}/scripts/environment; ensure_compiler() {{ :; }}; cksum() {{ echo none; }}; environment mpi"
     environment = dict(os.environ) | {"PYTHON": "/nowhere/python3"}

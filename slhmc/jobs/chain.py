@@ -112,7 +112,7 @@ def _asking(scheduler: str, action: Any) -> str | None:
 
     try:
         action()
-    except FileNotFoundError as error:
+    except (FileNotFoundError, PermissionError) as error:
         return f"{error.filename} is not on PATH; is this a machine of a {scheduler} cluster?"
     except (SubmitException, InvalidJobException) as error:
         return " ".join(str(error).split())
@@ -128,7 +128,7 @@ def _question(scheduler: str, ids: list[str]) -> dict[str, Any]:
     try:
         result = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)
         return executor.parse_status_output(result.returncode, result.stdout or result.stderr)
-    except FileNotFoundError:
+    except (FileNotFoundError, PermissionError):
         raise InputError(f"the queue cannot be asked: {command[0]} is not on PATH") from None
     except subprocess.TimeoutExpired:
         raise InputError(f"the queue cannot be asked: {command[0]} has not answered for {_SECONDS} s") from None

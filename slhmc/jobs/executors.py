@@ -179,7 +179,7 @@ class Local(OwnScript):
             raise SubmitException(out)
 
     def get_status_command(self, native_ids: Collection[str]) -> list[str]:
-        return ["ps", "-o", "pid=,stat=,args=", "-p", ",".join(native_ids)]
+        return ["ps", "-ww", "-o", "pid=,stat=,args=", "-p", ",".join(native_ids)]
 
     def parse_status_output(self, exit_code: int, out: str) -> dict[str, JobStatus]:
         """Numbers are used again by other processes, so the script must be an argument; the last one says who is awaited."""

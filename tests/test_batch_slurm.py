@@ -1,0 +1,140 @@
+"""Batch jobs on a real Slurm of one node: ranks, the warning before the time limit, chains, cancel."""
+
+import os
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from running import CARD, ROOT, assert_same_chain, card_file, final_links, run_process, sets, slhmc_command
+from slurm import private_slurm, why_not
+
+from slhmc.io import RunDirectory
+from slhmc.jobs import JobRecord, exit_code
+
+pytest.importorskip("mpi4py", exc_type=ImportError)
+pytest.importorskip("psij")
+pytestmark = [pytest.mark.mpi, pytest.mark.skipif(why_not() is not None, reason=f"no Slurm here: {why_not()}")]
+
+SECONDS = 120
+ENDLESS = sets("run.trajectories=100000")
+# no solver, so few messages: ranks that share cores are slow at them
+GAUGE_CARD = CARD[:CARD.index("[[quarks]]")] + CARD[CARD.index("[hmc]"):CARD.index("[measure.chiral")]
+SITE = """
+scheduler = "slurm"
+lines = ["export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1"]
+warning = 30
+"""
+PATIENT = SITE.replace('lines = ["', 'lines = ["renice -n 19 $$", "')
+SINGLETONS = SITE + 'launcher = "srun"\nlauncher_options = ["--mpi=none"]\n'
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder with a card, a configuration folder with sites, and Slurm at work."""
+    folder = tmp_path_factory.mktemp("slurm")
+    card_file(folder, GAUGE_CARD)
+    sites = folder / "slhmc" / "sites"
+    sites.mkdir(parents=True)
+    (sites / "default.toml").write_text(SITE)
+    (sites / "patient.toml").write_text(PATIENT)
+    (sites / "singletons.toml").write_text(SINGLETONS)
+    python_path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    with private_slurm() as variables, pytest.MonkeyPatch.context() as patch:
+        for name, value in (variables | {"XDG_CONFIG_HOME": str(folder), "PYTHONPATH": python_path}).items():
+            patch.setenv(name, value)
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def warned(folder):
+    """A chain whose first job Slurm itself warns, within half a minute; the other tests use the time."""
+    return sent(folder, "warned", "-n", 2, "--site", "patient", "--time", "1m", "--warning", 59, "--chain", 2, *ENDLESS)
+
+
+def sent(folder: Path, name: str, *options) -> Path:
+    """The directory of a run that was submitted."""
+    run = folder / name
+    assert slhmc_command("submit", folder / "card.toml", "-o", run, "--time", "5m", *options) == 0
+    return run
+
+
+def waited(condition, run: Path) -> None:
+    deadline = time.monotonic() + SECONDS
+    while not condition():
+        outputs = "".join(path.read_text() for path in (run / "job").glob("*.out"))
+        assert time.monotonic() < deadline, f"{run}: {outputs}"
+        time.sleep(0.1)
+
+
+def output_of(run: Path, number: int) -> str:
+    """Of the job at this place in the chain; empty before it begins."""
+    path = run / "job" / f"{JobRecord.read(run).jobs[number].id}.out"
+    return path.read_text() if path.exists() else ""
+
+
+def at_work(run: Path, number: int):
+    """Whether this job of the chain has made a trajectory."""
+    return lambda: "\ntrajectory " in "\n" + output_of(run, number)
+
+
+def ended(run: Path, number: int):
+    return lambda: "slhmc: exit code" in output_of(run, number)
+
+
+def test_four_ranks_and_the_early_end_of_a_chain(warned, folder, capsys):
+    run = sent(folder, "four", "-n", 4, "--chain", 2, *sets("lattice.ranks=[2,2]", "run.trajectories=2"))
+    waited(lambda: "nothing is left to do" in output_of(run, 1), run)
+    assert exit_code(run) == 0 and final_links(run)[1] == 5
+    capsys.readouterr()
+    waited(lambda: slhmc_command("status", run) == 0 and "queue: ended  done  trajectory 5/5" in capsys.readouterr().out, run)
+
+
+def test_a_chain_that_is_stopped_twice_is_the_uninterrupted_one(warned, folder, capsys):
+    """By the signal of Slurm's warning, then by `slhmc cancel`, which takes the job that waits from the queue."""
+    run = sent(folder, "stopped", "-n", 2, "--chain", 3, *ENDLESS)
+    jobs = [job.id for job in JobRecord.read(run).jobs]
+    waited(at_work(run, 0), run)
+    subprocess.run(["scancel", "--batch", "--signal=USR1", jobs[0]], check=True, timeout=SECONDS)
+    waited(at_work(run, 1), run)
+    assert "slhmc: exit code 75" in output_of(run, 0)
+    capsys.readouterr()
+    assert slhmc_command("status", run) == 0
+    assert f"queue: running {jobs[1]}, 1 queued (Dependency)" in capsys.readouterr().out
+    assert slhmc_command("submit", run) == 2
+    assert f"jobs of this run are in the queue: {jobs[1]} (running), {jobs[2]} (queued)" in capsys.readouterr().err
+    assert slhmc_command("cancel", run) == 0
+    assert f"cancelled {jobs[1]} (running), {jobs[2]} (queued)" in capsys.readouterr().out
+    waited(ended(run, 1), run)
+    assert "slhmc: exit code 75" in output_of(run, 1) and output_of(run, 2) == ""
+    assert RunDirectory(run).read_status()["state"] == "stopped"
+    whole, total = folder / "whole", final_links(run)[1]
+    result = run_process("launch", "-n", 2, "run", folder / "card.toml", "-o", whole, *sets(f"run.trajectories={total - 3}"))
+    assert result.returncode == 0, result.stderr
+    assert_same_chain(run, whole)
+
+
+def test_ranks_that_do_not_see_each_other_end_the_chain(warned, folder, capsys):
+    """srun with an --mpi that does not fit starts worlds of one rank; the second job sees that going on is of no use."""
+    run = sent(folder, "alone", "-n", 2, "--site", "singletons", "--chain", 2)
+    waited(lambda: "the job before this one failed with exit code 2" in output_of(run, 1), run)
+    assert "the number of MPI ranks is 1, but SLHMC_RANKS = 2" in output_of(run, 0)
+    assert exit_code(run) == 2 and not (run / "chain.h5").exists()
+    capsys.readouterr()
+    waited(lambda: slhmc_command("status", run) == 0 and "queue: ended  failed  error: " in capsys.readouterr().out, run)
+
+
+def test_slurm_refuses_what_it_does_not_have(folder, capsys):
+    assert slhmc_command("submit", folder / "card.toml", "-o", folder / "refused", "--partition", "none") == 2
+    words = capsys.readouterr().err
+    assert "slurm did not take the job: " in words and "artition" in words and "job.sh" in words
+
+
+def test_slurms_own_warning_is_a_checkpoint_and_the_next_job_goes_on(warned):
+    waited(at_work(warned, 1), warned)
+    first = output_of(warned, 0)
+    assert "slhmc: exit code 75" in first and "stopped early with a checkpoint" in first
+    reached = first.count("\ntrajectory ") + first.startswith("trajectory ")
+    assert f"trajectory {reached + 1:6d}/100003 " in output_of(warned, 1)
+    assert slhmc_command("cancel", warned, "--now") == 0
+    waited(lambda: slhmc_command("cancel", warned) == 0, warned)
