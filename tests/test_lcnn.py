@@ -1,5 +1,8 @@
 """L-CNN layers: covariance, plain formulas, derivatives, supports, parameter counts, faults."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 
@@ -167,7 +170,7 @@ def test_translation_and_tiling():
     net = network(2, 2, STACKS["lexp"])
     y = net(batch_of(u, 2, extent)).detach().view(3, 5, 4)
     moved = net(batch_of(torch.roll(u, (2, 3), (2, 3)), 2, extent)).detach().view(3, 5, 4)
-    assert torch.equal(moved, torch.roll(y, (2, 3), (1, 2)))
+    assert torch.allclose(moved, torch.roll(y, (2, 3), (1, 2)), rtol=0, atol=1e-14)
     tiled = net(batch_of(u.repeat(1, 1, 2, 2, 1, 1), 2, (8, 10))).detach().view(3, 10, 8)
     assert torch.allclose(tiled, y.repeat(1, 2, 2), rtol=0, atol=1e-14)
 
@@ -232,6 +235,18 @@ def test_a_hundred_exponentials_stay_in_the_group(colors):
     unit = torch.eye(colors, dtype=u.dtype)
     assert float((u @ plain.dagger(u) - unit).abs().max()) < 1e-13
     assert float((torch.linalg.det(u) - 1).abs().max()) < 1e-13
+
+
+@pytest.mark.parametrize(("colors", "weights"), GROUPS)
+def test_steps_leave_nothing_behind(colors, weights):
+    """Links behind an L-Exp are freed with the graph of a step: no function holds what was made of them."""
+    net = network(colors, 2, STACKS["lexp"], weights=weights)
+    fields, batch = net.fields(batch_of(links(colors, (3, 4)), colors, (3, 4)))
+    fields[-1].square().sum().backward()
+    kept = weakref.ref(batch)
+    del fields, batch
+    gc.collect()
+    assert kept() is None
 
 
 LCB = lambda *layers: [Layer(kernel=k, channels=n) for k, n in layers]  # noqa: E731
@@ -340,12 +355,24 @@ def test_real_weights_of_quaternions_are_real_weights_of_matrices():
         assert torch.allclose(net(batch_of(u, 2, (4, 3))), quaternions, rtol=0, atol=1e-13)
 
 
+def test_tensors_of_another_batch_do_not_reach_kernels():
+    """Kernels see addresses only: a tensor of other lanes, sites or channels is refused before."""
+    batch, net = batch_of(links(2, (4, 3)), 2, (4, 3)), network(2, 2, STACKS["lexp"])
+    field = first_field(batch)
+    for wrong in (field[..., :1], field[..., 1:, :], field.repeat(1, 2, 1, 1, 1), field.float()):
+        with pytest.raises(ValueError, match="expected"):
+            net.layers[0](wrong, batch)
+    with pytest.raises(ValueError, match="links: .* expected"):
+        net.layers[1](net.layers[0](field, batch)[0], batch.with_links(batch.links[..., :1]))
+
+
 @pytest.mark.parametrize(("make", "words"), [
     (lambda: LCNN(4, 2, []), "Nc = 2 and 3"),
     (lambda: LCNN(2, 5, []), "2 to 4 dimensions"),
     (lambda: LCNN(2, 2, [Layer(kernel=0)]), "kernel are 1 or more"),
     (lambda: LCNN(2, 2, [Layer("lcc")]), "known kinds"),
     (lambda: LCNN(2, 2, [Layer(dilation=0)], convention="prl_2022"), "a dilation 1 or more"),
+    (lambda: LCNN(2, 2, [Layer("lconv", dilation=0)]), "L-Conv with dilation 0: 1 or more"),
     (lambda: LCNN(2, 2, [], convention="prl"), "known are arxiv_v1, prl_2022"),
     (lambda: LCNN(2, 2, [Layer(kernel=5)]).check((4, 8), 2), "reaches 4 sites, too wide for 4x8"),
     (lambda: LCNN(2, 2, []).check((4, 8), 3), "found SU\\(3\\)"),

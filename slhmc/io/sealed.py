@@ -126,7 +126,7 @@ def _why_no_seal(seal: bytes) -> str:
         return "empty file found, an HDF5 file written by slhmc expected; use a copy"
     if seal.startswith(_HDF5_SIGNATURE):
         return ("an HDF5 file found, but not written by slhmc (no header with size and checksum); "
-                "convert configurations of other programs with slhmc.io.save_links")
+                "convert configurations of other programs by `slhmc convert` or slhmc.io.save_links")
     if len(seal) < SEAL_BYTES or seal.startswith(b"slhmc"):
         return (f"truncated or damaged in its header ({len(seal)} bytes found, {SEAL_BYTES} with size and checksum "
                 f"expected), or not written by slhmc; check the path, or use a copy")

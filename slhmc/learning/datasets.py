@@ -24,6 +24,7 @@ from slhmc.simulation.learned_flow import pack_links, unpack_links
 from slhmc.simulation.simulation import on_root
 
 SPLITS = ("training", "validation", "test")
+_UNLOCKED = -1  # in place of the descriptor of a lock
 FLOW_TOLERANCE = 1e-6  # of the steps of gradient flows that are labels
 _WAIT = 0.2  # seconds between two looks at the lock of another process
 
@@ -239,12 +240,20 @@ class Maker:
     @contextmanager
     def _locked(self, halt: Callable[[], bool]) -> Iterator[bool]:
         """The directory, for this job alone; False if it was to halt while another had it."""
-        lock = on_root(self.communicator, lambda: _take_lock(self.directory, halt))
+        lock = on_root(self.communicator, lambda: self._take_lock(halt))
         try:
             yield lock is not None
         finally:
-            if lock is not None and self.communicator.rank == 0:
+            if lock is not None and lock != _UNLOCKED and self.communicator.rank == 0:
                 os.close(lock)
+
+    def _take_lock(self, halt: Callable[[], bool]) -> int | None:
+        try:
+            return _take_lock(self.directory, halt)
+        except InputError:
+            if all(part.path(self.directory).exists() for part in self.parts):
+                return _UNLOCKED  # nothing to write: data of others, on a disk that may only be read
+            raise
 
 
 def _take_lock(directory: Path, halt: Callable[[], bool]) -> int | None:

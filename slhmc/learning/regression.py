@@ -85,6 +85,9 @@ class Regression:
         """Lock the directory of a new fit and make its files (rank 0)."""
         self.files.create(text)
         self.journal.open()
+        self._begin_history(text)
+
+    def _begin_history(self, text: str) -> None:
         self.history = FitFile(self.files.fit, text, __version__)
         self.history.flush()
 
@@ -92,14 +95,17 @@ class Regression:
         """Lock the directory of a fit that goes on; its state, None if there is none yet (rank 0)."""
         self.files.open()
         self.journal.open()
+        if not self.files.fit.exists() and not self.files.checkpoint.exists():
+            self._begin_history(self.files.read_card())  # killed before it had one
         self.history = FitFile.open(self.files.fit)
         check_fit_changes(self.history, self.files.card, parse_card(text, str(self.files.card)))
         self.history.card_text = text
         self.files.change_card(text)
         if not self.files.checkpoint.exists():
-            if len(self.history.epochs):
+            if len(self.history.epochs) > 1:
                 raise InputError(f"{self.files.checkpoint}: missing, but {self.files.fit.name} holds "
                                  f"{len(self.history.epochs) - 1} epochs; restore a copy, or train anew into another directory")
+            self.history.truncate(-1)  # killed before the first one was complete
             return None
         state = load_fit_state(self.files.checkpoint)
         self.history.truncate(state["epoch"] if state["row"]["epoch"] >= 0 else -1)
@@ -174,6 +180,7 @@ class Regression:
             self._note_rms("start")
             self._validate(np.nan)
             self._tell(observer, self._report("training"))
+            self.checkpoint()  # before the history has an epoch that would be lost without one
         longest, told, stopped = 0.0, time.monotonic(), self._agree(halt())
         order = self._order()
         while not self.finished and not stopped:

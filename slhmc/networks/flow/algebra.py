@@ -8,6 +8,7 @@ import torch
 from slhmc.networks.lcnn.batch import LinkBatch
 from slhmc.networks.lcnn.functions import Exponential
 from slhmc.networks.lcnn.layers import algebra_coefficients, components_of_matrix
+from slhmc.networks.lcnn.loops import link_product
 
 
 @cache
@@ -74,8 +75,6 @@ def link_of_coefficients(algebra: str, colors: int) -> torch.Tensor:
 
 def times_links(batch: LinkBatch, coefficients) -> torch.Tensor:
     """Q U in the reals of links, Q = sum_a q_a T_a."""
-    from slhmc.networks.lcnn.loops import link_product
-
     table = link_of_coefficients(batch.algebra, batch.colors).to(coefficients)
     matrices = torch.einsum("ra,bmasl->bmrsl", table, coefficients)
     return torch.stack([link_product(batch, matrices[:, mu], batch.links[:, mu]) for mu in range(batch.dimensions)], 1)

@@ -1,5 +1,7 @@
 """Generators Q(U, theta, t) of learned flows: coefficients (block, mu, a, site, lane) of su(N) matrices at each link."""
 
+from itertools import pairwise
+
 import torch
 from torch import nn
 
@@ -19,7 +21,8 @@ class Generator(nn.Module):
 
     def __init__(self, colors: int, dimensions: int, real: str):
         super().__init__()
-        self.colors, self.dimensions, self.real, self.algebra = colors, dimensions, real, "quaternion" if colors == 2 else "matrix"
+        self.colors, self.dimensions, self.real = colors, dimensions, real
+        self.algebra = "quaternion" if colors == 2 else "matrix"
 
     def check(self, extent, colors: int) -> None:
         """InputError unless this acts on links of that lattice and group."""
@@ -38,7 +41,7 @@ class Generator(nn.Module):
 
 
 class MLPGenerator(Generator):
-    """A multi-layer perceptron on each link alone: 2 Nc^2 reals of U_mu (and t) -> hidden layers -> a complex matrix M, Q = i [M]_ah.
+    """A multi-layer perceptron on each link alone: 2 Nc^2 reals of U_mu -> hidden layers -> a complex matrix M, Q = i [M]_ah.
 
     Not covariant under gauge transformations. nodes: of the hidden layers; with biases. timed: t is one more input.
     """
@@ -52,7 +55,7 @@ class MLPGenerator(Generator):
         self.algebra, self.activation, self.timed = "matrix", activation, timed
         reals = 2 * colors**2
         sizes = [reals + timed, *nodes, reals]
-        self.linear = nn.ModuleList(nn.Linear(n, m, dtype=TORCH_TYPES[real]) for n, m in zip(sizes, sizes[1:], strict=False))
+        self.linear = nn.ModuleList(nn.Linear(n, m, dtype=TORCH_TYPES[real]) for n, m in pairwise(sizes))
         weights = Weights("real", real, seed)
         with torch.no_grad():
             for layer in self.linear:
@@ -76,12 +79,13 @@ class LoopGenerator(Generator):
     the weights are those of such a network, so that a trained flow can be the network of a guide. weights (degree + 1, loops).
     """
 
-    def __init__(self, colors: int, dimensions: int, loops=("plaquette",), time_degree: int = 0, real: str = "double", seed: int = 1):
+    def __init__(self, colors: int, dimensions: int, loops=("plaquette",), time_degree: int = 0, real: str = "double",
+                 seed: int = 1):
         super().__init__(colors, dimensions, real)
         unknown = [loop for loop in loops if shape_of(loop) not in SHAPES]
         if unknown or not loops or time_degree < 0:
-            raise InputError(f"loops {list(loops)}, time_degree {time_degree}: loops of {', '.join(SHAPES)}, one or more, and a degree "
-                             "of 0 or more")
+            raise InputError(f"loops {list(loops)}, time_degree {time_degree}: loops of {', '.join(SHAPES)}, one or more, and a "
+                             "degree of 0 or more")
         self.loops = tuple(loops)
         masks = torch.stack([torch.as_tensor(weight_mask(loop, dimensions)) for loop in loops]).to(TORCH_TYPES[real])
         self.register_buffer("masks", masks, persistent=False)

@@ -8,7 +8,7 @@ from torch.utils.checkpoint import checkpoint
 
 from slhmc.errors import InputError
 from slhmc.networks.flow.algebra import bracket, moved, times_links
-from slhmc.networks.flow.schemes import SCHEMES, advance, combined
+from slhmc.networks.flow.schemes import SCHEMES, advance, combined, stages
 from slhmc.networks.lcnn.batch import LinkBatch
 from slhmc.networks.lcnn.functions import Exponential
 
@@ -27,7 +27,8 @@ class LearnedFlow(nn.Module):
                  gradient: str = "backpropagation"):
         super().__init__()
         if scheme not in SCHEMES or gradient not in GRADIENTS:
-            raise InputError(f"scheme {scheme!r}, gradient {gradient!r}; schemes are {', '.join(SCHEMES)}, gradients {', '.join(GRADIENTS)}")
+            raise InputError(f"scheme {scheme!r}, gradient {gradient!r}; schemes are {', '.join(SCHEMES)}, gradients "
+                             f"{', '.join(GRADIENTS)}")
         if steps < 1 or not time > 0:
             raise InputError(f"{steps} steps to time {time}: both must be positive")
         self.generator, self.time, self.steps, self.scheme, self.gradient = generator, time, steps, scheme, gradient
@@ -95,7 +96,7 @@ class AdjointFlow(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, *gradients):
-        batch = ctx.batch.with_links(ctx.saved_tensors[0])
+        batch = ctx.batch.with_links(ctx.saved_tensors[0].detach())
         covector = algebra_gradient(batch, gradients[0])
         totals = [torch.zeros_like(parameter) for parameter in ctx.parameters]
         step = ctx.time / ctx.steps
@@ -135,8 +136,6 @@ def step_back(flow: LearnedFlow, batch, covector, totals, time: float, step: flo
         slopes.append(q)
         return q
     with torch.no_grad():
-        from slhmc.networks.flow.schemes import stages
-
         moved_by, _ = stages(scheme, batch, time, -step, at_stage)
         before = combined(scheme, batch, -step, scheme.b, moved_by)[0]
         change = sum((f * k for f, k in zip(scheme.b, covector_slopes, strict=True)), torch.zeros_like(covector))

@@ -60,6 +60,11 @@ class LinkBatch:
         return 4 if self.algebra == "quaternion" else 2 * self.colors**2
 
     @property
+    def link_reals(self) -> int:
+        """Reals of a link as it is kept for this algebra."""
+        return 4 if self.algebra == "quaternion" else 2 * self.colors**2
+
+    @property
     def hermitian(self) -> int:
         """How many of the components are those of the Hermitian part; they come first."""
         return 1 if self.algebra == "quaternion" else self.colors**2
@@ -78,8 +83,8 @@ class LinkBatch:
         return other
 
     def bare(self) -> "LinkBatch":
-        """The same without links: what a function of torch keeps for its way back. With links it would be part of a ring, function
-        -> batch -> what is derived of its links -> function, that no one ever frees.
+        """The same without links: what a function of torch keeps for its way back. With links it would be part of a ring,
+        function -> batch -> what is derived of its links -> function, that no one ever frees.
         """
         return self.with_links(None)
 
@@ -114,6 +119,13 @@ class LinkBatch:
         fields = [value.data_ptr() if isinstance(value, torch.Tensor) else value for value in values]
         self.device.launch(kernel, kernel.structure((begin, begin + sites, 0, 1, 0), *fields))
 
+    def expect(self, **tensors: tuple[torch.Tensor, tuple[int, ...]]) -> None:
+        """ValueError unless each tensor is (block, ..., site, lane) with these numbers in the middle: kernels see addresses."""
+        for name, (tensor, middle) in tensors.items():
+            shape = (self.blocks, *middle, self.sites, self.lanes)
+            if tuple(tensor.shape) != shape or tensor.dtype != TORCH_TYPES[self.real]:
+                raise ValueError(f"{name}: {tuple(tensor.shape)} of {tensor.dtype}, expected {shape} of {TORCH_TYPES[self.real]}")
+
     def of_samples(self, field: torch.Tensor) -> torch.Tensor:
         """A field (block, ..., site, lane) as (sample, site, ...)."""
         return field.movedim((-1, -2), (1, 2)).flatten(0, 1)[:self.samples]
@@ -124,11 +136,13 @@ class LinkBatch:
 
 
 def choose_lanes(samples: int, most: int) -> int:
-    """The power of 2 up to `most` that takes fewest samples, the last block filled up; vectors beyond 8 gain little."""
-    def padded(lanes):
-        return -(-samples // lanes) * lanes
-    widths = [1 << k for k in range(most.bit_length()) if 1 << k <= most]
-    return min(widths, key=lambda lanes: (padded(lanes) / min(lanes, 8), -lanes))
+    """The power of 2 up to `most` with the least work: matrix products grow with the samples, copies in the last block counted;
+    kernels, about as dear with four lanes, with the number of vectors, of which those beyond 8 lanes gain little.
+    """
+    def work(lanes):
+        padded = -(-samples // lanes) * lanes
+        return padded * (1 + 4 / min(lanes, 8)), -lanes
+    return min((1 << k for k in range(most.bit_length()) if 1 << k <= most), key=work)
 
 
 _TABLES: dict = {}

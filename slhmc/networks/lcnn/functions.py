@@ -18,6 +18,7 @@ class LinkProduct(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, left, right, batch: LinkBatch, s, t, left_adjoint: bool, right_adjoint: bool):
+        batch.expect(left=(left, (batch.link_reals,)), right=(right, (batch.link_reals,)))
         out = torch.empty(left.shape, dtype=left.dtype, device=left.device)
         ctx.batch, ctx.options = batch.bare(), (s, t, left.stride(0), right.stride(0), left_adjoint, right_adjoint, batch.sites)
         ctx.save_for_backward(left, right)
@@ -39,7 +40,8 @@ class Exponential(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, coefficients, links, batch: LinkBatch):
-        coefficients, links = coefficients.contiguous(), links.contiguous()
+        coefficients, links, d = coefficients.contiguous(), links.contiguous(), batch.dimensions
+        batch.expect(coefficients=(coefficients, (d, batch.colors**2 - 1)), links=(links, (d, batch.link_reals)))
         out = torch.empty_like(links)
         ctx.batch = batch.bare()
         ctx.save_for_backward(coefficients, links)
@@ -94,6 +96,9 @@ class TransportAndMultiply(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, field, paths, batch: LinkBatch, shape: Shape, *mixing):
         field = field.contiguous()
+        batch.expect(field=(field, (shape.channels, batch.components)))
+        if shape.shifts:
+            batch.expect(paths=(paths, (len(shape.shifts), batch.link_reals)))
         ctx.batch, ctx.shape = batch.bare(), shape
         ctx.save_for_backward(field, paths, *mixing)
         out = field.new_empty(batch.blocks, shape.outputs, *field.shape[2:])

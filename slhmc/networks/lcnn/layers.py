@@ -69,6 +69,8 @@ class LConv(nn.Module):
     def __init__(self, dimensions, channels, outputs, kernel, *, dilation, symmetric, field):
         super().__init__()
         step = 1 if dilation is None else dilation
+        if step < 1:
+            raise InputError(f"an L-Conv with dilation {dilation}: 1 or more expected, the distance of its sites")
         shifts = shifts_of(dimensions, kernel, step, symmetric)
         self.reach = (kernel - 1) * step
         self.shape = Shape(channels, outputs, shifts, local=True, unit=False, bilinear=False)
@@ -161,6 +163,7 @@ class MultiplyChannels(torch.autograd.Function):
     @staticmethod
     def forward(ctx, left, mixed, batch, shape):
         left, mixed = left.contiguous(), mixed.contiguous()
+        batch.expect(left=(left, (shape.channels, batch.components)), mixed=(mixed, (shape.rows, batch.components)))
         out = left.new_empty(batch.blocks, shape.outputs, *left.shape[2:])
         ctx.batch, ctx.shape = batch.bare(), shape
         ctx.save_for_backward(left, mixed)
