@@ -95,7 +95,8 @@ def data(tmp_path_factory):
 def fitted(tmp_path_factory, data):
     """A fit of a flow of plaquettes, explicit in time: its directory."""
     directory = tmp_path_factory.mktemp("fitted") / "run"
-    card = card_of(f"data.directory={data}", 'model.loops=["plaquette", "rectangle"]', "model.time_degree=1", "model.precision=double")
+    card = card_of(f"data.directory={data}", 'model.loops=["plaquette", "rectangle"]', "model.time_degree=1",
+                   "model.precision=double")
     assert regression.create(card, directory).run()
     return directory
 
