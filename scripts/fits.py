@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from math import isnan
 from pathlib import Path
+from typing import Any
 
 from commands import CARDS, place_of, slhmc
 from pages import markdown
@@ -17,7 +18,9 @@ from pages import markdown
 HEADINGS = {"parameters": "parameters", "epochs": "epochs", "minutes": "minutes", "never_trained": "never trained"}
 ERRORS = {"mse_average": "MSE of averages", "mse_site": "MSE per site"}
 NUMBERS = {**ERRORS, "label_variance_average": "variance of averaged labels",
-           "label_variance_site": "variance of labels per site"}
+           "label_variance_site": "variance of labels per site", "mse_start": "the same of U(0)",
+           "largest_link_error": "largest link error", "plaquette_error": "error of the plaquette", "wrong_pole": "wrong pole",
+           "charge_error": "error of Q", "same_integer": "same integer", "charge_variance": "variance of Q"}
 
 
 @dataclass(frozen=True)
@@ -75,9 +78,9 @@ def numbers(fits: list[Fit]) -> dict:
     return shown
 
 
-def known(value: float | None) -> bool:
-    """A network with one number a configuration has no error per site."""
-    return value is not None and not isnan(value)
+def known(value: Any) -> bool:
+    """Whether it is a number: a network with one number a configuration has no error per site; bins of a flow are a list."""
+    return isinstance(value, (int, float)) and not isnan(value)
 
 
 def never_trained(found: list[dict]) -> str:

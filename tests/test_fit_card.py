@@ -130,3 +130,50 @@ def test_a_table_that_is_none_is_one_fault():
     """What it lacks is not told as well."""
     assert faults(CARD.replace("[gauge]\naction = \"wilson\"\n", "") .replace("[lattice]", "gauge = 5\n[lattice]")) == [
         "card.toml:1: gauge: expected a table, found 5"]
+
+
+FLOW = CARD.replace('"wilson_loop"\nloop = [1, 2]', '"flowed_links"\nflow_time = 1.0').replace(
+    "layers = [{ channels = 3 }, {}]", 'kind = "flow"\ngenerator = "loops"')
+FLOW_FAULTS = [
+    (("data.later_times=[0.5]",), "data.later_times.0: 0.5 is not later than flow_time = 1"),
+    (("data.scale=2",), 'data.scale: has no meaning with label = "flowed_links"; leave it out'),
+    (("data.loop=[1, 1]",), 'data.loop: has a meaning only with label = "wilson_loop", found label = "flowed_links"'),
+    (("data.label=wilson_loop", "data.loop=[1, 1]"), 'data.flow_time: is of the labels flowed_links, '),
+    (("data.label=wilson_loop", "data.loop=[1, 1]"), 'model.kind: "flow" learns the labels flowed_links, '),
+    (("data.label=flowed_charge",), 'data.label: "flowed_charge" needs four directions, lattice.extent has 2'),
+    (("data.label=square_trace_flow",), 'model.generator: "loops" is covariant, but Re tr U^2 of a link is not gauge invariant'),
+    (("data.label=square_trace_flow", "data.flow_action=zeuthen"), 'data.flow_action: "square_trace_flow" has an action of its own'),
+    (("data.label=square_trace_flow", "lattice.colors=3"), 'data.label: "square_trace_flow" is of SU(2), found 3 colors'),
+    (("data.ensemble=haar",), 'data.betas: has no meaning with data.ensemble = "haar"'),
+    (("data.ensemble=haar",), 'heat_bath: has no meaning with data.ensemble = "haar"'),
+    (("model.kind=lcnn",), 'model.generator: is of kind = "flow", found kind = "lcnn"'),
+    (("model.kind=lcnn",), 'model.kind: "lcnn" learns the labels wilson_loop, topological_charge, found label = "flowed_links"'),
+    (("model.nodes=[3]",), 'model.nodes: is of generator = "mlp", found generator = "loops"'),
+    (("model.layers=[{}]",), 'model.layers: is of generator = "lcnn", found generator = "loops"'),
+    (('model.loops=["chair"]',), 'model.loops.0: "chair" found; the loops of a learned flow are plaquette, rectangle, polyakov'),
+    (("model.generator=lcnn",), 'model.generator: "lcnn" needs [[model.layers]], one or more'),
+    (("model.generator=lcnn", 'model.layers=[{kind = "lexp"}]'), 'model.layers.0.kind: "lexp" moves links, as the flow itself does'),
+    (("model.generator=mlp", "model.time_degree=2"), "model.time_degree: 0 or 1 expected with an mlp"),
+    (("model.scheme=heun",), 'model.scheme: expected "euler", "munthe_kaas_2"'),
+]
+
+
+@pytest.mark.parametrize(("overrides", "expected"), FLOW_FAULTS, ids=[fault[1] for fault in FLOW_FAULTS])
+def test_a_fault_of_a_flow_is_told(overrides, expected):
+    assert any(f": {expected}" in line for line in faults(FLOW, *overrides)), faults(FLOW, *overrides)
+
+
+def test_a_flow_needs_a_time_and_a_generator():
+    found = faults(FLOW.replace("flow_time = 1.0\n", "").replace('generator = "loops"\n', ""))
+    assert [line.split(": ", 1)[1] for line in found] == [
+        'data.flow_time: missing: flow time of the label "flowed_links"',
+        'model.kind: "flow" needs model.generator: "mlp", "loops" or "lcnn"']
+
+
+def test_a_card_of_a_flow_survives_writing():
+    drawn = FLOW.replace("[heat_bath]\n", "").replace("betas = [1, 2.5]\n", "")
+    for text, overrides in ((FLOW, ["data.later_times=[2.0, 3.0]", "model.gradient=adjoint"]),
+                            (drawn, ["data.ensemble=haar", "data.label=square_trace_flow", "model.generator=mlp"])):
+        card = parse_card(text, "card.toml", overrides)
+        assert parse_card(card_text(card), "resolved") == card
+    assert card.gauge.beta is None and card.heat_bath is None and card.model.nodes == (16, 64, 32, 16)

@@ -72,7 +72,7 @@ def open_sealed(path: str | os.PathLike, kind: str) -> Iterator["h5py.File"]:
 
 
 def sealed_kind(path: str | os.PathLike) -> str | None:
-    """The kind that the header of a file names; None where there is none. Nothing is verified; InputError if it cannot be read."""
+    """The kind that the header of a file names; None where there is none. Nothing is verified. InputError: it cannot be read."""
     with _open_regular(Path(path)) as handle:
         found = _SEAL.match(handle.read(SEAL_BYTES))
     return None if found is None else found[1].decode()

@@ -1,5 +1,7 @@
 """What the test of a learned flow tells beside mean squares: plaquettes, charges, the worst link, links on the wrong side."""
 
+from itertools import pairwise
+
 import numpy as np
 import torch
 
@@ -68,7 +70,7 @@ def _of_poles(table: dict[str, np.ndarray]) -> dict:
     """Links on the wrong side, in all and by how far they were from the equator."""
     ours, wanted, start = table["traces"].reshape(-1, 3).T
     wrong, squares, bins = ours * wanted <= 0, table["squares"].ravel(), []
-    for first, last in zip(EDGES, EDGES[1:], strict=False):
+    for first, last in pairwise(EDGES):
         inside = (np.abs(start) >= first) & ((np.abs(start) < last) | (last == 1))
         if inside.any():
             bins.append({"from": first, "to": last, "links": int(inside.sum()), "mse": float(squares[inside].mean()),

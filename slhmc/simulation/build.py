@@ -63,10 +63,10 @@ def kernel_units(card: RunCard, lattice: Lattice) -> list[tuple]:
     gauge = ["gauge.cc", "links.cc"] + ["heat_bath.cc"] * (card.heat_bath is not None)
     gauge += sorted({*KERNEL_FILES} - {*gauge}) * has_network(card)
     gauge += ["flow.cc"] + ["topology.cc"] * (dimensions == 4) if card.measure.gradient_flow is not None else []
-    learned = [f"lcnn_{form}.cc" for form in ("matrix", "quaternion")[:1 + (colors == 2)]] * (card.measure.learned_flow is not None)
+    forms = ("matrix", "quaternion")[:1 + (colors == 2)] if card.measure.learned_flow is not None else ()
     plain = ["linear_algebra.cc"] + ["bicgstab.cc"] * _measures_by_bicgstab(card)
     units = [(file, "double", lattice.layout("double").lanes, colors, dimensions, 0) for file in gauge]
-    units += [(file, "double", 1, colors, 0, 0) for file in learned]  # of one configuration
+    units += [(f"lcnn_{form}.cc", "double", 1, colors, 0, 0) for form in forms]  # of one configuration
     quarks = (*card.quarks, *card.guide_quarks, *card.measure.quarks)
     mixed = "mixed" in (card.solver.precision, card.guide_solver.precision)
     for real in ["double"] + ["float"] * (bool(quarks) and mixed):
@@ -87,7 +87,8 @@ def fit_units(card: RunCard, device: Device) -> list[tuple]:
     colors, extents = card.lattice.colors, dict.fromkeys((card.lattice.extent, *(card.data.test_extents or ())))
     units = [unit for extent in extents for unit in kernel_units(card, Lattice(extent, device))]
     if card.data.label in ("flowed_links", "flowed_charge"):
-        units += [("flow.cc", "double", Lattice(extent, device).layout("double").lanes, colors, len(extent), 0) for extent in extents]
+        lanes = [Lattice(extent, device).layout("double").lanes for extent in extents]
+        units += [("flow.cc", "double", width, colors, len(card.lattice.extent), 0) for width in lanes]
     full = card.model.weights == "complex" or card.model.generator == "mlp"
     forms = {"quaternion" if colors == 2 else "matrix", "matrix" if full else None} - {None}
     for real in {"double", "float" if card.model.precision == "single" else "double"}:

@@ -62,7 +62,8 @@ def load_flow(path: str | Path) -> tuple[dict[str, np.ndarray], RunCard]:
     card = parse_card(text, f"card in {path}")
     if card.model is None or card.model.kind != "flow":
         found = card.model.kind if card.model is not None else "no"
-        raise InputError(f'{path}: a fitted model of kind = "{found}" found, which moves no links; one of kind = "flow" expected')
+        raise InputError(f'{path}: a fitted model of kind = "{found}" found, which moves no links; one of kind = "flow" '
+                         "expected")
     return {name.removeprefix(PREFIX): values for name, values in tensors.items()}, card
 
 
@@ -105,7 +106,8 @@ class LearnedFlowEnd(Observable):
         try:
             self.flow.load_state_dict({name: torch.from_numpy(np.array(values)).double() for name, values in tensors.items()})
         except RuntimeError:
-            raise InputError(f"{path}: its tensors are not those of the network of its card; train anew with this version") from None
+            raise InputError(f"{path}: its tensors are not those of the network of its card; train anew with this "
+                             "version") from None
         self.flow.check(lattice.extent, colors)
         self.flow.to(lattice.device.torch_device())
         self.channels = ("energy_plaquette", "charge_clover")[:1 + (lattice.dimensions == 4)]
