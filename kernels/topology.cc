@@ -9,9 +9,25 @@ SITE_FUNCTION Link load_matrix(const Geometry &g, const real *field, Site x) {
     return m;
 }
 
+// Fetch ahead, for a lane group to come: a link, and what a field has there or beside it.
+SITE_FUNCTION bool site_to_come(const Geometry &g, Site x, Site &next) {
+    next = Site{x.parity, x.group + PREFETCH_DISTANCE, 0};
+    return g.prefetch && next.group < g.groups;
+}
+SITE_FUNCTION void prefetch_link(const Geometry &g, const real *links, Site y, int mu) {
+    prefetch_reals(links + element(g, y, DIMENSIONS * LINK_REALS) + (long)mu * LINK_REALS * LANES, LINK_REALS);
+}
+
 // W(x) = P_{mu nu}(x)
 SITE_FUNCTION void plane_plaquettes_site(const plane_plaquettes_arguments &a, Site x) {
     const Geometry &g = a.geometry;
+    Site next;
+    if (site_to_come(g, x, next)) {
+        prefetch_link(g, a.links, next, a.mu);
+        prefetch_link(g, a.links, next, a.nu);
+        prefetch_link(g, a.links, forward(g, next, a.mu), a.nu);
+        prefetch_link(g, a.links, forward(g, next, a.nu), a.mu);
+    }
     Link p, q;
     const Link lower = multiply(view_link(g, a.links, x, a.mu, p), view_link(g, a.links, forward(g, x, a.mu), a.nu, q));
     const Link upper = multiply(view_link(g, a.links, x, a.nu, p), view_link(g, a.links, forward(g, x, a.nu), a.mu, q));
@@ -24,6 +40,12 @@ SITE_KERNEL(plane_plaquettes)
 // is gone round first (direction mu), or above, so it is gone round last.
 SITE_FUNCTION void joined_loops_site(const joined_loops_arguments &a, Site x) {
     const Geometry &g = a.geometry;
+    Site next;
+    if (site_to_come(g, x, next)) {
+        prefetch_link(g, a.links, next, a.direction);
+        prefetch_reals(a.strip + element(g, next, LINK_REALS), LINK_REALS);
+        prefetch_reals(a.loops + element(g, forward(g, next, a.direction), LINK_REALS), LINK_REALS);
+    }
     Link p;
     const Link &u = view_link(g, a.links, x, a.direction, p);
     const Link there = multiply_adjoint(multiply(u, load_matrix(g, a.loops, forward(g, x, a.direction))), u);
@@ -45,6 +67,17 @@ SITE_FUNCTION void load_coefficients(const Geometry &g, const real *field, int m
 SITE_FUNCTION void carried_loops_site(const carried_loops_arguments &a, Site x) {
     const Geometry &g = a.geometry;
     const Site behind = backward(g, x, a.mu), start = a.distance == 2 ? backward(g, behind, a.mu) : behind;
+    Site next;
+    if (site_to_come(g, x, next)) {
+        const int count = a.matrices ? LINK_REALS : ALGEBRA;
+        Site from = backward(g, next, a.mu);
+        prefetch_link(g, a.links, from, a.mu);
+        if (a.distance == 2) {
+            from = backward(g, from, a.mu);
+            prefetch_link(g, a.links, from, a.mu);
+        }
+        prefetch_reals(a.from + element(g, from, count), count);
+    }
     real *out = a.out + element(g, x, ALGEBRA);
     V c[ALGEBRA], r[ALGEBRA];
     Link p;

@@ -18,6 +18,7 @@ def place_of(row: dict, output: Path) -> Path:
 
 def slhmc(command: str, card: Path, directory: Path, settings: list[str], finished: Path | None = None) -> None:
     """`slhmc COMMAND CARD -o DIRECTORY`, or `slhmc resume DIRECTORY` of what is there; nothing if the file `finished` is."""
+    directory = directory.resolve()  # slhmc is called from another folder
     program, asked = [sys.executable, "-m", "slhmc"], directory.parent / f"{command}.json"
     if asked.exists() and json.loads(asked.read_text()) != settings:
         raise SystemExit(f"{directory} was begun with other keys than {settings}; remove it to begin anew")

@@ -90,7 +90,7 @@ def test_start_files_that_do_not_fit(tmp_path, capsys, card, finished):
         (tmp_path / "su3.h5", (), "links of SU(3) found, SU(2) expected; change [lattice] colors or give another file"),
         (tmp_path / "short.h5", (), "short.h5: truncated"),
         (tmp_path / "flipped.h5", (), "flipped.h5: damaged, or edited by another program"),
-        (tmp_path / "text.h5", (), "text.h5: truncated or damaged in its header"),
+        (tmp_path / "text.h5", (), "text.h5: a file that begins with 6e 6f 20 48 44 46 35 20 found, links in"),
         (finished / "checkpoint.h5", (), "an slhmc checkpoint file found, a links file expected; check the path"),
     ):
         assert words in refusal(capsys, "run", card, "-o", tmp_path / "run", *start_from(path, *overrides))

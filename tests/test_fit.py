@@ -22,8 +22,8 @@ from slhmc.learning.evaluation import Labelled, evaluate  # noqa: E402
 from slhmc.learning.labels import labels_of  # noqa: E402
 from slhmc.learning.models import trained_model  # noqa: E402
 from slhmc.learning.optimizers import learning_rate  # noqa: E402
+from slhmc.runcard import card_text, parse_card  # noqa: E402
 from slhmc.runcard import fit as fit_tables  # noqa: E402
-from slhmc.runcard import parse_card  # noqa: E402
 from slhmc.simulation.build import fit_units  # noqa: E402
 
 CARD = """
@@ -207,14 +207,18 @@ def test_data_of_another_card_are_refused(tmp_path, capsys, data, override, word
     assert contents(data) == before
 
 
-def test_labels_that_are_no_numbers_are_refused(tmp_path, data):
+@pytest.mark.parametrize(("name", "samples"), [("training_4x4", 48), ("test_6x4", 18)])
+def test_links_that_are_no_numbers_are_refused_before_training(tmp_path, data, name, samples):
+    """Those of a test, too, which are not read before the end."""
     broken = shutil.copytree(data, tmp_path / "data")
-    found = load_data_set(broken / "training_4x4.h5")
+    found = load_data_set(broken / f"{name}.h5")
     found.links[7, 0, 0, 3] = np.nan
-    save_data_set(broken / "training_4x4.h5", found, "0")
-    with pytest.raises(InputError, match=r"training_4x4.h5: labels of 1 of 48 configurations are not finite"):
+    save_data_set(broken / f"{name}.h5", found, "0")
+    with pytest.raises(InputError, match=f"{name}.h5: links of 1 of {samples} configurations are not finite; remove"):
         fit(tmp_path / "run", f"data.directory={broken}")
     assert len(FitFile.open(tmp_path / "run" / "fit.h5").epochs) == 0
+    with pytest.raises(InputError, match=f"here: labels of 1 of {samples} configurations are not finite"):
+        labels_of(card_of().data, found, HostDevice(), "here")
 
 
 def test_a_damaged_data_set_is_refused(tmp_path, data):
@@ -238,6 +242,16 @@ def test_chains_that_are_done_are_kept(tmp_path, data):
     assert chains[:3] == [("data", 2, 9), ("data", 3, 9), ("data", 4, 9)]
     for name in SETS:
         assert (run / "data" / name).read_bytes() == (data / name).read_bytes()
+
+
+def test_data_that_may_only_be_read_are_enough(tmp_path, data):
+    """No lock can be had there; it is asked for only where something is to be made."""
+    readable = shutil.copytree(data, tmp_path / "data", ignore=shutil.ignore_patterns(".lock"))
+    (readable / ".lock").mkdir()
+    assert fit(tmp_path / "run", f"data.directory={readable}", "fit.epochs=1")[0]
+    (readable / SETS[0]).unlink()
+    with pytest.raises(InputError, match="data sets cannot be kept here"):
+        fit(tmp_path / "other", f"data.directory={readable}")
 
 
 # ---- fits
@@ -419,12 +433,43 @@ def test_a_fit_is_no_run(tmp_path, fitted, capsys):
     assert contents(fitted) == before
 
 
+@pytest.mark.parametrize("written", [0, 1, 2, 3, 4])
+def test_a_fit_whose_files_could_not_be_written_goes_on(tmp_path, data, fitted, monkeypatch, written):
+    """A full disk at any write of a checkpoint, the first one too: history, weights, state."""
+    card, writes = card_of(f"data.directory={data}"), []
+
+    def full(write):
+        def writer(*arguments):
+            writes.append(write)
+            if len(writes) > written:
+                raise InputError("no space left")
+            return write(*arguments)
+        return writer
+    started = regression.create(card, tmp_path / "run")
+    with monkeypatch.context() as patch:
+        patch.setattr(FitFile, "flush", full(FitFile.flush))
+        for name in ("save_model", "save_fit_state"):
+            patch.setattr(regression, name, full(getattr(regression, name)))
+        with pytest.raises(InputError, match="no space left"):
+            started.run()
+    assert regression.resume(tmp_path / "run").run()
+    same_fit(tmp_path / "run", fitted)
+
+
 def test_a_fit_without_its_checkpoint_does_not_begin_anew(tmp_path, fitted, capsys):
     run = shutil.copytree(fitted, tmp_path / "run")
     (run / "checkpoint.h5").unlink()
     before = contents(run)
     assert "checkpoint.h5: missing, but fit.h5 holds 6 epochs" in refusal(capsys, "resume", run)
     assert contents(run) == before
+
+
+def test_a_fit_killed_with_nothing_but_its_card_begins_anew(tmp_path, data, fitted):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "card.toml").write_text(card_text(card_of(f"data.directory={data}")))
+    assert slhmc_command("resume", run) == 0
+    same_fit(run, fitted)
 
 
 def test_weights_of_a_fit_are_not_those_of_a_guide(fitted):

@@ -80,7 +80,7 @@ FAULTS = [
     (("data.test_extents=[[8, 7]]",), (), "--set data.test_extents=[[8, 7]]: data.test_extents.0.1: must be even, found 7"),
     ((), ('"wilson_loop"\nloop = [1, 2]', '"topological_charge"'), '8: data.label: "topological_charge" needs four directions, '),
     ((), ('"wilson_loop"', '"topological_charge"'), '9: data.loop: has a meaning only with label = "wilson_loop"'),
-    ((), ('"wilson_loop"', '"wilson_lop"'), '8: data.label: expected "wilson_loop" or "topological_charge", found "wilson_lop"'),
+    ((), ('"wilson_loop"', '"wilson_lop"'), '8: data.label: expected "wilson_loop", "topological_charge", "flowed_links", '),
     ((), ("colors = 2", "colors = 4"), "3: lattice.colors: a [fit] needs 2 or 3 colors, found 4"),
     (("lattice.colors=3", "model.weights=real"), (), '--set model.weights=real: "real" is for two colours, '),
     (("model.activation=tanh",), (), '--set model.activation=tanh: is of kind = "cnn"; an lcnn has layers of kind = "lact"'),

@@ -1,5 +1,8 @@
 """L-CNN layers: covariance, plain formulas, derivatives, supports, parameter counts, faults."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 
@@ -234,6 +237,18 @@ def test_a_hundred_exponentials_stay_in_the_group(colors):
     assert float((torch.linalg.det(u) - 1).abs().max()) < 1e-13
 
 
+@pytest.mark.parametrize(("colors", "weights"), GROUPS)
+def test_steps_leave_nothing_behind(colors, weights):
+    """Links behind an L-Exp are freed with the graph of a step: no function holds what was made of them."""
+    net = network(colors, 2, STACKS["lexp"], weights=weights)
+    fields, batch = net.fields(batch_of(links(colors, (3, 4)), colors, (3, 4)))
+    fields[-1].square().sum().backward()
+    kept = weakref.ref(batch)
+    del fields, batch
+    gc.collect()
+    assert kept() is None
+
+
 LCB = lambda *layers: [Layer(kernel=k, channels=n) for k, n in layers]  # noqa: E731
 COUNTS = [  # Table V of arXiv:2012.12901; PRL counts where known
     (2, LCB((1, 1)), 12, 12),
@@ -357,6 +372,7 @@ def test_tensors_of_another_batch_do_not_reach_kernels():
     (lambda: LCNN(2, 2, [Layer(kernel=0)]), "kernel are 1 or more"),
     (lambda: LCNN(2, 2, [Layer("lcc")]), "known kinds"),
     (lambda: LCNN(2, 2, [Layer(dilation=0)], convention="prl_2022"), "a dilation 1 or more"),
+    (lambda: LCNN(2, 2, [Layer("lconv", dilation=0)]), "L-Conv with dilation 0: 1 or more"),
     (lambda: LCNN(2, 2, [], convention="prl"), "known are arxiv_v1, prl_2022"),
     (lambda: LCNN(2, 2, [Layer(kernel=5)]).check((4, 8), 2), "reaches 4 sites, too wide for 4x8"),
     (lambda: LCNN(2, 2, []).check((4, 8), 3), "found SU\\(3\\)"),

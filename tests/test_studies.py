@@ -5,6 +5,8 @@ import re
 import subprocess
 import sys
 import tomllib
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from running import CARDS
@@ -13,6 +15,7 @@ from slhmc.runcard import load_card
 
 ROOT = CARDS.parent
 sys.path.insert(0, str(ROOT / "scripts"))
+import commands  # noqa: E402
 import fits  # noqa: E402
 
 STUDIES = sorted((ROOT / "docs" / "results").glob("*.toml"))
@@ -73,6 +76,19 @@ def test_a_row_that_fails_says_where(tmp_path):
     done = subprocess.run([sys.executable, SCRIPT, study, "-o", tmp_path / "out"], capture_output=True, text=True, check=False)
     assert done.returncode == 1 and "exit code 2, see" in done.stderr
     assert "gauge.beta" in (tmp_path / "out" / "x_bad" / "run.txt").read_text()
+
+
+def test_studies_may_be_called_from_any_folder(tmp_path, monkeypatch):
+    """Runs go where -o says, also from where it is a relative path."""
+    called = []
+    monkeypatch.setattr(commands.subprocess, "run", lambda arguments, **_: called.append(arguments) or SimpleNamespace(returncode=0))
+    monkeypatch.chdir(tmp_path)
+    commands.slhmc("train", CARDS / "su2_heat_bath.toml", Path("out") / "row" / "train", [])
+    (tmp_path / "out" / "row" / "train").mkdir()
+    (tmp_path / "out" / "row" / "train" / "card.toml").touch()
+    commands.slhmc("train", CARDS / "su2_heat_bath.toml", Path("out") / "row" / "train", [])
+    place = str(tmp_path / "out" / "row" / "train")
+    assert called[0][-2:] == ["-o", place] and called[1][-2:] == ["resume", place]
 
 
 def result(seed, average, site, validation, epochs=3):

@@ -60,7 +60,7 @@ def open_chain(directory: str | os.PathLike) -> EnsembleFile:
 def chain_entries(chain: EnsembleFile) -> dict[str, dict[str, Any]]:
     """Entries (see `summarise`) of all numbers that the observables of a chain have in production."""
     entries = {}
-    for name, (trajectories, values) in _production(chain).items():
+    for name, (trajectories, values) in production_series(chain).items():
         every = int((trajectories[-1] - trajectories[0]) // (len(trajectories) - 1)) if len(trajectories) > 1 else None
         entries |= {component: {**entry, "every": every} for component, entry in observable_entries(name, values).items()}
     return entries
@@ -70,11 +70,11 @@ def chain_series(chain: EnsembleFile) -> dict[str, tuple[np.ndarray, np.ndarray]
     """Name -> (trajectories, real numbers) of what `chain_entries` averages; a ratio of averages (m_res) or a scale of the
     flow is no series.
     """
-    return {component: (trajectories, series) for name, (trajectories, values) in _production(chain).items()
-            if not name.startswith(("residual_mass", "gradient_flow")) for component, series in _series(name, values)}
+    return {component: (trajectories, series) for name, (trajectories, values) in production_series(chain).items()
+            if not name.startswith(("residual_mass", "gradient_flow")) for component, series in real_series(name, values)}
 
 
-def _production(chain: EnsembleFile) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def production_series(chain: EnsembleFile) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Observables of the chain after thermalization."""
     records, kept = chain.records, {}
     production = records["trajectory"][~records["thermalization"]]
@@ -90,15 +90,18 @@ def observable_entries(name: str, values: np.ndarray) -> dict[str, dict[str, Any
         return {name: _residual_mass(values)}
     if name == "gradient_flow":
         return flow_entries(name, values)
-    return {component: series_entry(series) for component, series in _series(name, values)}
+    return {component: series_entry(series) for component, series in real_series(name, values)}
 
 
-def _series(name: str, values: np.ndarray) -> list[tuple[str, np.ndarray]]:
+def real_series(name: str, values: np.ndarray) -> list[tuple[str, np.ndarray]]:
     """The named real series of one observable with values of shape (n, ...)."""
     if name == "polyakov_loop":
         return _polyakov(values)
     if name.startswith("mesons"):
         return []    # functions of time: `slhmc measure` shows their effective masses
+    if name == "learned_flow":
+        charges = [(f"{name}_charge", values[:, 1]), (f"{name}_charge_squared", values[:, 1]**2)] if values.shape[1] > 1 else []
+        return [(f"{name}_energy", values[:, 0]), *charges]
     values = values.mean(axis=tuple(range(1, values.ndim)))    # over noise vectors
     if np.iscomplexobj(values):
         return [(name, values.real), (f"{name}_imaginary", values.imag)]

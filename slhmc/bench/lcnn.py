@@ -120,7 +120,10 @@ def direct(net: LCNN, links: torch.Tensor, extent) -> torch.Tensor:
     for layer in net.layers:
         shape = layer.shape
         everything = _enlarged(w)
-        transported = [everything] * shape.local + [_transport(u, everything, mu, steps) for mu, steps in shape.shifts]
+        moved = {(mu, 0): everything for mu in range(len(extent))}
+        for mu, steps in shape.shifts:  # one step further than the one before
+            moved[mu, steps] = _transport(u, moved[mu, steps - 1], mu)
+        transported = [everything] * shape.local + [moved[shift] for shift in shape.shifts]
         n = shape.channels  # W of all sites, then W^+ of all sites, then 1
         listed = torch.cat([part[:, :n] for part in transported] + [part[:, n:2 * n] for part in transported]
                            + [everything[:, 2 * n:]], 1)
@@ -152,11 +155,9 @@ def _enlarged(w):
     return torch.cat([w, w.mH, unit], 1)
 
 
-def _transport(u, w, mu: int, steps: int):
+def _transport(u, w, mu: int):
     along = u[:, mu, None]
-    for _ in range(steps):
-        w = along @ _shifted(w, mu, 1) @ along.mH
-    return w
+    return along @ _shifted(w, mu, 1) @ along.mH
 
 
 # ---------------------------------------------------------------- memory

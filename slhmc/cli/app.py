@@ -33,6 +33,13 @@ class Device(StrEnum):
     CUDA = "cuda"
 
 
+class Precision(StrEnum):
+    """Of numbers in a file."""
+
+    SINGLE = "single"
+    DOUBLE = "double"
+
+
 class Scheduler(StrEnum):
     """What a batch job is sent to; local is this machine."""
 
@@ -67,6 +74,11 @@ Output = Annotated[
 JSONFile = Annotated[Path | None, typer.Argument(metavar="[FILE]", help="File for the JSON; default is the terminal.")]
 DeviceOption = Annotated[Device, typer.Option(help="Compute device.")]
 JSON = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+LinksFile = Annotated[Path, typer.Argument(metavar="FILE", help="File of links: ILDG, NERSC, MILC, openQCD, .npy or our own.")]
+Extent = Annotated[
+    str | None, typer.Option(metavar="XxYxZxT", help="Lattice of a file that does not tell it, such as 8x8x8x16.")
+]
+Colors = Annotated[int | None, typer.Option(min=2, max=6, metavar="N", help="Group of a file that does not tell it.")]
 Version = Annotated[bool, typer.Option("--version", help="Print the version.")]
 
 
@@ -121,9 +133,9 @@ def resume(
     device: DeviceOption = Device.CPU,
 ) -> int:
     """Continue a run or a training from its checkpoint, bit for bit as if it had not stopped."""
-    if any((directory / name).exists() for name in ("train.h5", "fit.h5")):
-        from slhmc.cli.train import resume_training
+    from slhmc.cli.train import is_training, resume_training
 
+    if is_training(directory):
         return resume_training(directory, trajectories, overrides or [], device.value)
     from slhmc.cli.chain import resume_run
 
@@ -189,6 +201,52 @@ def measure(
     else:
         names = [*(observables or []), *["gradient_flow"] * flow]
         measure_run(directory, names, overrides or [], output, plot, plateau, device.value, as_json)
+
+
+@app.command()
+def export(
+    directory: Directory,
+    file: Annotated[
+        Path | None,
+        typer.Argument(metavar="[FILE]", help="File to write: .json or .json.gz.", show_default="DIR/observables.json.gz"),
+    ] = None,
+    ensemble: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Name of the ensemble.", show_default="name of DIR")
+    ] = None,
+) -> None:
+    """Write what a run has measured in production as JSON of pyerrors."""
+    from slhmc.cli.files import export_run
+
+    export_run(directory, file, ensemble)
+
+
+@app.command()
+def inspect(file: LinksFile, as_json: JSON = False, extent: Extent = None, colors: Colors = None) -> None:
+    """Format, lattice, group, precision, plaquette, link trace, checksum and unitarity of a file of links."""
+    from slhmc.cli.files import inspect_file
+
+    inspect_file(file, as_json, extent, colors)
+
+
+@app.command()
+def convert(
+    file: LinksFile,
+    output: Annotated[Path, typer.Argument(metavar="OUT", help="File to write.")],
+    output_format: Annotated[
+        str | None,
+        typer.Option("--format", metavar="NAME", help="ildg, nersc, nersc-2x3, milc, openqcd, npy, slhmc.",
+                     show_default="by the suffix of OUT"),
+    ] = None,
+    precision: Annotated[
+        Precision | None, typer.Option(help="Precision of the numbers in OUT.", show_default="that of FILE")
+    ] = None,
+    extent: Extent = None,
+    colors: Colors = None,
+) -> None:
+    """Write a file of links in another format; on MPI ranks each rank reads and writes its part."""
+    from slhmc.cli.files import convert_file
+
+    convert_file(file, output, output_format, precision and precision.value, extent, colors)
 
 
 @app.command()

@@ -37,8 +37,8 @@ def print_fit(fit: Any) -> None:
     for heading in ("lattice", "mse_site", "mse_average", "label variance", "of averages", "samples"):
         table.add_column(heading, justify="left" if heading == "lattice" else "right")
     for name, row in found["test"].items():
-        site = row["mse_site"]
-        table.add_row(name, "-" if site is None or math.isnan(site) else f"{site:.4g}", f"{row['mse_average']:.4g}",
-                      f"{row['label_variance_site']:.4g}", f"{row['label_variance_average']:.4g}", str(row["samples"]))
+        keys = ("mse_site", "mse_average", "label_variance_site", "label_variance_average")
+        table.add_row(name, *("-" if row[key] is None or math.isnan(row[key]) else f"{row[key]:.4g}" for key in keys),
+                      str(row["samples"]))
     Console().print(table)
     print(f"weights of the best epoch: {fit.files.weights}; numbers: {fit.files.results}")

@@ -26,9 +26,17 @@ def start(path: Path, directory: Path, overrides: list[str], device: str) -> int
         return _watch(learning.create(card, directory, device=device, communicator=communicator), directory, stop)
 
 
+def is_training(directory: Path) -> bool:
+    """Whether a guide is trained there or a model fitted, or was to be: a fit may have been killed with no file but its card."""
+    if any((directory / name).exists() for name in ("train.h5", "fit.h5")):
+        return True
+    card = directory / "card.toml"
+    return card.exists() and not (directory / "chain.h5").exists() and load_card(card).fit is not None
+
+
 def resume_training(directory: Path, trajectories: int | None, overrides: list[str], device: str) -> int:
     """Continue the training in `directory`; returns the exit code. Collective."""
-    fitted = (directory / "fit.h5").exists()
+    fitted = not (directory / "train.h5").exists()
     if trajectories is not None:
         key = "fit.epochs" if fitted else "train.steps"
         raise InputError(f"{directory}: a training found, which has steps, not trajectories; give --set {key}=N")

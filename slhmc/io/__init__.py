@@ -5,12 +5,13 @@ from slhmc.io.datasets import DataSet, check_data_set, load_data_set, save_data_
 from slhmc.io.directory import RunDirectory
 from slhmc.io.ensemble import RECORD, EnsembleFile
 from slhmc.io.fit import FitFile, load_fit_state, load_model, save_fit_state, save_model
+from slhmc.io.formats import load_configuration
 from slhmc.io.links import load_links, save_links
 from slhmc.io.measurements import MeasurementFile
 from slhmc.io.training import TrainingFile
 from slhmc.io.weights import Weights, check_weights, load_weights, save_weights, write_weights
 
 __all__ = ["RECORD", "DataSet", "EnsembleFile", "FitFile", "MeasurementFile", "RunDirectory", "TrainingFile", "Weights",
-           "check_data_set", "check_weights", "load_checkpoint", "load_data_set", "load_fit_state", "load_links", "load_model",
-           "load_weights", "save_checkpoint", "save_data_set", "save_fit_state", "save_links", "save_model", "save_weights",
-           "write_weights"]
+           "check_data_set", "check_weights", "load_checkpoint", "load_configuration", "load_data_set", "load_fit_state",
+           "load_links", "load_model", "load_weights", "save_checkpoint", "save_data_set", "save_fit_state", "save_links",
+           "save_model", "save_weights", "write_weights"]

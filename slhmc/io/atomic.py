@@ -52,7 +52,7 @@ def replace_file(path: str | os.PathLike, chunks: Iterable[bytes | memoryview], 
         with contextlib.suppress(OSError):
             temporary.unlink()
     if durable:
-        _sync_directory(target.parent)
+        sync_directory(target.parent)
 
 
 def remove_stale(directory: Path) -> None:
@@ -82,7 +82,7 @@ def _write(path: Path, chunks: Iterable[bytes | memoryview], durable: bool) -> N
             os.fsync(handle.fileno())
 
 
-def _sync_directory(directory: Path) -> None:
+def sync_directory(directory: Path) -> None:
     """Make the rename itself durable; file systems that cannot sync a directory have nothing more to offer."""
     try:
         descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -14,6 +14,8 @@ from slhmc.io.sealed import open_sealed, write_sealed
 if TYPE_CHECKING:
     import h5py
 
+_NUMBERS_AT_ONCE = 1 << 20  # that are read to see whether they are finite
+
 
 @dataclass(frozen=True)
 class DataSet:
@@ -40,9 +42,16 @@ def save_data_set(path: str | os.PathLike, data: DataSet, version: str) -> None:
 
 
 def check_data_set(path: str | os.PathLike, origin: Mapping[str, Any]) -> None:
-    """As load_data_set, for its errors alone."""
+    """As load_data_set, for its errors alone; InputError, too, if a number of the links is none."""
     with open_sealed(path, "dataset") as file:
         _check_origin(path, json.loads(file.attrs["origin"]), json.loads(json.dumps(origin)))
+        links, bad = file["links"], 0
+        at_once = max(1, _NUMBERS_AT_ONCE * len(links) // max(1, links.size))
+        for begin in range(0, len(links), at_once):
+            bad += int((~np.isfinite(links[begin:begin + at_once])).reshape(-1, links.size // len(links)).any(1).sum())
+        if bad:
+            raise InputError(f"{path}: links of {bad} of {len(links)} configurations are not finite; remove the file and it is "
+                             "made anew")
 
 
 def load_data_set(path: str | os.PathLike, origin: Mapping[str, Any] | None = None) -> DataSet:

@@ -95,6 +95,12 @@ def load_model(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], str, int
         return tensors, card_text, int(file.attrs["epoch"])
 
 
+def model_digest(path: str | os.PathLike) -> str:
+    """The sha256 of card and tensors that `path` holds; errors as of load_model."""
+    with open_sealed(path, "model") as file:
+        return str(file.attrs["sha256"])
+
+
 def _digest(tensors: Mapping[str, np.ndarray], card_text: str) -> str:
     """sha256 of the card and of all tensors, in the order of their names."""
     digest = hashlib.sha256(card_text.encode())

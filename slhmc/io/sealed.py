@@ -71,6 +71,13 @@ def open_sealed(path: str | os.PathLike, kind: str) -> Iterator["h5py.File"]:
                 f"({error}); {_REMEDY[kind]}") from error
 
 
+def sealed_kind(path: str | os.PathLike) -> str | None:
+    """The kind that the header of a file names; None where there is none. Nothing is verified; InputError if it cannot be read."""
+    with _open_regular(Path(path)) as handle:
+        found = _SEAL.match(handle.read(SEAL_BYTES))
+    return None if found is None else found[1].decode()
+
+
 def _open_regular(path: Path) -> BinaryIO:
     try:
         if not stat.S_ISREG(path.stat().st_mode):
@@ -119,7 +126,7 @@ def _why_no_seal(seal: bytes) -> str:
         return "empty file found, an HDF5 file written by slhmc expected; use a copy"
     if seal.startswith(_HDF5_SIGNATURE):
         return ("an HDF5 file found, but not written by slhmc (no header with size and checksum); "
-                "convert configurations of other programs with slhmc.io.save_links")
+                "convert configurations of other programs by `slhmc convert` or slhmc.io.save_links")
     if len(seal) < SEAL_BYTES or seal.startswith(b"slhmc"):
         return (f"truncated or damaged in its header ({len(seal)} bytes found, {SEAL_BYTES} with size and checksum "
                 f"expected), or not written by slhmc; check the path, or use a copy")

@@ -17,11 +17,15 @@ from slhmc.errors import ComputationError, InputError
 from slhmc.io import DataSet, check_data_set, load_data_set, save_data_set
 from slhmc.lattice import Draws, GaugeField, Lattice, Purpose
 from slhmc.lattice.communicator import receive_array, send_array
+from slhmc.observables.gradient_flow import GradientFlow
 from slhmc.runcard import RunCard
 from slhmc.simulation.build import kernel_units, make_update
+from slhmc.simulation.learned_flow import pack_links, unpack_links
 from slhmc.simulation.simulation import on_root
 
 SPLITS = ("training", "validation", "test")
+_UNLOCKED = -1  # in place of the descriptor of a lock
+FLOW_TOLERANCE = 1e-6  # of the steps of gradient flows that are labels
 _WAIT = 0.2  # seconds between two looks at the lock of another process
 
 
@@ -30,9 +34,11 @@ class Part(NamedTuple):
 
     split: str
     extent: tuple[int, ...]
+    flow: tuple[str, float] | None = None  # links at that time of the flow of an action; else as they are
 
     def path(self, directory: Path) -> Path:
-        return directory / f"{self.split}_{'x'.join(map(str, self.extent))}.h5"
+        flow = "" if self.flow is None else f"_{self.flow[0]}_t{self.flow[1]:.12g}"
+        return directory / f"{self.split}_{'x'.join(map(str, self.extent))}{flow}.h5"
 
     def chain_path(self, directory: Path, chain: int) -> Path:
         """Where a chain is kept until all of them are there."""
@@ -45,14 +51,38 @@ def parts(card: RunCard) -> list[Part]:
     return [Part(split, tuple(card.lattice.extent)) for split in SPLITS[:2]] + [Part("test", tuple(extent)) for extent in extents]
 
 
+def target(card: RunCard, part: Part, time: float | None = None) -> Part | None:
+    """The data set of flowed links that the label is made of, at data.flow_time or another; None if it needs none."""
+    data = card.data
+    if data.label not in ("flowed_links", "flowed_charge"):
+        return None
+    return part._replace(flow=(data.flow_action, data.flow_time if time is None else time))
+
+
+def data_sets(card: RunCard) -> list[Part]:
+    """All files: `parts`, then flowed links, those of tests at later times too."""
+    found = parts(card)
+    flowed = [target(card, part) for part in found]
+    flowed += [target(card, part, time) for part in found[2:] for time in card.data.later_times]
+    return found + [part for part in flowed if part is not None]
+
+
 def betas(card: RunCard) -> tuple[float, ...]:
-    """One for each chain of a data set."""
+    """One for each chain of a data set; 0, without weight, for links that are drawn."""
+    if card.data.ensemble == "haar":
+        return (0.0,)
     return tuple(card.data.betas or (card.gauge.beta,))
 
 
 def origin(card: RunCard, part: Part) -> dict[str, Any]:
     """All that the configurations of a data set depend on, ready for JSON; where it agrees, a file is found again."""
     data, update = card.data, {}
+    if part.flow is not None:
+        action, time = part.flow
+        return origin(card, part._replace(flow=None)) | {"flow": {"action": action, "time": time, "tolerance": FLOW_TOLERANCE}}
+    if data.ensemble == "haar":
+        return {"split": part.split, "extent": list(part.extent), "colors": card.lattice.colors, "ensemble": "haar",
+                "configurations": getattr(data, part.split), "seed": data.seed}
     for name in ("hmc", "heat_bath", "smearing"):
         if (table := getattr(card, name)) is not None:
             update[name] = table.model_dump(exclude_none=True)
@@ -72,15 +102,6 @@ def chain_seed(card: RunCard, part: Part, chain: int) -> int:
     return int(np.random.SeedSequence(words).generate_state(1)[0])
 
 
-def pack_links(U: GaugeField) -> np.ndarray | None:
-    """Links as a data set has them, float64 [mu, real, site], x fastest; None on ranks that are not the root. Collective."""
-    reals = U.gather_reals()
-    if reals is None:
-        return None
-    directions = U.lattice.dimensions
-    return np.ascontiguousarray(reals.reshape(U.lattice.sites, directions, -1).transpose(1, 2, 0))
-
-
 class ChainMaker:
     """Makes chains of one data set, on this rank alone; kernels are compiled when it is made."""
 
@@ -92,6 +113,8 @@ class ChainMaker:
 
     def make(self, chain: int, halt: Callable[[], bool]) -> np.ndarray | None:
         """Links of one chain, float64 [sample, mu, real, site]; None if `halt` becomes true."""
+        if self.card.data.ensemble == "haar":
+            return self._drawn(chain, halt)
         data, beta = self.card.data, betas(self.card)[chain]
         gauge = self.card.gauge.model_copy(update={"beta": beta})
         update = make_update(self.card.model_copy(update={"gauge": gauge}), self.lattice)
@@ -111,13 +134,46 @@ class ChainMaker:
                 return None
         return np.array(samples)
 
+    def _drawn(self, chain: int, halt: Callable[[], bool]) -> np.ndarray | None:
+        """Links drawn from the Haar measure, each configuration by a number of its own."""
+        seed, U, samples = chain_seed(self.card, self.part, chain), GaugeField(self.lattice, self.card.lattice.colors), []
+        for number in range(getattr(self.card.data, self.part.split)):
+            U.randomize(Draws(seed, number).next(Purpose.START))
+            samples.append(pack_links(U))
+            if halt():
+                return None
+        return np.array(samples)
+
+
+class FlowMaker:
+    """Flows the links of a data set that is there, on this rank alone, chain by chain."""
+
+    def __init__(self, card: RunCard, part: Part, device: Device, directory: Path):
+        action, self.time = part.flow
+        plain = part._replace(flow=None)
+        self.links, self.each = load_data_set(plain.path(directory), origin(card, plain)).links, getattr(card.data, part.split)
+        self.U = GaugeField(Lattice(part.extent, device), card.lattice.colors)
+        self.flow = GradientFlow(self.U, action, tolerance=FLOW_TOLERANCE)
+
+    def make(self, chain: int, halt: Callable[[], bool]) -> np.ndarray | None:
+        """As ChainMaker.make, flowed."""
+        samples = []
+        for links in self.links[chain * self.each:(chain + 1) * self.each]:
+            unpack_links(self.U, links)
+            self.flow.restart()
+            self.flow.advance(self.time)
+            samples.append(pack_links(self.U))
+            if halt():
+                return None
+        return np.array(samples)
+
 
 class Maker:
     """Finds or makes all data sets of a card in `directory`. Collective but for what says otherwise."""
 
     def __init__(self, card: RunCard, directory: Path, device: Device, communicator):
         self.card, self.directory, self.device, self.communicator = card, directory, device, communicator
-        self.parts = parts(card)
+        self.parts = data_sets(card)
 
     def check(self) -> None:
         """InputError if a file of another card is in the way (rank 0)."""
@@ -148,7 +204,8 @@ class Maker:
         files = [part.chain_path(self.directory, chain) for chain in range(number)]
         expected = [origin(self.card, part) | {"chain": chain} for chain in range(number)]
         wanted = on_root(communicator, lambda: [chain for chain in range(number) if not _is_there(files[chain], expected[chain])])
-        maker = ChainMaker(self.card, part, self.device)
+        maker = (ChainMaker(self.card, part, self.device) if part.flow is None
+                 else FlowMaker(self.card, part, self.device, self.directory))
         for first in range(0, len(wanted), communicator.size):
             turn = wanted[first:first + communicator.size]
             mine = maker.make(turn[communicator.rank], halt) if communicator.rank < len(turn) else None
@@ -183,12 +240,20 @@ class Maker:
     @contextmanager
     def _locked(self, halt: Callable[[], bool]) -> Iterator[bool]:
         """The directory, for this job alone; False if it was to halt while another had it."""
-        lock = on_root(self.communicator, lambda: _take_lock(self.directory, halt))
+        lock = on_root(self.communicator, lambda: self._take_lock(halt))
         try:
             yield lock is not None
         finally:
-            if lock is not None and self.communicator.rank == 0:
+            if lock is not None and lock != _UNLOCKED and self.communicator.rank == 0:
                 os.close(lock)
+
+    def _take_lock(self, halt: Callable[[], bool]) -> int | None:
+        try:
+            return _take_lock(self.directory, halt)
+        except InputError:
+            if all(part.path(self.directory).exists() for part in self.parts):
+                return _UNLOCKED  # nothing to write: data of others, on a disk that may only be read
+            raise
 
 
 def _take_lock(directory: Path, halt: Callable[[], bool]) -> int | None:

@@ -7,6 +7,7 @@ import torch
 
 from slhmc.errors import InputError
 from slhmc.io import load_model
+from slhmc.learning.flows import flow_model
 from slhmc.networks.lcnn import LCNN, Layer
 from slhmc.runcard import ModelTable, RunCard, parse_card
 
@@ -14,13 +15,13 @@ REALS = {"single": "float", "double": "double"}
 
 
 def make_model(table: ModelTable, colors: int, dimensions: int, seed: int, precision: str | None = None) -> torch.nn.Module:
-    """The network of [model] with its first weights; precision: in place of the table's."""
+    """The network of [model], not a flow, with its first weights; precision: in place of the table's."""
     real = REALS[precision or table.precision]
     if table.kind == "cnn":
         from slhmc.learning.baseline import CNN
 
-        return CNN(colors, dimensions, [(layer.kernel, layer.channels) for layer in table.layers], activation=table.activation,
-                   outputs=1, real=real, seed=seed)
+        return CNN(colors, dimensions, [(layer.kernel, layer.channels) for layer in table.layers],
+                   activation=table.activation or "relu", outputs=1, real=real, seed=seed)
     weights = table.weights or ("real" if colors == 2 else "complex")
     layers = [Layer(**layer.model_dump()) for layer in table.layers]
     return LCNN(colors, dimensions, layers, convention=table.convention, weights=weights, polyakov=table.polyakov, outputs=1,
@@ -29,6 +30,8 @@ def make_model(table: ModelTable, colors: int, dimensions: int, seed: int, preci
 
 def model_of(card: RunCard, precision: str | None = None) -> torch.nn.Module:
     """The network of a card with a [fit]."""
+    if card.model.kind == "flow":
+        return flow_model(card, REALS[precision or card.model.precision])
     return make_model(card.model, card.lattice.colors, len(card.lattice.extent), card.run.seed, precision)
 
 

@@ -12,9 +12,10 @@ from slhmc.backend import open_device
 from slhmc.errors import ComputationError, InputError
 from slhmc.io import FitFile, RunDirectory, load_fit_state, save_fit_state, save_model
 from slhmc.lattice.communicator import SerialCommunicator
-from slhmc.learning.datasets import Maker, parts
-from slhmc.learning.evaluation import Labelled, deviation, evaluate
+from slhmc.learning.datasets import Maker, Part, parts
+from slhmc.learning.evaluation import Labelled, deviation, evaluate, mean_square
 from slhmc.learning.figures import draw_fit
+from slhmc.learning.flow_tests import flow_numbers
 from slhmc.learning.journal import Journal, closed_on_error
 from slhmc.learning.models import load_tensors, model_of, parameter_count, tensors
 from slhmc.learning.optimizers import learning_rate, load_state, make_fit_optimizer, state_arrays
@@ -84,6 +85,9 @@ class Regression:
         """Lock the directory of a new fit and make its files (rank 0)."""
         self.files.create(text)
         self.journal.open()
+        self._begin_history(text)
+
+    def _begin_history(self, text: str) -> None:
         self.history = FitFile(self.files.fit, text, __version__)
         self.history.flush()
 
@@ -91,14 +95,17 @@ class Regression:
         """Lock the directory of a fit that goes on; its state, None if there is none yet (rank 0)."""
         self.files.open()
         self.journal.open()
+        if not self.files.fit.exists() and not self.files.checkpoint.exists():
+            self._begin_history(self.files.read_card())  # killed before it had one
         self.history = FitFile.open(self.files.fit)
         check_fit_changes(self.history, self.files.card, parse_card(text, str(self.files.card)))
         self.history.card_text = text
         self.files.change_card(text)
         if not self.files.checkpoint.exists():
-            if len(self.history.epochs):
+            if len(self.history.epochs) > 1:
                 raise InputError(f"{self.files.checkpoint}: missing, but {self.files.fit.name} holds "
                                  f"{len(self.history.epochs) - 1} epochs; restore a copy, or train anew into another directory")
+            self.history.truncate(-1)  # killed before the first one was complete
             return None
         state = load_fit_state(self.files.checkpoint)
         self.history.truncate(state["epoch"] if state["row"]["epoch"] >= 0 else -1)
@@ -173,6 +180,7 @@ class Regression:
             self._note_rms("start")
             self._validate(np.nan)
             self._tell(observer, self._report("training"))
+            self.checkpoint()  # before the history has an epoch that would be lost without one
         longest, told, stopped = 0.0, time.monotonic(), self._agree(halt())
         order = self._order()
         while not self.finished and not stopped:
@@ -207,7 +215,7 @@ class Regression:
         self.optimizer.zero_grad(set_to_none=False)
         loss = 0.0
         if len(mine):
-            part = (deviation(self.model, *self.training.batch(mine)) ** 2).mean() * (len(mine) / len(chosen))
+            part = mean_square(deviation(self.model, *self.training.batch(mine))) * (len(mine) / len(chosen))
             part.backward()
             loss = float(part.detach())
         loss = self._share(loss)
@@ -284,8 +292,7 @@ class Regression:
         for number, part in enumerate(extents, 1):
             if self._agree(halt()):
                 return False
-            samples = Labelled(self.card, part, self.data, self.device, "double")
-            found["x".join(map(str, part.extent))] = evaluate(model, samples, self.communicator)
+            found["x".join(map(str, part.extent))] = self._numbers(model, part)
             seconds = time.monotonic() - begun
             report = FitReport("testing", number, len(extents), validation=self.best["loss"], seconds=seconds,
                                eta_seconds=seconds / number * (len(extents) - number))
@@ -297,6 +304,17 @@ class Regression:
         on_root(self.communicator, lambda: self.files.write_results(self.results))
         self.journal.go_on(self._report("training"))
         return True
+
+    def _numbers(self, model, part: Part) -> dict:
+        """Of one test lattice."""
+        samples, data = Labelled(self.card, part, self.data, self.device, "double"), self.card.data
+        found = evaluate(model, samples, self.communicator)
+        if self.card.model.kind == "flow":
+            found |= flow_numbers(data.label, model, samples, self.communicator)
+        for later in data.later_times:
+            samples = Labelled(self.card, part, self.data, self.device, "double", later)
+            found.setdefault("later", {})[f"{later:g}"] = flow_numbers(data.label, model, samples, self.communicator, later)
+        return found
 
     @property
     def history_seconds(self) -> float:

@@ -12,7 +12,16 @@ import torch
 from slhmc import __version__
 from slhmc.backend import open_device
 from slhmc.errors import ComputationError, InputError
-from slhmc.io import RunDirectory, TrainingFile, load_checkpoint, load_links, save_checkpoint, save_links, save_weights
+from slhmc.io import (
+    RunDirectory,
+    TrainingFile,
+    load_checkpoint,
+    load_configuration,
+    load_links,
+    save_checkpoint,
+    save_links,
+    save_weights,
+)
 from slhmc.lattice import Draws, GaugeField, Purpose
 from slhmc.lattice.communicator import SerialCommunicator
 from slhmc.learning.figures import draw_figures
@@ -147,7 +156,7 @@ class Training:
         if run.start == "hot":
             self.U.randomize(Draws(run.seed, 0).next(Purpose.START))
         elif run.start == "file":
-            self.U.from_sites(on_root_alone(self.communicator, lambda: load_links(
+            self.U.from_sites(on_root_alone(self.communicator, lambda: load_configuration(
                 run.start_file, self.lattice.extent, self.U.colors)[0]))
         self.checkpoint()
 

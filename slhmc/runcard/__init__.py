@@ -1,7 +1,7 @@
 """The typed run card: what a user writes in TOML, checked before anything is computed."""
 
 from slhmc.runcard.fit import DataTable, FitTable, LayerTable, ModelTable
-from slhmc.runcard.flow import FlowTable
+from slhmc.runcard.flow import FlowTable, LearnedFlowTable
 from slhmc.runcard.guide import CorrectionTable, GuideQuarkTable, GuideSolverTable, GuideTable, NetworkTable
 from slhmc.runcard.quarks import QuarkTable
 from slhmc.runcard.reader import load_card, parse_card, with_paths
@@ -42,6 +42,7 @@ __all__ = [
     "InnerTable",
     "LatticeTable",
     "LayerTable",
+    "LearnedFlowTable",
     "MeasureTable",
     "MesonsTable",
     "ModelTable",

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from math import prod
 from typing import Any
 
-from slhmc.runcard.fit import fit_faults
+from slhmc.runcard.fit_checks import draws_links, fit_faults
 from slhmc.runcard.guide import NetworkTable, merged_quark, merged_solver
 from slhmc.runcard.quarks import COMMON_KEYS, FIELD_FLAVORS, OPERATOR_KEYS, OPTIONAL_KEYS
 from slhmc.runcard.train import train_faults
@@ -191,7 +191,7 @@ def _rational_range(path: tuple, rational: Any) -> Iterator[Fault]:
 
 
 def _update(card: Any) -> Iterator[Fault]:
-    if card.hmc is None and card.heat_bath is None:
+    if card.hmc is None and card.heat_bath is None and not draws_links(card):
         yield ("hmc",), "no update: the card needs [hmc] or [heat_bath]"
     if card.hmc is not None and card.heat_bath is not None:
         yield ("heat_bath",), "the card has [hmc] and [heat_bath]; keep one"

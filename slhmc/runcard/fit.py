@@ -1,16 +1,14 @@
-"""[data], [model], [fit]: a function of links that a network learns from labelled configurations; what must hold between them."""
+"""[data], [model], [fit]: a function of links that a network learns from labelled configurations."""
 
-from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from slhmc.runcard.base import Count, Extent, Finite, NaturalNumber, Positive, Table
+from slhmc.runcard.guide import Loop
 
-Fault = tuple[tuple[str | int, ...], str]
 Activation = Literal["relu", "leaky_relu", "tanh", "sigmoid", "identity"]
-CNN_KEYS = ("kernel", "channels")
 _SWITCHES = ("first", "last", "count")
 
 
@@ -36,9 +34,18 @@ Extents = Annotated[tuple[Extent, ...], Field(strict=False, min_length=2, max_le
 class DataTable(Table):
     """[data]: configurations and their labels; independent chains for each beta, for training, validation and test."""
 
-    label: Literal["wilson_loop", "topological_charge"] = Field(
+    label: Literal["wilson_loop", "topological_charge", "flowed_links", "square_trace_flow", "flowed_charge"] = Field(
         description="what is learned at each site: wilson_loop, Re tr of it / Nc, mean over planes mu < nu; topological_charge, "
-        "its density by plaquettes"
+        "its density by plaquettes; by a model of kind flow: flowed_links, links at flow_time; square_trace_flow, the exact flow "
+        "of Re tr U^2 of each link; flowed_charge, the charge from clovers of flowed links"
+    )
+    ensemble: Literal["chains", "haar"] = Field(
+        "chains", description="chains of the card's update, or links drawn from the Haar measure"
+    )
+    flow_time: Positive | None = Field(None, description="flow time of the label, in units of a^2")
+    flow_action: Literal["wilson", "symanzik", "zeuthen"] = Field("wilson", description="action whose gradient flow is the label")
+    later_times: Annotated[tuple[Positive, ...], Field(strict=False)] = Field(
+        (), description="more flow times of the test, beyond that of the training"
     )
     loop: Annotated[tuple[Count, ...], Field(strict=False, min_length=2, max_length=2)] | None = Field(
         None, description="sites along mu and nu > mu of the wilson_loop"
@@ -79,10 +86,31 @@ class LayerTable(Table):
 class ModelTable(Table):
     """[model]: the network."""
 
-    kind: Literal["lcnn", "cnn"] = Field("lcnn", description="lcnn: gauge equivariant; cnn: of the numbers of links")
+    kind: Literal["lcnn", "cnn", "flow"] = Field(
+        "lcnn", description="lcnn: gauge equivariant; cnn: of the numbers of links; flow: links moved along dU/dt = Q(U, t) U"
+    )
+    generator: Literal["mlp", "loops", "lcnn"] | None = Field(
+        None, description="Q of a flow: mlp, a perceptron on each link; loops, stout smearing; lcnn, the field of an lcnn"
+    )
+    nodes: Annotated[tuple[Count, ...], Field(strict=False, min_length=1)] = Field(
+        (16, 64, 32, 16), description="hidden layers of an mlp"
+    )
+    loops: Annotated[tuple[Loop, ...], Field(strict=False, min_length=1)] = Field(
+        ("plaquette",), description="loops of a generator of loops, as in [network]; plaquettes, rectangles, Polyakov loops"
+    )
+    time_degree: NaturalNumber = Field(
+        0, description="degree of the polynomial in time that each weight of a generator is; of an mlp 1: time is an input"
+    )
+    scheme: Literal["euler", "munthe_kaas_2", "munthe_kaas_3", "munthe_kaas_4", "crouch_grossman_3"] = Field(
+        "munthe_kaas_4", description="integration of a flow"
+    )
+    steps: Count = Field(4, description="steps of a flow")
+    gradient: Literal["backpropagation", "adjoint"] = Field(
+        "backpropagation", description="derivative of a flow: of its steps, or by the adjoint equation"
+    )
     convention: Literal["arxiv_v1", "prl_2022"] = Field("arxiv_v1", description="which of the two published forms of lcb")
     layers: Annotated[tuple[LayerTable, ...], Field(strict=False)] = Field((), description="layers, the first one first")
-    activation: Activation = Field("relu", description="between the layers of a cnn")
+    activation: Activation | None = Field(None, description="between the layers of a cnn (relu) or an mlp (tanh)")
     weights: Literal["real", "complex"] | None = Field(
         None, description="of an lcnn; if left out, real for two colours, complex for three"
     )
@@ -104,99 +132,3 @@ class FitTable(Table):
     batch: Count = Field(50, description="configurations of a step")
     epochs: Count = Field(20, description="passes through the training set")
     patience: NaturalNumber = Field(0, description="epochs without a lower validation loss after which training stops; 0: never")
-
-
-def fit_faults(card: Any) -> Iterator[Fault]:
-    """(path of the key to mend, words) of what [data], [model], [fit] and the other tables do not agree on."""
-    yield from _couplings(card)
-    if card.fit is None:
-        for name, table in (("data", card.data), ("model", card.model)):
-            if table is not None:
-                yield (name,), "belongs to a [fit], which the card lacks; add one (it may be empty), or leave it out"
-        if card.run is not None and "trajectories" not in card.run.model_fields_set:
-            yield ("run", "trajectories"), "missing: trajectories of production"
-        return
-    for name, table, words in (("data", card.data, "what is learned from"), ("model", card.model, "the network")):
-        if table is None:
-            yield ("fit",), f"needs [{name}], {words}"
-    yield from _strangers(card)
-    if card.data is not None:
-        yield from _data(card.data, card.lattice)
-    if card.model is not None:
-        yield from _model(card.model, card.lattice)
-
-
-def _couplings(card: Any) -> Iterator[Fault]:
-    """Exactly one of gauge.beta and data.betas."""
-    if card.gauge is None:
-        return
-    listed = card.fit is not None and card.data is not None and "betas" in card.data.model_fields_set
-    if "beta" not in card.gauge.model_fields_set and not listed:
-        more = ", or data.betas" if card.fit is not None else ""
-        yield ("gauge", "beta"), f"missing: inverse coupling beta{more}"
-    if listed and card.gauge.beta is not None:
-        yield ("data", "betas"), "gauge.beta and data.betas are both given; keep one"
-
-
-def _strangers(card: Any) -> Iterator[Fault]:
-    """What has no meaning beside a [fit]."""
-    for name in ("train", "guide", "network"):
-        if getattr(card, name) is not None:
-            yield (name,), "is of self-learning HMC, [fit] of labels; keep one of them"
-    if card.run is not None:
-        if card.run.thermalization:
-            yield ("run", "thermalization"), "chains of a [fit] thermalize by data.thermalization; leave it out"
-        if card.run.start == "file":
-            yield ("run", "start"), 'each chain of a [fit] begins anew: "hot" or "cold", found "file"'
-    if card.lattice is not None:
-        for key in ("ranks", "lanes"):
-            if getattr(card.lattice, key) is not None:
-                yield ("lattice", key), "chains of a [fit] are of many lattices, each on one rank; leave it out"
-
-
-def _data(data: Any, lattice: Any) -> Iterator[Fault]:
-    extent = tuple(lattice.extent or ()) if lattice is not None else ()
-    if lattice is not None and lattice.colors is not None and lattice.colors not in (2, 3):
-        yield ("lattice", "colors"), f"a [fit] needs 2 or 3 colors, found {lattice.colors}"
-    if data.label == "wilson_loop" and "loop" not in data.model_fields_set:
-        yield ("data", "loop"), "missing: sites of the loop in both directions, such as [1, 2]"
-    if data.label == "topological_charge":
-        if data.loop is not None:
-            yield ("data", "loop"), 'has a meaning only with label = "wilson_loop", found label = "topological_charge"'
-        if extent and len(extent) != 4:
-            yield ("data", "label"), f'"topological_charge" needs four directions, lattice.extent has {len(extent)}'
-    for path, lengths in _lattices(data, extent):
-        if extent and len(lengths) != len(extent):
-            yield path, f"{len(lengths)} directions found, lattice.extent has {len(extent)}"
-        elif data.label == "wilson_loop" and data.loop and lengths and max(data.loop) >= min(lengths):
-            yield path, f"a loop of {data.loop[0]} x {data.loop[1]} needs more than {max(data.loop)} sites in each direction"
-
-
-def _lattices(data: Any, extent: tuple) -> Iterator[tuple[tuple, tuple]]:
-    yield ("lattice", "extent"), extent
-    for number, lengths in enumerate(data.test_extents or ()):
-        yield ("data", "test_extents", number), lengths
-
-
-def _model(model: Any, lattice: Any) -> Iterator[Fault]:
-    colors = lattice.colors if lattice is not None else None
-    if model.kind == "lcnn" and model.weights == "real" and colors == 3:
-        yield ("model", "weights"), ('"real" is for two colours, whose matrices stay real quaternions; three need "complex", or '
-                                     "leave it out")
-    if model.kind == "lcnn" and _chosen(model, "activation"):
-        yield ("model", "activation"), 'is of kind = "cnn"; an lcnn has layers of kind = "lact"'
-    if model.kind != "cnn":
-        return
-    for key in ("convention", "weights", "polyakov"):
-        if _chosen(model, key):
-            yield ("model", key), 'is of kind = "lcnn", found kind = "cnn"'
-    for number, layer in enumerate(model.layers or ()):
-        layer = LayerTable.model_construct(**layer) if isinstance(layer, dict) else layer
-        for key in set(LayerTable.model_fields) - set(CNN_KEYS):
-            if _chosen(layer, key):
-                yield ("model", "layers", number, key), f"a layer of a cnn has {' and '.join(CNN_KEYS)} only"
-
-
-def _chosen(table: Table, key: str) -> bool:
-    """Whether a key has another value than its default; a faulty value is None."""
-    return getattr(table, key) not in (None, type(table).model_fields[key].default)

@@ -1,4 +1,4 @@
-"""[measure.gradient_flow]: what is measured along the gradient flow."""
+"""[measure.gradient_flow] and [measure.learned_flow]: what is measured along the gradient flow, or behind a learned one."""
 
 from typing import Any, Literal
 
@@ -26,3 +26,10 @@ class FlowTable(Table):
         if isinstance(table, dict) and {"step", "tolerance"} <= {key for key, value in table.items() if value is not None}:
             raise PydanticCustomError("two_controls", "step fixes the steps, tolerance chooses them; give one of the two")
         return table
+
+
+class LearnedFlowTable(Table):
+    """[measure.learned_flow]: energy density and topological charge of links behind a flow that `slhmc train` has fitted."""
+
+    every: Count = Field(1, description="trajectories between measurements")
+    weights: str = Field(min_length=1, description="weights.h5 of the fit, relative to the card")

@@ -3,6 +3,7 @@
 import re
 import tomllib
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -33,15 +34,23 @@ def load_card(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> 
 def with_paths(card: RunCard, folder: Path, overrides: list[str] | tuple[str, ...] = ()) -> RunCard:
     """The card with the files that it names absolute: relative to `folder`, or to the current one if `overrides` set them."""
     overridden = {override.partition("=")[0].strip() for override in overrides}
+    learned = card.measure.learned_flow
     found = {("run", "start_file"): card.run.start_file, ("guide", "network"): card.guide and card.guide.network,
              ("train", "directory"): card.train and card.train.directory,
-             ("data", "directory"): card.data and card.data.directory}
-    for (table, key), file in found.items():
+             ("data", "directory"): card.data and card.data.directory,
+             ("measure", "learned_flow", "weights"): learned and learned.weights}
+    for path, file in found.items():
         if file is not None:
-            base = Path.cwd() if overridden & {table, f"{table}.{key}"} else folder
-            update = {key: str((base / file).resolve())}
-            card = card.model_copy(update={table: getattr(card, table).model_copy(update=update)})
+            base = Path.cwd() if overridden & {".".join(path[:n + 1]) for n in range(len(path))} else folder
+            card = _with_value(card, path, str((base / file).resolve()))
     return card
+
+
+def _with_value(table: Any, path: tuple[str, ...], value: str) -> Any:
+    """The card, or a table of it, with another value at `path`."""
+    if not path:
+        return value
+    return table.model_copy(update={path[0]: _with_value(getattr(table, path[0]), path[1:], value)})
 
 
 def parse_card(text: str, name: str, overrides: list[str] | tuple[str, ...] = ()) -> RunCard:

@@ -21,7 +21,7 @@ from slhmc.runcard.base import (
 )
 from slhmc.runcard.checks import cross_faults
 from slhmc.runcard.fit import DataTable, FitTable, ModelTable
-from slhmc.runcard.flow import FlowTable
+from slhmc.runcard.flow import FlowTable, LearnedFlowTable
 from slhmc.runcard.guide import GuideTable, NetworkTable, merged_quark, merged_solver
 from slhmc.runcard.quarks import QuarkTable
 from slhmc.runcard.train import TrainTable
@@ -148,6 +148,7 @@ class MeasureTable(Table):
     chiral_condensate: CondensateTable | None = Field(None, description="chiral condensate of each quark")
     mesons: MesonsTable | None = Field(None, description="meson correlators of each quark")
     gradient_flow: FlowTable | None = Field(None, description="energy density and topological charge along the gradient flow")
+    learned_flow: LearnedFlowTable | None = Field(None, description="energy density and topological charge behind a learned flow")
     residual_mass: ResidualMassTable | None = Field(None, description="residual mass of each domain-wall quark")
     quarks: Annotated[tuple[QuarkTable, ...], Field(strict=False)] = Field(
         (), description="valence quarks, to be measured in place of the dynamical ones"

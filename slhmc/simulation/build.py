@@ -10,6 +10,7 @@ from slhmc.networks import KERNEL_FILES
 from slhmc.observables import FlowedLinks, Observable, OnSmearedLinks, Plaquette, PolyakovLoop, Rectangle
 from slhmc.runcard import RunCard
 from slhmc.simulation.guide import boundary_phases, has_network, molecular_dynamics, on_links, smearing_network, target_parts
+from slhmc.simulation.learned_flow import LearnedFlowEnd
 from slhmc.simulation.quarks import QUARKS, condensate, mesons, quark_kernels, residual_mass
 from slhmc.updates import HMC, HeatBath
 
@@ -45,6 +46,8 @@ def make_observables(card: RunCard, lattice: Lattice) -> list[tuple[Observable, 
         control = {"tolerance": table.tolerance} if table.step is None else {"step": table.step}
         flowed = FlowedLinks(lattice, card.lattice.colors, table.action, table.t_max, table.points, **control)
         observables.append((flowed, table.every))
+    if (table := measure.learned_flow) is not None:
+        observables.append((LearnedFlowEnd(table.weights, lattice, card.lattice.colors), table.every))
     for name, make in QUARK_OBSERVABLES.items():
         if (table := getattr(measure, name)) is not None:
             for number, quark in enumerate(card.measured_quarks, 1):
@@ -60,8 +63,10 @@ def kernel_units(card: RunCard, lattice: Lattice) -> list[tuple]:
     gauge = ["gauge.cc", "links.cc"] + ["heat_bath.cc"] * (card.heat_bath is not None)
     gauge += sorted({*KERNEL_FILES} - {*gauge}) * has_network(card)
     gauge += ["flow.cc"] + ["topology.cc"] * (dimensions == 4) if card.measure.gradient_flow is not None else []
+    learned = [f"lcnn_{form}.cc" for form in ("matrix", "quaternion")[:1 + (colors == 2)]] * (card.measure.learned_flow is not None)
     plain = ["linear_algebra.cc"] + ["bicgstab.cc"] * _measures_by_bicgstab(card)
     units = [(file, "double", lattice.layout("double").lanes, colors, dimensions, 0) for file in gauge]
+    units += [(file, "double", 1, colors, 0, 0) for file in learned]  # of one configuration
     quarks = (*card.quarks, *card.guide_quarks, *card.measure.quarks)
     mixed = "mixed" in (card.solver.precision, card.guide_solver.precision)
     for real in ["double"] + ["float"] * (bool(quarks) and mixed):
@@ -81,7 +86,10 @@ def fit_units(card: RunCard, device: Device) -> list[tuple]:
     """As kernel_units, of a card with a [fit]: chains on all its lattices, each on one rank; labels, training and tests."""
     colors, extents = card.lattice.colors, dict.fromkeys((card.lattice.extent, *(card.data.test_extents or ())))
     units = [unit for extent in extents for unit in kernel_units(card, Lattice(extent, device))]
-    forms = {"quaternion" if colors == 2 else "matrix", "matrix" if card.model.weights == "complex" else None} - {None}
+    if card.data.label in ("flowed_links", "flowed_charge"):
+        units += [("flow.cc", "double", Lattice(extent, device).layout("double").lanes, colors, len(extent), 0) for extent in extents]
+    full = card.model.weights == "complex" or card.model.generator == "mlp"
+    forms = {"quaternion" if colors == 2 else "matrix", "matrix" if full else None} - {None}
     for real in {"double", "float" if card.model.precision == "single" else "double"}:
         lanes = [1 << k for k in range(device.default_lanes(real).bit_length())]
         units += [(f"lcnn_{form}.cc", real, width, colors, 0, 0) for form in sorted(forms) for width in lanes]

@@ -14,11 +14,13 @@ from slhmc.actions import (
 )
 from slhmc.errors import InputError
 from slhmc.io import Weights, check_weights, load_weights
+from slhmc.io.sealed import sealed_kind
 from slhmc.lattice import Lattice
 from slhmc.networks import Network, make_network
 from slhmc.runcard import GuideQuarkTable, NetworkTable, QuarkTable, RunCard
 from slhmc.runcard.checks import DRIFTS, quark_faults
 from slhmc.runcard.guide import merged_quark
+from slhmc.simulation.learned_flow import guide_weights
 from slhmc.simulation.quarks import quark_actions
 from slhmc.updates import TimeScale
 
@@ -55,10 +57,14 @@ def smearing_network(card: RunCard) -> Network | None:
 
 
 def read_weights(card: RunCard) -> Weights | None:
-    """The file of guide.network, None if the card names none; InputError if it does not fit the card. For rank 0."""
+    """The file of guide.network, None if the card names none; InputError if it does not fit the card. For rank 0.
+
+    The file of a fit will do if it is of a flow that the engine has too (`guide_weights`).
+    """
     if card.guide is None or card.guide.network is None:
         return None
-    weights = load_weights(card.guide.network)
+    fitted = sealed_kind(card.guide.network) == "model"
+    weights = guide_weights(card.guide.network, len(card.quarks)) if fitted else load_weights(card.guide.network)
     table = None if card.network is None else network_of(card.network, card).table()
     check_weights(card.guide.network, weights, card.lattice.colors, len(card.lattice.extent), len(card.quarks), table)
     names = network_of_weights(weights).parameter_names

@@ -8,9 +8,10 @@ from slhmc import __version__
 from slhmc.backend import open_device
 from slhmc.errors import ComputationError, InputError, RunCardError
 from slhmc.io import MeasurementFile, RunDirectory, load_links
+from slhmc.io.fit import model_digest
 from slhmc.lattice import Draws, GaugeField
 from slhmc.lattice.communicator import SerialCommunicator
-from slhmc.runcard import MeasureTable, RunCard, parse_card
+from slhmc.runcard import MeasureTable, RunCard, parse_card, with_paths
 from slhmc.simulation.build import QUARK_OBSERVABLES, kernel_units, make_lattice, make_observables
 from slhmc.simulation.simulation import on_root
 
@@ -45,6 +46,7 @@ def measurement_card(directory, names: Iterable[str] = (), overrides: Iterable[s
         for override in missing:
             words = words.replace(f"--set {override}:", f"--observable {override[8:-3]}:")
         raise RunCardError(words) from None
+    card = with_paths(card, Path(directory).absolute(), overrides)
     if not names:
         return card
     unwanted = {name: None for name in known if name not in names}
@@ -141,6 +143,8 @@ def settings(card: RunCard, name: str) -> dict:
     base, _, number = name.rpartition("_")
     base, number = (base, int(number)) if number.isdecimal() else (name, 1)
     told = {key: value for key, value in getattr(card.measure, base).model_dump().items() if key != "every"}
+    if base == "learned_flow":
+        told["weights"] = model_digest(told["weights"])  # wherever it lies
     if base in QUARK_OBSERVABLES:
         dynamics = {"level", "hasenbusch", "rational", "flavors"}
         quark = card.measured_quarks[number - 1].model_dump(exclude_none=True, exclude=dynamics)

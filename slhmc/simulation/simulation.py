@@ -16,7 +16,7 @@ from slhmc.io import (
     RunDirectory,
     Weights,
     load_checkpoint,
-    load_links,
+    load_configuration,
     save_checkpoint,
     save_links,
     write_weights,
@@ -75,11 +75,15 @@ def error_words(error: BaseException) -> str:
     return str(error) if isinstance(error, SlhmcError) else f"{type(error).__name__}: {error}"
 
 
+def _refuse_fit(card: RunCard) -> None:
+    if card.fit is not None:
+        raise InputError("the card has a [fit], whose chains are those of its data sets; `slhmc train` it")
+
+
 def create(card: RunCard, directory, *, device: str = "cpu", communicator=None) -> "Simulation":
     """A new run in `directory`, which must not hold another; it gets a copy of the guide's weights. Collective."""
     communicator = communicator or SerialCommunicator()
-    if card.fit is not None:
-        raise InputError("the card has a [fit], whose chains are those of its data sets; `slhmc train` it")
+    _refuse_fit(card)
     weights, found = on_root(communicator, lambda: read_weights(card)), card.guide and card.guide.network
     if weights is not None:
         own = card.guide.model_copy(update={"network": RunDirectory(directory).weights.name})
@@ -104,6 +108,7 @@ def resume(directory, *, device: str = "cpu", communicator=None, overrides=()) -
     check_overrides(overrides)
     text = on_root(communicator, lambda: RunDirectory(directory).read_card())
     card = parse_card(text, str(directory / "card.toml"), overrides)
+    _refuse_fit(card)
     if overrides:
         text = card_text(card)
     weights = on_root(communicator, lambda: read_weights(with_paths(card, directory.absolute())))
@@ -231,7 +236,7 @@ class Simulation:
         self.checkpoint()
 
     def _read_start_file(self) -> None:
-        self._links, _ = load_links(self.card.run.start_file, self.lattice.extent, self.U.colors)
+        self._links, _ = load_configuration(self.card.run.start_file, self.lattice.extent, self.U.colors)
 
     def _take_links(self) -> None:
         """Spread the links that rank 0 has read."""

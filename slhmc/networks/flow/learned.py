@@ -44,6 +44,7 @@ class LearnedFlow(nn.Module):
     def field_rms(self, batch: LinkBatch) -> list[float]:
         """Root mean square of |Q| at the beginning and in the end."""
         with torch.no_grad():
+            batch = self.generator.prepared(batch)
             ends = (batch, 0.0), (self(batch), self.time)
             return [float(self.generator(*end).square().sum(2).mean().sqrt()) for end in ends]
 

@@ -69,6 +69,8 @@ class LConv(nn.Module):
     def __init__(self, dimensions, channels, outputs, kernel, *, dilation, symmetric, field):
         super().__init__()
         step = 1 if dilation is None else dilation
+        if step < 1:
+            raise InputError(f"an L-Conv with dilation {dilation}: 1 or more expected, the distance of its sites")
         shifts = shifts_of(dimensions, kernel, step, symmetric)
         self.reach = (kernel - 1) * step
         self.shape = Shape(channels, outputs, shifts, local=True, unit=False, bilinear=False)
@@ -79,7 +81,8 @@ class LConv(nn.Module):
 
 
 class LBL(nn.Module):
-    """L-BL: W''_i = sum a_ijk W_j W'_k, W' what comes in, W what went into the L-Conv before it, or W' where there is none.
+    """L-BL: W''_i = sum a_ijk W_j W'_k, W' what comes in, W what went into the L-Conv or L-CB just before, or W' where there
+    is none.
 
     weights [outputs, channels of W, channels of W'].
     """
