@@ -17,6 +17,7 @@ import pytest
 from running import CARD, ROOT, card_file, contents, refusal, sets, slhmc_command
 
 from slhmc.errors import InputError
+from slhmc.io import RunDirectory
 from slhmc.jobs import Job, JobRecord, Resources, Site, Submitted, exit_code, job_script, last_words, load_site, seconds_of
 
 SECONDS = 120
@@ -454,6 +455,13 @@ def test_what_a_job_leaves_that_ended_badly(tmp_path, capsys, monkeypatch):
     JobRecord("local", [Submitted("999999999", 0.0)]).write(run)
     assert slhmc_command("status", run) == 0
     assert capsys.readouterr().out == f"{run}: queue: ended  killed  error: without a word\n"
+    RunDirectory(run).write_status({"state": "running", "trajectory": 7, "total": 9})
+    assert slhmc_command("status", run) == 0
+    assert "queue: ended  running  trajectory 7/9" in capsys.readouterr().out, "by hand, perhaps"
+    os.utime(run / "status.json", (0, 0))
+    assert slhmc_command("status", run) == 0
+    assert "queue: ended  killed  trajectory 7/9  error: without a word" in capsys.readouterr().out
+    (run / "status.json").unlink()
     (run / "job" / "1.out").write_text("slhmc: the number of MPI ranks is 1\nmpiexec: has noticed\nslhmc: exit code 2\n")
     (run / "job" / "exit_code").write_text("2\n")
     assert last_words(run) == "the number of MPI ranks is 1"

@@ -1,8 +1,11 @@
 """Batch jobs on a real Slurm of one node: ranks, the warning before the time limit, chains, cancel."""
 
 import os
+import re
+import signal
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -82,6 +85,17 @@ def ended(run: Path, number: int):
     return lambda: "slhmc: exit code" in output_of(run, number)
 
 
+def ranks_of(run: Path) -> list[int]:
+    """Numbers of the processes that compute in a directory."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            words = (process / "cmdline").read_bytes().split(b"\0")
+            if words[0].endswith(b"python") and b"slhmc" in words and (process / "cwd").resolve() == run:
+                found.append(int(process.name))
+    return sorted(found)
+
+
 def test_four_ranks_and_the_early_end_of_a_chain(warned, folder, capsys):
     run = sent(folder, "four", "-n", 4, "--chain", 2, *sets("lattice.ranks=[2,2]", "run.trajectories=2"))
     waited(lambda: "nothing is left to do" in output_of(run, 1), run)
@@ -122,6 +136,18 @@ def test_ranks_that_do_not_see_each_other_end_the_chain(warned, folder, capsys):
     assert exit_code(run) == 2 and not (run / "chain.h5").exists()
     capsys.readouterr()
     waited(lambda: slhmc_command("status", run) == 0 and "queue: ended  failed  error: " in capsys.readouterr().out, run)
+
+
+def test_a_rank_that_is_killed_costs_no_more_than_the_job(warned, folder):
+    """As by a node that fails: the job ends, the next one goes on from the checkpoint."""
+    run = sent(folder, "killed", "-n", 2, "--chain", 2, *ENDLESS)
+    waited(at_work(run, 0), run)
+    os.kill(ranks_of(run)[-1], signal.SIGKILL)
+    waited(at_work(run, 1), run)
+    assert re.search(r"slhmc: exit code (?!0|2|3|75)\d+\n", output_of(run, 0))
+    assert slhmc_command("cancel", run) == 0
+    waited(ended(run, 1), run)
+    assert exit_code(run) == 75
 
 
 def test_slurm_refuses_what_it_does_not_have(folder, capsys):

@@ -169,7 +169,7 @@ def test_two_ranks_exchange_halos_through_the_device(request):
 # ---- the machine
 @pytest.mark.parametrize(("variables", "rank"), [
     ({}, 0), ({"SLURM_LOCALID": "2"}, 2), ({"OMPI_COMM_WORLD_LOCAL_RANK": "3", "SLURM_LOCALID": "0"}, 3),
-    ({"MPI_LOCALRANKID": "1", "SLURM_LOCALID": "0"}, 1)])
+    ({"MPI_LOCALRANKID": "1", "SLURM_LOCALID": "0"}, 1), ({"PALS_LOCAL_RANKID": "2"}, 2), ({"FLUX_TASK_LOCAL_ID": "1"}, 1)])
 def test_ranks_of_a_node_take_turns_over_its_gpus(monkeypatch, variables, rank):
     for name in cuda.LOCAL_RANK_VARIABLES:
         monkeypatch.delenv(name, raising=False)

@@ -16,7 +16,8 @@ from slhmc.backend.tape import Loop, Straight, Tape
 from slhmc.errors import ComputationError, InputError
 
 # Rank on the node, by launcher; Slurm last, as an mpiexec inside a Slurm job inherits SLURM_LOCALID = 0 on every rank.
-LOCAL_RANK_VARIABLES = ("OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID", "SLURM_LOCALID")
+LOCAL_RANK_VARIABLES = ("OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID", "PALS_LOCAL_RANKID", "FLUX_TASK_LOCAL_ID",
+                        "SLURM_LOCALID")
 
 
 def local_rank() -> int:

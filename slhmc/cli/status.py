@@ -12,6 +12,7 @@ from slhmc.cli.failure import USAGE
 from slhmc.cli.progress import duration
 from slhmc.errors import InputError
 
+_LONG = 60.0  # a run that has written its status within these seconds is at work, whoever started it
 _HEADINGS = ("run", "queue", "state", "done", "acceptance", "ETA", "written", "")
 
 
@@ -62,7 +63,8 @@ def _add_queue_states(runs: list[dict[str, Any]]) -> list[str]:
         record = run.pop("record")
         if record is not None:
             run["jobs"] = [asdict(states[record.scheduler, job.id]) | {"scheduler": record.scheduler} for job in record.jobs]
-            run["status"] = _with_end_of_jobs(run["status"], Path(run["directory"]), run["jobs"])
+            if run["status"].get("state") != "running" or run["age_seconds"] > _LONG:
+                run["status"] = _with_end_of_jobs(run["status"], Path(run["directory"]), run["jobs"])
     return faults
 
 
