@@ -81,7 +81,8 @@ def test_a_row_that_fails_says_where(tmp_path):
 def test_studies_may_be_called_from_any_folder(tmp_path, monkeypatch):
     """Runs go where -o says, also from where it is a relative path."""
     called = []
-    monkeypatch.setattr(commands.subprocess, "run", lambda arguments, **_: called.append(arguments) or SimpleNamespace(returncode=0))
+    monkeypatch.setattr(commands.subprocess, "run",
+                        lambda arguments, **_: called.append(arguments) or SimpleNamespace(returncode=0))
     monkeypatch.chdir(tmp_path)
     commands.slhmc("train", CARDS / "su2_heat_bath.toml", Path("out") / "row" / "train", [])
     (tmp_path / "out" / "row" / "train").mkdir()
