@@ -79,8 +79,8 @@ def guide_weights(path: str | Path, quarks: int) -> Weights:
     if model.generator != "loops":
         why = ("is not covariant: molecular dynamics would depend on the gauge" if model.generator == "mlp"
                else "has no forces in the engine, which differentiates smearing by loops alone")
-        raise InputError(f'{path}: a flow with generator = "{model.generator}" found, which {why}; as guide.network give a fit with '
-                         'generator = "loops"')
+        raise InputError(f'{path}: a flow with generator = "{model.generator}" found, which {why}; as guide.network give a fit '
+                         'with generator = "loops"')
     rows = tensors["generator.weight"].astype(float)
     rows = rows * time ** np.arange(1, len(rows) + 1)[:, None]
     network = make_network("flow", card.lattice.colors, len(card.lattice.extent), model.steps, model.loops, rows,
