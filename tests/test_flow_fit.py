@@ -392,7 +392,7 @@ def test_a_fitted_flow_is_the_network_of_a_guide(tmp_path, fitted):
     (['model.loops=["plaquette", "rectangle"]'], True),
     (["model.time_degree=2", "model.scheme=munthe_kaas_4", "model.steps=10"], False)])
 def test_the_network_of_a_guide_ends_at_the_same_links(tmp_path, data, overrides, exact):
-    """Euler steps without time are the same map; of another scheme, with time, the engine's steps converge to it, in first order."""
+    """Euler steps without time are the same map; otherwise the engine's steps converge to it, in first order."""
     card = card_of(f"data.directory={data}", "fit.learning_rate=0.1", "fit.epochs=1", "model.precision=double", *overrides)
     assert regression.create(card, tmp_path / "run").run()
     model, _ = trained_model(tmp_path / "run" / "weights.h5")
