@@ -388,23 +388,27 @@ def test_a_fitted_flow_is_the_network_of_a_guide(tmp_path, fitted):
     assert slhmc_command("resume", tmp_path / "run", "--trajectories", 3) == 0
 
 
-def test_the_network_of_a_guide_ends_at_the_same_links(tmp_path, data):
-    """Euler steps without time are the same map; with time and many steps the same flow."""
-    for overrides, steps, tolerance in ((['model.loops=["plaquette", "rectangle"]'], 2, 1e-12),
-                                        (["model.time_degree=2", "model.scheme=munthe_kaas_4", "model.steps=10"], 400, 2e-4)):
-        card = card_of(f"data.directory={data}", "fit.learning_rate=0.1", "fit.epochs=1", "model.precision=double", *overrides)
-        run = tmp_path / str(steps)
-        assert regression.create(card, run).run()
-        model, _ = trained_model(run / "weights.h5")
-        weights = guide_weights(run / "weights.h5", 1)
-        network = make_network("flow", 2, 2, steps, weights.table["loops"], weights.network_values.reshape(-1, len(
-            weights.table["loops"])), weights.table["time_degree"])
-        U = hot(2, (4, 6))
-        with torch.no_grad():
-            ended = model.flow(LinkBatch(U.lattice.device, pack_links(U)[None], (4, 6), 2)).links_of_samples()[0].numpy()
-        found = pack_links(network.smear(U))
-        assert np.abs(found - pack_links(U)).max() > 0.05
-        np.testing.assert_allclose(found, ended, atol=tolerance)
+@pytest.mark.parametrize(("overrides", "exact"), [
+    (['model.loops=["plaquette", "rectangle"]'], True),
+    (["model.time_degree=2", "model.scheme=munthe_kaas_4", "model.steps=10"], False)])
+def test_the_network_of_a_guide_ends_at_the_same_links(tmp_path, data, overrides, exact):
+    """Euler steps without time are the same map; otherwise the engine's steps converge to it, in first order."""
+    card = card_of(f"data.directory={data}", "fit.learning_rate=0.1", "fit.epochs=1", "model.precision=double", *overrides)
+    assert regression.create(card, tmp_path / "run").run()
+    model, _ = trained_model(tmp_path / "run" / "weights.h5")
+    weights, U = guide_weights(tmp_path / "run" / "weights.h5", 1), hot(2, (4, 6))
+    with torch.no_grad():
+        ended = model.flow(LinkBatch(U.lattice.device, pack_links(U)[None], (4, 6), 2)).links_of_samples()[0].numpy()
+    assert np.abs(ended - pack_links(U)).max() > 0.05
+
+    def error(steps):
+        rows = weights.network_values.reshape(-1, len(weights.table["loops"]))
+        network = make_network("flow", 2, 2, steps, weights.table["loops"], rows, weights.table["time_degree"])
+        return np.abs(pack_links(network.smear(U)) - ended).max()
+    if exact:
+        assert error(weights.table["layers"]) < 1e-12
+    else:
+        assert weights.table["layers"] == 10 and error(200) < 1e-3 and 1.8 < error(100) / error(200) < 2.2
 
 
 @pytest.mark.parametrize(("kind", "words"), [
