@@ -5,6 +5,7 @@ import os
 import random
 
 import h5py
+import link_files
 import numpy as np
 import pytest
 
@@ -23,14 +24,8 @@ CARD = "# Maß\n[lattice]\nextent = [4, 4]\n"
 
 
 def random_links(extent=(2, 4), colors=2, seed=1):
-    """Haar-distributed links in public order."""
-    rng = np.random.default_rng(seed)
-    shape = (*reversed(extent), len(extent), colors, colors)
-    unitary, upper = np.linalg.qr(rng.standard_normal(shape) + 1j * rng.standard_normal(shape))
-    phases = np.einsum("...ii->...i", upper)
-    unitary = unitary * (phases / np.abs(phases))[..., None, :]
-    unitary[..., :, 0] /= np.linalg.det(unitary)[..., None]
-    return unitary
+    """Two-colour links of a small lattice."""
+    return link_files.random_links(extent, colors, seed)
 
 
 def record(trajectory):

@@ -6,6 +6,7 @@ standard input, queues with reasons of several words, Flux without its Python bi
 
 import json
 import tempfile
+from abc import abstractmethod
 from collections.abc import Collection
 from datetime import timedelta
 from pathlib import Path
@@ -46,15 +47,19 @@ class OwnScript(BatchSchedulerExecutor):
         return self.submission(job.spec.arguments[0], job.spec.attributes.custom_attributes[_AFTER])
 
     def get_cancel_command(self, native_id: str) -> list[str]:
-        return self.request_to_stop(native_id) if self.gentle else super().get_cancel_command(native_id)
+        return self.request_to_stop(native_id) if self.gentle else self.cancellation(native_id)
 
+    def cancellation(self, native_id: str) -> list[str]:
+        """The command that ends a job at once: PSI/J's, where it knows the scheduler."""
+        return super().get_cancel_command(native_id)
+
+    @abstractmethod
     def submission(self, script: str, after: str) -> list[str]:
         """The command that submits; `after` may be empty."""
-        raise NotImplementedError
 
+    @abstractmethod
     def request_to_stop(self, native_id: str) -> list[str]:
         """The command that sends USR1 to the script of a job."""
-        raise NotImplementedError
 
 
 class Slurm(OwnScript, SlurmJobExecutor):
@@ -139,9 +144,12 @@ class Flux(OwnScript):
     def job_id_from_submit_output(self, out: str) -> str:
         return out.split()[-1]
 
-    def get_cancel_command(self, native_id: str) -> list[str]:
-        """A signal would go to Flux's broker, not to the script."""
+    def cancellation(self, native_id: str) -> list[str]:
         return ["flux", "cancel", native_id]
+
+    def request_to_stop(self, native_id: str) -> list[str]:
+        """Cancels: a signal would go to Flux's broker, not to the script."""
+        return self.cancellation(native_id)
 
     def process_cancel_command_output(self, exit_code: int, out: str) -> None:
         raise SubmitException(out)
@@ -170,9 +178,11 @@ class Local(OwnScript):
     def job_id_from_submit_output(self, out: str) -> str:
         return out.strip()
 
-    def get_cancel_command(self, native_id: str) -> list[str]:
-        """A job that waits has nothing to save."""
-        return ["kill", "-USR1", native_id] if self.gentle else ["kill", "-KILL", "--", f"-{native_id}"]
+    def request_to_stop(self, native_id: str) -> list[str]:
+        return ["kill", "-USR1", native_id]
+
+    def cancellation(self, native_id: str) -> list[str]:
+        return ["kill", "-KILL", "--", f"-{native_id}"]
 
     def process_cancel_command_output(self, exit_code: int, out: str) -> None:
         if "No such process" not in out:
