@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from commands import guarded
 from pages import filled, markdown
 
 from slhmc.backend import open_device
@@ -81,4 +82,4 @@ def row(name: str, entry: dict) -> list[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(guarded(main))

@@ -5,10 +5,33 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+
+from slhmc.errors import InputError, SlhmcError
 
 ROOT = Path(__file__).resolve().parent.parent
 CARDS = ROOT / "run_cards"
+
+
+class Failed(SystemExit):
+    """A command of `slhmc` ended with an exit code other than 0, which is `returned`."""
+
+    def __init__(self, words: str, returned: int):
+        super().__init__(words)
+        self.returned = returned
+
+
+def guarded(main: Callable[[], int]) -> int:
+    """What `main` returns, or the exit codes of `slhmc`, with one line in place of a traceback."""
+    try:
+        return main()
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except SlhmcError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 3
 
 
 def place_of(row: dict, output: Path) -> Path:
@@ -17,7 +40,10 @@ def place_of(row: dict, output: Path) -> Path:
 
 
 def slhmc(command: str, card: Path, directory: Path, settings: list[str], finished: Path | None = None) -> None:
-    """`slhmc COMMAND CARD -o DIRECTORY`, or `slhmc resume DIRECTORY` of what is there; nothing if the file `finished` is."""
+    """`slhmc COMMAND CARD -o DIRECTORY`, or `slhmc resume DIRECTORY` of what is there; nothing if the file `finished` is.
+
+    Raises Failed.
+    """
     directory = directory.resolve()  # slhmc is called from another folder
     program, asked = [sys.executable, "-m", "slhmc"], directory.parent / f"{command}.json"
     if asked.exists() and json.loads(asked.read_text()) != settings:
@@ -35,4 +61,4 @@ def slhmc(command: str, card: Path, directory: Path, settings: list[str], finish
     with (directory.parent / f"{command}.txt").open("a") as log:
         done = subprocess.run(program + arguments, stdout=log, stderr=subprocess.STDOUT, cwd=ROOT, env=os.environ, check=False)
     if done.returncode:
-        raise SystemExit(f"slhmc {' '.join(arguments)}: exit code {done.returncode}, see {log.name}")
+        raise Failed(f"slhmc {' '.join(arguments)}: exit code {done.returncode}, see {log.name}", done.returncode)

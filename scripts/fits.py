@@ -12,7 +12,7 @@ from math import isnan
 from pathlib import Path
 from typing import Any
 
-from commands import CARDS, place_of, slhmc
+from commands import CARDS, Failed, place_of, slhmc
 from pages import markdown
 
 HEADINGS = {"parameters": "parameters", "epochs": "epochs", "minutes": "minutes", "never_trained": "never trained"}
@@ -27,6 +27,7 @@ NUMBERS = {**ERRORS, "label_variance_average": "variance of averaged labels",
 class Fit:
     """The training of a row with one seed."""
 
+    seed: int
     card: Path
     directory: Path
     data: Path
@@ -37,9 +38,22 @@ class Fit:
         """Written when a training is finished."""
         return self.directory / "results.json"
 
+    @property
+    def ran_away(self) -> Path:
+        """Written when a loss was not finite."""
+        return self.directory.parent / "ran_away.txt"
+
     def train(self) -> None:
-        """Unless it is there; a training with other keys is refused."""
-        slhmc("train", self.card, self.directory, self.settings, self.results)
+        """Unless it is there; a training with other keys is refused. One that runs away is a result like others."""
+        if self.ran_away.exists():
+            return
+        try:
+            slhmc("train", self.card, self.directory, self.settings, self.results)
+        except Failed as failure:
+            last = (self.directory.parent / "train.txt").read_text().splitlines()[-1]
+            if failure.returned != 3 or "run away" not in last:
+                raise
+            self.ran_away.write_text(last + "\n")
 
 
 def fits_of(row: dict, output: Path, extra: list[dict]) -> list[Fit]:
@@ -47,7 +61,7 @@ def fits_of(row: dict, output: Path, extra: list[dict]) -> list[Fit]:
     seeds = next((keys["seeds"] for keys in reversed(extra) if "seeds" in keys), row["seeds"])
     data = (output / "data" / row.get("data", "data")).resolve()
     settings = [key for keys in (row, *extra) for key in keys.get("set", [])]
-    return [Fit(CARDS / row["fit"], place_of(row, output) / f"seed_{seed}" / "train", data,
+    return [Fit(seed, CARDS / row["fit"], place_of(row, output) / f"seed_{seed}" / "train", data,
                 [*settings, f"data.directory={json.dumps(str(data))}", f"run.seed={seed}"]) for seed in seeds]
 
 
@@ -61,10 +75,12 @@ def train_all(fits: list[Fit], jobs: int) -> None:
 def numbers(fits: list[Fit]) -> dict:
     """What tables can show of the fits that are finished; `seeds` has the results of each."""
     found = [json.loads(fit.results.read_text()) for fit in fits if fit.results.exists()]
+    away = [fit.seed for fit in fits if fit.ran_away.exists()]
     if not found:
-        return {}
+        return {"ran_away": away, "never_trained": f"{len(away)} of {len(away)}"} if away else {}
     best = min(found, key=lambda entry: entry["validation"])
-    shown = {"parameters": str(best["parameters"]), "seeds": found, "never_trained": never_trained(found),
+    shown = {"parameters": str(best["parameters"]), "seeds": found, "ran_away": away,
+             "never_trained": never_trained(found, len(away)),
              "epochs": f"{statistics.median(entry['epochs'] for entry in found):g}",
              "minutes": f"{statistics.median(entry['seconds'] for entry in found) / 60:.2g}"}
     for extent, entries in best["test"].items():
@@ -83,14 +99,15 @@ def known(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isnan(value)
 
 
-def never_trained(found: list[dict]) -> str:
-    """Seeds whose error is above half of the variance of the labels, at the first extent: no better than their mean."""
-    count = 0
+def never_trained(found: list[dict], away: int) -> str:
+    """Seeds that ran away, or whose error is above half of the variance of the labels, at the first extent: no better than
+    their mean."""
+    count = away
     for result in found:
         entry = next(iter(result["test"].values()))
         kind = "site" if known(entry.get("mse_site")) else "average"
         count += entry[f"mse_{kind}"] > entry[f"label_variance_{kind}"] / 2
-    return f"{count} of {len(found)}"
+    return f"{count} of {len(found) + away}"
 
 
 def heading(column: str) -> str:
@@ -105,10 +122,12 @@ def heading(column: str) -> str:
 
 def seed_table(entries: list[dict]) -> str:
     """Every seed of every row: MSE of averages / MSE per site, at the first extent."""
-    seeds = sorted({result["seed"] for entry in entries for result in entry.get("seeds", [])})
+    seeds = sorted({result["seed"] for entry in entries for result in entry.get("seeds", [])}
+                   | {seed for entry in entries for seed in entry.get("ran_away", [])})
     rows = []
     for entry in entries:
-        cells = {result["seed"]: cell(next(iter(result["test"].values()))) for result in entry.get("seeds", [])}
+        cells = dict.fromkeys(entry.get("ran_away", []), "ran away")
+        cells |= {result["seed"]: cell(next(iter(result["test"].values()))) for result in entry.get("seeds", [])}
         rows.append([entry["name"], *(cells.get(seed, "-") for seed in seeds)])
     return markdown(["seed", *map(str, seeds)], rows)
 

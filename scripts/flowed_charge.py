@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 import torch
+from commands import guarded
 from pages import filled, markdown
 
 from slhmc.backend import Device, open_device
@@ -87,4 +88,4 @@ def table(rows: list[dict[str, float]], names: list[str]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(guarded(main))

@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 
 import optuna
+from commands import guarded
 from pages import filled, markdown
 
 from slhmc.errors import ComputationError
@@ -169,4 +170,4 @@ def table(found: dict[str, dict]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(guarded(main))

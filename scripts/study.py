@@ -3,13 +3,13 @@
 
     .venv/bin/python scripts/study.py docs/results/acceptance.toml -o runs/acceptance
 
-A study is a TOML file: [columns], a list for each table, and [[rows]] with `name`, `table`, `card`, `set` (keys of the
-card), and where the guide is trained first `train` (card of the training) and `train_set`; cards are in run_cards/. [all] has
-keys that every row is given, [quick] those that shorten every row with --quick. A row that is a regression has `fit` (card of
-`slhmc train`), `set` and `seeds` in place of card and train; rows with the same `data` share the data sets in OUTPUT/data/DATA,
-and the table NAME_seeds has every seed (scripts/fits.py names its columns). Rows that are there already are not run again,
-those that were interrupted go on, those that were begun with other keys are refused. The page is the Markdown file beside the
-study; its table NAME stands between the lines `<!-- table NAME -->` and `<!-- end -->`.
+A study is a TOML file: [columns], a list for each table, and [[rows]] with `name`, `table`, `card`, `set` (keys of the card),
+and where the guide is trained first `train` (card of the training) and `train_set`; cards are in run_cards/. [all] has keys that
+every row is given, [quick] those that shorten every row with --quick. A row that is a regression has `fit` (card of `slhmc
+train`), `set` and `seeds` in place of card and train; rows with the same `data` share the data sets in OUTPUT/data/DATA, and the
+table NAME_seeds has every seed (scripts/fits.py names its columns), and [[figures]] are drawn (scripts/figures.py). Rows that
+are there already are not run again, those that were interrupted go on, those that were begun with other keys are refused. The
+page is the Markdown file beside the study; its table NAME stands between the lines `<!-- table NAME -->` and `<!-- end -->`.
 """
 
 import argparse
@@ -21,7 +21,8 @@ import tomllib
 from pathlib import Path
 
 import fits
-from commands import CARDS, place_of, slhmc
+from commands import CARDS, guarded, place_of, slhmc
+from figures import draw_figures
 from pages import filled, markdown
 
 from slhmc.analysis.notation import parenthesis
@@ -61,6 +62,7 @@ def main() -> int:
     page = options.study.with_suffix(".md")
     if page.exists() and not (options.quick or options.only):
         page.write_text(filled(page.read_text(), texts))
+        draw_figures(options.study, study.get("figures", []), rows, results)
     print("\n\n".join(f"{name}\n\n{lines}" for name, lines in texts.items()))
     return 0
 
@@ -127,4 +129,4 @@ def table(entries: list[dict], columns: list[str]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(guarded(main))

@@ -90,6 +90,10 @@ FAULTS = [
     ((), ("[fit]", "[fit]\nlr = 1"), "17: fit.lr: unknown key; [fit] has optimizer, amsgrad, weight_decay, learning_rate"),
     (("run.thermalization=3",), (), "--set run.thermalization=3: chains of a [fit] thermalize by data.thermalization"),
     (("run.start=file", "run.start_file=x"), (), "--set run.start=file: each chain of a [fit] begins anew"),
+    (("run.trajectories=9",), (), "--set run.trajectories=9: is of a run; a [fit] makes what [data] asks for"),
+    (("run.save_every=9",), (), "--set run.save_every=9: is of a run; a [fit] makes"),
+    (("run.checkpoint_every=9",), (), "--set run.checkpoint_every=9: is of a run; a [fit] makes"),
+    (("measure.rectangle={}",), (), "--set measure.rectangle={}: measure: is of a run's observables, which a [fit] does not"),
     (("lattice.ranks=[1, 2]",), (), "--set lattice.ranks=[1, 2]: chains of a [fit] are of many lattices"),
     (("hmc.steps=2", "hmc.scheme=omf4"), (), "card.toml:6: heat_bath: the card has [hmc] and [heat_bath]; keep one"),
 ]

@@ -16,6 +16,7 @@ from slhmc.runcard import load_card
 ROOT = CARDS.parent
 sys.path.insert(0, str(ROOT / "scripts"))
 import commands  # noqa: E402
+import figures  # noqa: E402
 import fits  # noqa: E402
 
 STUDIES = sorted((ROOT / "docs" / "results").glob("*.toml"))
@@ -117,6 +118,32 @@ def test_rows_of_fits_show_best_median_worst_and_who_never_trained(tmp_path):
     table = fits.seed_table([{"name": "small", **shown}, {"name": "large"}])
     assert table.splitlines()[2:] == ["| small | 2e-09 / 2e-08 | 0.004 / 0.15 | 3e-09 / 1e-08 |", "| large | - | - | - |"]
     assert fits.heading("best.mse_site.8x8") == "MSE per site 8x8, best"
+
+
+def test_a_seed_that_runs_away_is_a_result(tmp_path):
+    """It counts among those that never trained, is not run again, and other failures still end the study."""
+    short = ["data.betas=[1.0]", "data.training=4", "data.validation=2", "data.test=2", "data.thermalization=2", "data.spacing=1",
+             "data.test_extents=[[8, 8]]", "fit.batch=4", "fit.epochs=9"]
+    row = {"name": "small", "table": "1x2", "fit": "lcnn/wilson_loop_1x2.toml", "seeds": [5],
+           "set": [*short, "fit.learning_rate=1e30"]}
+    for _ in range(2):
+        fits.train_all(fits.fits_of(row, tmp_path, []), 1)
+    shown = fits.numbers(fits.fits_of(row, tmp_path, []))
+    assert shown == {"ran_away": [5], "never_trained": "1 of 1"}
+    assert fits.seed_table([{"name": "small", **shown}]).splitlines()[2:] == ["| small | ran away |"]
+    assert (tmp_path / "1x2_small" / "seed_5" / "train.txt").read_text().count("run away") == 1
+    with pytest.raises(SystemExit, match="exit code 2"):
+        fits.train_all(fits.fits_of(row | {"name": "bad", "set": ["fit.batch=0"]}, tmp_path, []), 1)
+
+
+def test_figures_of_a_study(tmp_path):
+    rows = [{"table": "1x2", "name": name} for name in ("small", "large")]
+    results = [{"name": "small", "seeds": [result(1, 2e-9, 2e-8, 1.0), result(2, 4e-3, 0.15, 3.0)]}, {"name": "large"}]
+    wanted = [{"name": kind, "kind": kind, "number": number, "tables": ["1x2"], "lines": {"published": [1e-8]}}
+              for kind, number in (("seeds", "mse_average.8x8"), ("lattices", "mse_site"))]
+    paths = figures.draw_figures(tmp_path / "study.toml", wanted, rows, results)
+    assert [path.name for path in paths] == ["study_seeds.png", "study_lattices.png"]
+    assert all(path.parent == tmp_path / "images" and path.stat().st_size > 5000 for path in paths)
 
 
 @pytest.mark.parametrize("unknown", [None, float("nan")])

@@ -8,7 +8,7 @@ from torch import nn
 
 from slhmc.errors import InputError
 from slhmc.networks.lcnn import LinkBatch
-from slhmc.networks.lcnn.batch import SU2_MATRIX, TORCH_TYPES
+from slhmc.networks.lcnn.batch import SU2_MATRIX, TORCH_TYPES, check_weights
 from slhmc.networks.lcnn.loops import planes, plaquettes
 
 ACTIVATIONS = {"relu": nn.functional.relu, "leaky_relu": nn.functional.leaky_relu, "tanh": torch.tanh, "sigmoid": torch.sigmoid}
@@ -84,7 +84,8 @@ def input_channels(batch: LinkBatch) -> torch.Tensor:
 
 
 def _uniform(shape: tuple[int, ...], inputs: int, real: str, generator: torch.Generator) -> nn.Parameter:
-    """Drawn in double, so that networks of one seed begin alike in both precisions."""
+    """InputError for too many. Drawn in double, so that networks of one seed begin alike in both precisions."""
+    check_weights(shape)
     drawn = 2 * torch.rand(prod(shape), generator=generator, dtype=torch.float64) - 1
     return nn.Parameter((drawn.reshape(shape) / sqrt(inputs)).to(TORCH_TYPES[real]))
 

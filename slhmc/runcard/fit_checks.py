@@ -62,9 +62,15 @@ def _strangers(card: Any) -> Iterator[Fault]:
     for name in ("train", "guide", "network"):
         if getattr(card, name) is not None:
             yield (name,), "is of self-learning HMC, [fit] of labels; keep one of them"
+    for name, default in (("measure", type(card.measure)), ("reference", lambda: None)):
+        if getattr(card, name) not in (None, default()):
+            yield (name,), "is of a run's observables, which a [fit] does not measure; leave it out"
     if card.run is not None:
         if card.run.thermalization:
             yield ("run", "thermalization"), "chains of a [fit] thermalize by data.thermalization; leave it out"
+        for key in ("trajectories", "save_every", "checkpoint_every"):
+            if _chosen(card.run, key):
+                yield ("run", key), "is of a run; a [fit] makes what [data] asks for, and ends with fit.epochs; leave it out"
         if card.run.start == "file":
             yield ("run", "start"), 'each chain of a [fit] begins anew: "hot" or "cold", found "file"'
     if card.lattice is not None:

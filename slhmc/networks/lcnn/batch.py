@@ -9,10 +9,18 @@ import torch
 from slhmc.errors import InputError
 
 REALS = {2: 4, 3: 18}  # of a packed link
+MOST_WEIGHTS = 10**8  # of one layer, 0.8 GB in double
 TORCH_TYPES = {"double": torch.float64, "float": torch.float32}
 # second row (-b*, a*) of an SU(2) matrix from Re a, Im a, Re b, Im b: rows are the eight reals of the matrix
 SU2_MATRIX = np.array([[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1],
                        [0, 0, -1, 0], [0, 0, 0, 1], [1, 0, 0, 0], [0, -1, 0, 0]], np.float64)
+
+
+def check_weights(shape) -> None:
+    """InputError, before memory is taken, for a layer with weights of an absurd shape."""
+    if prod(shape) > MOST_WEIGHTS:
+        raise InputError(f"a layer with {' x '.join(map(str, shape))} = {prod(shape):.1e} weights; {MOST_WEIGHTS:.0e} are the "
+                         "most: lower channels or kernel")
 
 
 class LinkBatch:

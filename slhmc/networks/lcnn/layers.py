@@ -41,15 +41,14 @@ class LCB(nn.Module):
         if kernel < 1 or step < 1:
             raise InputError(f"kernel {kernel} with dilation {dilation}: a kernel is 1 or more, a dilation {first} or more "
                              f"in the convention {convention}")
-        shifts = shifts_of(dimensions, kernel, step, symmetric)
         self.reach = (kernel - 1) * step
+        sites = transported_sites(dimensions, kernel, convention, symmetric)
+        self.weight = field.parameter(outputs, 2 * channels + 1, 2 * channels * sites + 1)
+        shifts = shifts_of(dimensions, kernel, step, symmetric)
         local = convention == "prl_2022" or not shifts
         self.shape = Shape(channels, outputs, shifts, local, unit=True, daggers=True, one=True)
-        self.weight = field.parameter(outputs, 2 * channels + 1, 2 * self.shape.transported + 1)
-        sites = self.shape.transported // channels
-        expected = outputs * (2 * channels + 1) * (2 * channels * sites + 1)
-        if sites != transported_sites(dimensions, kernel, convention, symmetric) or self.weight.numel() != expected:
-            raise AssertionError(f"{self.weight.numel()} weights for {sites} sites: the layer was built wrongly")
+        if self.shape.transported != channels * sites:
+            raise AssertionError(f"weights for {sites} sites, {self.shape.transported} matrices: the layer was built wrongly")
 
     def forward(self, field, batch: LinkBatch, before=None):
         n = self.shape.transported
@@ -71,10 +70,10 @@ class LConv(nn.Module):
         step = 1 if dilation is None else dilation
         if step < 1:
             raise InputError(f"an L-Conv with dilation {dilation}: 1 or more expected, the distance of its sites")
-        shifts = shifts_of(dimensions, kernel, step, symmetric)
         self.reach = (kernel - 1) * step
+        self.weight = field.parameter(outputs, channels * transported_sites(dimensions, kernel, "prl_2022", symmetric))
+        shifts = shifts_of(dimensions, kernel, step, symmetric)
         self.shape = Shape(channels, outputs, shifts, local=True, unit=False, bilinear=False)
-        self.weight = field.parameter(outputs, self.shape.transported)
 
     def forward(self, field, batch: LinkBatch, before=None):
         return transport_and_multiply(field, batch, self.shape, self.weight), batch, field

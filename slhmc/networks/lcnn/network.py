@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from slhmc.errors import InputError
-from slhmc.networks.lcnn.batch import REALS, TORCH_TYPES, LinkBatch
+from slhmc.networks.lcnn.batch import REALS, TORCH_TYPES, LinkBatch, check_weights
 from slhmc.networks.lcnn.layers import ACTIVATIONS, CONVENTIONS, LBL, LCB, LAct, LConv, LExp, first_field, traces
 
 KINDS = ("lcb", "lconv", "lbl", "lact", "lexp")
@@ -41,7 +41,8 @@ class Weights:
         return (drawn / sqrt(terms)).to(self.type.to_complex() if self.complex else self.type)
 
     def parameter(self, *shape: int) -> nn.Parameter:
-        """Weights [output, ...]: sums run over all other indices."""
+        """Weights [output, ...]: sums run over all other indices. InputError for too many."""
+        check_weights(shape)
         return nn.Parameter(self.draw(shape, torch.Size(shape[1:]).numel()))
 
 
