@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from commands import guarded
+from figures import COLORS
 from pages import filled, markdown
 
 from slhmc.backend import open_device
@@ -30,7 +31,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("networks", nargs="+", help="NAME=DIRECTORY of a training")
     parser.add_argument("-o", "--output", type=Path, required=True, help="JSON file of all numbers")
-    parser.add_argument("--page", type=Path, help="Markdown page whose table `adversarial` is replaced")
+    parser.add_argument("--page", type=Path, help="Markdown page whose table `adversarial` and figure are replaced")
     parser.add_argument("--samples", type=int, default=50, help="test configurations, evenly over all beta")
     parser.add_argument("--draws", type=int, default=10, help="random transformations of each")
     parser.add_argument("--steps", type=int, default=200, help="steps of the optimizer")
@@ -47,6 +48,7 @@ def main() -> int:
     lines = markdown(COLUMNS, [row(name, entry) for name, entry in found.items()])
     if options.page:
         options.page.write_text(filled(options.page.read_text(), {"adversarial": lines}))
+        draw(options.page.parent / "images" / f"{options.page.stem}.png", found)
     print(lines)
     return 0
 
@@ -64,7 +66,7 @@ def numbers(directory: Path, options: argparse.Namespace) -> dict:
              "site": torch.maximum(found.site_random, found.site_optimised)}
     return {"parameters": model.parameter_count, "samples": len(chosen), "beta": samples.beta[chosen].tolist(),
             "draws": options.draws, "steps": options.steps, "spread": units["of_spread"], "predictions": found.y.tolist(),
-            "labels": labels.mean(1).tolist(),
+            "labels": labels.mean(1).tolist(), "drifts": {kind: values.tolist() for kind, values in kinds.items()},
             **{unit: {kind: statistics(values / scale) for kind, values in kinds.items()} for unit, scale in units.items()}}
 
 
@@ -79,6 +81,23 @@ def row(name: str, entry: dict) -> list[str]:
              spread["optimised"]["largest"], spread["site"]["largest"], prediction["random"]["median"],
              prediction["optimised"]["median"])
     return [name, str(entry["parameters"]), *(f"{value:.2g}" for value in shown)]
+
+
+def draw(path: Path, found: dict) -> None:
+    """The drift of each configuration over its label, by the largest random and the optimised transformation."""
+    from matplotlib.figure import Figure
+
+    path.parent.mkdir(exist_ok=True)
+    figure = Figure(figsize=(6.4, 3.8), layout="constrained")
+    panel = figure.subplots()
+    for color, (name, entry) in zip(COLORS, found.items(), strict=False):
+        for kind, face, words in (("random_largest", "none", "random"), ("optimised", color, "optimised")):
+            drifts = np.maximum(np.array(entry["drifts"][kind]) / entry["spread"], 1e-17)  # 0 has no logarithm
+            panel.plot(entry["labels"], drifts, "o", color=color, markerfacecolor=face, markersize=4, label=f"{name}, {words}")
+    panel.set(yscale="log", xlabel="Re tr W / Nc, lattice average", ylabel="drift of y / spread of labels")
+    panel.grid(axis="y", alpha=0.25)
+    panel.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    figure.savefig(path, dpi=120)
 
 
 if __name__ == "__main__":

@@ -72,6 +72,7 @@ def test_adversarial_drifts_of_trained_networks(trainings, tmp_path):
     assert ours["optimised"]["largest"] < 1e-12 and ours["site"]["largest"] < 1e-12
     assert baseline["optimised"]["largest"] > baseline["random_largest"]["largest"] > 1e-6
     assert found["CNN"]["beta"] == [1.0, 1.0, 5.0, 5.0] and found["L-CNN"]["labels"] == found["CNN"]["labels"]
+    assert len(found["CNN"]["drifts"]["optimised"]) == 4 and (tmp_path / "images" / "page.png").stat().st_size > 5000
     lines = page.read_text().splitlines()
     assert re.match(r"\| L-CNN \| 35 \| \S+e-1\d", lines[4]) and lines[5].startswith("| CNN | ")
     assert "\n".join(lines[2:6]) in out
