@@ -100,10 +100,10 @@ def reunitarize_flops(n: int, dimensions: int) -> int:
 
 
 class Workbench:
-    """Fields of one lattice and group, and the cases on them."""
+    """Fields of one lattice and group, and the cases on them; lattice: one that is there."""
 
-    def __init__(self, device, extent, colors: int):
-        self.lattice, self.colors = Lattice(extent, device), colors
+    def __init__(self, device, extent, colors: int, lattice: Lattice | None = None):
+        self.lattice, self.colors = lattice or Lattice(extent, device), colors
         self.U = GaugeField(self.lattice, colors)
         self.U.randomize(Draws(1, 0).next(Purpose.START))
         self.boundary = [1] * (len(extent) - 1) + [-1]

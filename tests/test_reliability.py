@@ -1,0 +1,225 @@
+"""Long campaigns: kills at any moment on one and two ranks, directories that go away, ranks that die, a soak."""
+
+import multiprocessing
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from running import CARD, ROOT, assert_same_chain, card_file, command_line, final_links, run_card, sets, slhmc_command
+
+from slhmc import simulation
+from slhmc.io import EnsembleFile
+
+SECONDS = 60  # a process that shares its cores with others may need many of them to begin
+DEATH_SECONDS = 30
+TRAJECTORIES = 4000  # more than the kills leave time for
+
+# kept configurations and checkpoints as often as can be: a kill is likely to fall into one of them
+OFTEN = ("run.checkpoint_every=2", "run.save_every=3")
+
+
+def running(directory, *arguments, ranks=1):
+    """`slhmc ARGUMENTS`, at work when this returns; with ranks = 0 in a fork of a process that has loaded everything before."""
+    (directory / "status.json").unlink(missing_ok=True)  # its return shows that trajectories are made
+    if ranks == 0:
+        process = FORKS.Process(target=in_a_fork, args=(arguments,))
+        process.start()
+        alive = process.is_alive
+    else:
+        command = command_line(*(("launch", "-n", ranks, "--") if ranks > 1 else ()), *arguments)
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+        alive = lambda: process.poll() is None  # noqa: E731
+    assert wait_for((directory / "status.json").exists, alive, SECONDS), "the run does not begin"
+    return process, alive
+
+
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(["slhmc.simulation", "slhmc.cli"])
+
+
+def in_a_fork(arguments):
+    """`slhmc ARGUMENTS` without its lines."""
+    sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - open for the life of the process
+    slhmc_command(*arguments)
+
+
+def wait_for(condition, alive, seconds):
+    """Until it holds, nothing is alive, or the time is over; whether it holds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if not alive() or time.monotonic() > deadline:
+            return False
+        time.sleep(0.0005)
+    return True
+
+
+def to_the_end(*arguments, ranks=1):
+    """`slhmc ARGUMENTS` in this process, or on ranks."""
+    if ranks < 2:
+        assert slhmc_command(*arguments) == 0
+    else:
+        subprocess.run(command_line("launch", "-n", ranks, "--", *arguments), check=True, capture_output=True, timeout=SECONDS,
+                       cwd=ROOT)
+
+
+def kill(process):
+    """SIGKILL for all processes of a job, as a node that fails does."""
+    for pid in (process.pid, *children_of(process.pid)):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    process.join(SECONDS) if hasattr(process, "join") else process.communicate(timeout=SECONDS)
+
+
+@pytest.mark.parametrize(("ranks", "kills"), [(0, 24), (2, 6)])
+def test_a_chain_outlives_kills_at_any_moment(tmp_path, ranks, kills):
+    """At random moments, and every second time while a file is being written: not a bit of the chain is another one."""
+    card, run, moments = card_file(tmp_path), tmp_path / "run", random.Random(ranks)
+    keys = (f"run.trajectories={TRAJECTORIES}", *OFTEN, *(("lattice.ranks=[1, 2]",) if ranks else ()))
+    (process, alive), last, within = running(run, "run", card, "-o", run, *sets(*keys), ranks=ranks), 0, 0
+    for number in range(kills):
+        time.sleep(moments.uniform(0, 0.2))
+        if number % 2:
+            wait_for(lambda: any(name.endswith("-tmp") for name in os.listdir(run)), alive, 5)
+        assert alive()
+        kill(process)
+        within += any(name.endswith("-tmp") for name in os.listdir(run))
+        reached = final_links(run)[1]
+        assert reached >= last
+        last = reached
+        process, alive = running(run, "resume", run, ranks=ranks)
+    kill(process)
+    assert within >= kills // 6, "hardly a kill fell into the writing of a file"
+    total = final_links(run)[1] + 5
+    whole = tmp_path / "whole"
+    to_the_end("resume", run, "--trajectories", total - 3, ranks=ranks)
+    to_the_end("run", card, "-o", whole, *sets(*keys, f"run.trajectories={total - 3}"), ranks=ranks)
+    assert_same_chain(run, whole)
+    assert {path.name for path in (run / "configs").iterdir()} == {path.name for path in (whole / "configs").iterdir()}
+    assert not list(run.rglob("*-tmp"))
+
+
+def test_a_rank_that_dies_ends_the_job(tmp_path):
+    """Within 30 seconds, and somebody says which one; the chain goes on from its checkpoint."""
+    card, run = card_file(tmp_path), tmp_path / "run"
+    keys = (f"run.trajectories={TRAJECTORIES}", "run.checkpoint_every=2", "lattice.ranks=[1, 2]")
+    process, _ = running(run, "run", card, "-o", run, *sets(*keys), ranks=2)
+    ranks = [child for child in children_of(process.pid) if b"mpi4py" in Path(f"/proc/{child}/cmdline").read_bytes()]
+    os.kill(max(ranks), signal.SIGKILL)
+    begun = time.monotonic()
+    _, words = process.communicate(timeout=DEATH_SECONDS)
+    assert process.returncode not in (0, 75) and time.monotonic() - begun < DEATH_SECONDS
+    assert "signal 9" in words.lower() or "killed" in words.lower(), words
+    assert not any(Path(f"/proc/{rank}").exists() for rank in ranks)
+    assert slhmc_command("resume", run, "--trajectories", final_links(run)[1], *sets("lattice.ranks=[1, 1]")) == 0
+
+
+def children_of(pid):
+    """All processes below one."""
+    found, below = [], {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            try:
+                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            except OSError:
+                continue
+            below.setdefault(parent, []).append(int(entry.name))
+    todo = [pid]
+    while todo:
+        mine = below.get(todo.pop(), [])
+        found += mine
+        todo += mine
+    return found
+
+
+# ---- directories that go away
+def lines_of(process):
+    """What it said before it ended with exit code 2: no traceback."""
+    _, words = process.communicate(timeout=SECONDS)
+    assert process.returncode == 2 and "Traceback" not in words, words
+    return words.splitlines()
+
+
+def test_a_directory_that_vanishes_ends_the_run_in_words(tmp_path):
+    """Moved away while the run is at work: what was there by then goes on elsewhere, and nothing is left under the old name."""
+    card, run, moved = card_file(tmp_path), tmp_path / "run", tmp_path / "moved"
+    process, _ = running(run, "run", card, "-o", run, *sets(f"run.trajectories={TRAJECTORIES}", "run.checkpoint_every=2"))
+    run.rename(moved)
+    (line,) = lines_of(process)
+    assert line.startswith(f"slhmc: {run}") and "no such file or directory" in line.lower()
+    assert not run.exists()
+    total = final_links(moved)[1] + 2
+    assert slhmc_command("resume", moved, "--trajectories", total - 3) == 0
+    assert_same_chain(moved, run_card(tmp_path / "whole", f"run.trajectories={total - 3}"))
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """A file system of its own, which may become read-only."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(place)]
+    if os.geteuid() or not shutil.which("mount") or subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("only root may mount a file system")
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def remount(disk, how):
+    return subprocess.run(["mount", "-o", f"remount,{how}", str(disk)], capture_output=True, check=False).returncode
+
+
+def test_a_disk_that_becomes_read_only_ends_the_run_in_words(tmp_path, disk):
+    run = disk / "run"
+    process, _ = running(run, "run", card_file(tmp_path), "-o", run,
+                         *sets(f"run.trajectories={TRAJECTORIES}", "run.checkpoint_every=2"))
+    os.kill(process.pid, signal.SIGSTOP)  # with a file open for writing it stays as it is
+    for _ in range(200):
+        if remount(disk, "ro") == 0:
+            break
+        os.kill(process.pid, signal.SIGCONT)
+        time.sleep(0.002)
+        os.kill(process.pid, signal.SIGSTOP)
+    os.kill(process.pid, signal.SIGCONT)
+    (line,) = lines_of(process)
+    assert line.startswith(f"slhmc: {run}") and "read-only file system" in line.lower()
+    assert remount(disk, "rw") == 0
+    total = final_links(run)[1] + 2
+    assert slhmc_command("resume", run, "--trajectories", total - 3) == 0
+    assert_same_chain(run, run_card(tmp_path / "whole", f"run.trajectories={total - 3}"))
+
+
+# ---- a soak
+SOAK = """
+import os, resource, sys
+from slhmc import simulation
+from slhmc.runcard import parse_card
+told = []
+def observer(report):
+    if report.trajectory in (2000, 10000):
+        pages = int(open("/proc/self/statm").read().split()[1])
+        told.append((pages * resource.getpagesize(), len(os.listdir("/proc/self/fd"))))
+card = parse_card(open(sys.argv[1]).read(), "card.toml", sys.argv[3:])
+assert simulation.create(card, sys.argv[2]).run(observer)
+print(*told[0], *told[1])
+"""
+
+
+def test_ten_thousand_trajectories_leave_memory_and_files_as_they_are(tmp_path):
+    """Beyond the records of the chain, some 200 bytes a trajectory in memory."""
+    card = card_file(tmp_path, CARD.replace("[8, 8]", "[4, 4]"))
+    keys = ("run.trajectories=9997", "run.checkpoint_every=500", "run.save_every=0", "hmc.steps=2")
+    command = [sys.executable, "-c", SOAK, str(card), str(tmp_path / "run"), *keys]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=240, cwd=ROOT, check=False)
+    assert result.returncode == 0, result.stderr
+    early, files, late, files_late = map(int, result.stdout.split())
+    assert files_late == files
+    assert late - early < 8000 * 1000, f"{(late - early) / 8000:.0f} bytes a trajectory"
+    chain = EnsembleFile.open(tmp_path / "run" / "chain.h5")
+    assert len(chain.records) == 10000 and simulation.resume(tmp_path / "run").trajectory == 10000
