@@ -5,6 +5,7 @@ from functools import cache
 import numpy as np
 import pytest
 import reference
+import reference_quarks as plain
 from dense import even_values, schur_complement
 from monte_carlo import time_scales
 
@@ -38,7 +39,7 @@ def dense_clover(hot_links):
     """D as a dense matrix for hot links, computed once for each case."""
     @cache
     def make(colors, extent):
-        return reference.clover_matrix(hot_links(colors, *extent).to_sites(), MASS, C_SW, ANTIPERIODIC)
+        return plain.clover_matrix(hot_links(colors, *extent).to_sites(), MASS, C_SW, ANTIPERIODIC)
     return make
 
 
@@ -49,7 +50,7 @@ def dense_clover(hot_links):
 def test_operator_is_the_formula(hot_links, gaussian_spinor, colors, extent, rows, lanes, mass, c_sw, boundary):
     U = hot_links(colors, *extent, lanes=lanes)
     psi = gaussian_spinor(U)
-    expected = reference.clover(U.to_sites(), psi.to_sites(), mass, c_sw, boundary)
+    expected = plain.clover(U.to_sites(), psi.to_sites(), mass, c_sw, boundary)
     found = CloverDirac(U, mass, c_sw, boundary, rows=rows)(psi).to_sites()
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-13 * abs(expected).max())
 
@@ -85,7 +86,7 @@ def test_constant_field(make_lattice, gaussian_spinor, colors, charges, mu, nu):
     B = constant_field(U, mu, nu, charges)
     psi = gaussian_spinor(U)
     found = CloverDirac(U, MASS, C_SW, PERIODIC)(psi).to_sites() - WilsonDirac(U, MASS, PERIODIC)(psi).to_sites()
-    gammas = reference.GAMMA[mu] @ reference.GAMMA[nu]
+    gammas = plain.GAMMA[mu] @ plain.GAMMA[nu]
     strength = 1j * np.sin(B * np.array(charges))
     expected = -C_SW / 2 * np.einsum("st,c,...tc->...sc", gammas, strength, psi.to_sites())
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-13)
@@ -118,7 +119,7 @@ def test_operators_follow_their_links(hot_links, gaussian_spinor, gaussian_momen
         M.apply(psi, psi.like())
     before = float(determinant.value())
     U.drift(gaussian_momenta(U), 0.5)
-    matrix = reference.clover_matrix(U.to_sites(), MASS, C_SW, ANTIPERIODIC)
+    matrix = plain.clover_matrix(U.to_sites(), MASS, C_SW, ANTIPERIODIC)
     expected = schur_complement(matrix, extent, colors) @ even_values(vectors[0])
     for M, psi, tolerance in zip(operators, vectors, (1e-13, 2e-6), strict=True):
         out = psi.like()
@@ -136,7 +137,7 @@ def test_adjoint_is_adjoint_and_gamma_5_hermitian(hot_links, gaussian_spinor, co
     x, y = a.to_sites(), b.to_sites()
     size = np.linalg.norm(x) * np.linalg.norm(D(b).to_sites())
     assert abs(np.vdot(x, D(b).to_sites()) - np.vdot(D.adjoint(a).to_sites(), y)) < 1e-14 * size
-    gamma_5 = np.diag(reference.GAMMA_5)[:, None]
+    gamma_5 = np.diag(plain.GAMMA_5)[:, None]
     flipped = gamma_5 * D(field_of(a, gamma_5 * x)).to_sites()
     np.testing.assert_allclose(flipped, D.adjoint(a).to_sites(), rtol=0, atol=1e-13)
 
@@ -258,7 +259,7 @@ MESSAGE = "exceptional configuration: the clover term with mass = -3, c_sw = 2 i
 
 def test_exceptional_configurations_are_told(exceptional):
     U, actions = exceptional
-    matrix = reference.clover_term(U.to_sites(), 2.0)[~reference.even_sites(U.lattice.extent)].reshape(-1, 12, 12)
+    matrix = plain.clover_term(U.to_sites(), 2.0)[~reference.even_sites(U.lattice.extent)].reshape(-1, 12, 12)
     negative = (np.linalg.eigvalsh(matrix)[:, 0] < -1).sum()
     with pytest.raises(ComputationError, match=f"{MESSAGE}{negative} odd sites"):
         actions["determinant"].action(U, None)

@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 import reference
+import reference_quarks as plain
 from monte_carlo import boundary_of, plaquette, sample
 from test_forces import assert_force_is_minus_derivative
 
@@ -114,7 +115,7 @@ def test_staggered_pseudofermions_of_a_ratio_have_its_covariance(hot_links):
 
 
 def normal_matrix(U, mass, boundary):
-    D = reference.staggered_matrix(U.to_sites(), mass, boundary)
+    D = plain.staggered_matrix(U.to_sites(), mass, boundary)
     return reference.dagger(D) @ D
 
 
@@ -182,10 +183,10 @@ def test_wilson_factors_multiply_to_the_determinant(smooth_links, kind):
         total -= log_determinant(K)
     if kind == "wilson":
         total += 2 * np.log(4 + masses[0]) * colors * 4 * (U.lattice.sites // 2)
-        D = reference.wilson_matrix(U.to_sites(), masses[0], BOUNDARY)
+        D = plain.wilson_matrix(U.to_sites(), masses[0], BOUNDARY)
     else:
         total -= float(LogDeterminantAction(lambda U: maker(masses[0])(U).factor).action(U, None))
-        D = reference.clover_matrix(U.to_sites(), masses[0], 1.2, BOUNDARY)
+        D = plain.clover_matrix(U.to_sites(), masses[0], 1.2, BOUNDARY)
     assert total == pytest.approx(2 * np.linalg.slogdet(D)[1], rel=1e-8)
 
 

@@ -5,6 +5,7 @@ from functools import cache
 import numpy as np
 import pytest
 import reference
+import reference_quarks as plain
 from dense import even_values, schur_complement
 
 from slhmc.actions import PseudofermionAction
@@ -35,7 +36,7 @@ def dense_wilson(hot_links):
     """D as a dense matrix for hot links, computed once for each case."""
     @cache
     def make(colors, extent, mass, boundary):
-        return reference.wilson_matrix(hot_links(colors, *extent).to_sites(), mass, boundary)
+        return plain.wilson_matrix(hot_links(colors, *extent).to_sites(), mass, boundary)
     return make
 
 
@@ -63,7 +64,7 @@ def test_operator_is_the_formula(hot_links, gaussian_spinor, colors, extent, row
     """On lattices that fill the lanes in several directions."""
     U = hot_links(colors, *extent)
     psi = gaussian_spinor(U)
-    expected = reference.wilson(U.to_sites(), psi.to_sites(), 0.2, ANTIPERIODIC)
+    expected = plain.wilson(U.to_sites(), psi.to_sites(), 0.2, ANTIPERIODIC)
     found = WilsonDirac(U, 0.2, ANTIPERIODIC, rows=rows)(psi).to_sites()
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-13 * abs(expected).max())
 
@@ -86,7 +87,7 @@ def test_operator_follows_its_links(hot_links, gaussian_spinor, gaussian_momenta
     for D, psi in zip(operators, vectors, strict=True):
         D(psi)
     U.drift(gaussian_momenta(U), 0.5)
-    expected = reference.wilson(U.to_sites(), vectors[0].to_sites(), 0.3, ANTIPERIODIC)
+    expected = plain.wilson(U.to_sites(), vectors[0].to_sites(), 0.3, ANTIPERIODIC)
     for D, psi, tolerance in zip(operators, vectors, (1e-13, 2e-6), strict=True):
         np.testing.assert_allclose(D(psi).to_sites(), expected, rtol=0, atol=tolerance * abs(expected).max())
 
@@ -100,7 +101,7 @@ def test_adjoint_is_adjoint_and_gamma_5_hermitian(hot_links, gaussian_spinor, co
     x, y = a.to_sites(), b.to_sites()
     size = np.linalg.norm(x) * np.linalg.norm(D(b).to_sites())
     assert abs(np.vdot(x, D(b).to_sites()) - np.vdot(D.adjoint(a).to_sites(), y)) < 1e-14 * size
-    gamma_5 = np.diag(reference.GAMMA_5)[:, None]
+    gamma_5 = np.diag(plain.GAMMA_5)[:, None]
     flipped = gamma_5 * D(field_of(a, gamma_5 * x)).to_sites()
     np.testing.assert_allclose(flipped, D.adjoint(a).to_sites(), rtol=0, atol=1e-13)
 
@@ -182,10 +183,10 @@ def even_propagator(D, source):
 def test_free_propagator_is_the_fourier_result(make_lattice, gaussian_spinor, colors, extent, rows, boundary):
     U, mass = GaugeField(make_lattice(*extent), colors), 0.2
     D, source = WilsonDirac(U, mass, boundary, rows=rows), gaussian_spinor(U, "even")
-    expected = reference.free_wilson_propagator(source.to_sites(), mass, boundary)
+    expected = plain.free_wilson_propagator(source.to_sites(), mass, boundary)
     np.testing.assert_allclose(even_propagator(D, source), expected, rtol=0, atol=1e-11)
     full = gaussian_spinor(U)
-    back = reference.free_wilson_propagator(D(full).to_sites(), mass, boundary)
+    back = plain.free_wilson_propagator(D(full).to_sites(), mass, boundary)
     np.testing.assert_allclose(back, full.to_sites(), rtol=0, atol=1e-12)
 
 
@@ -212,7 +213,7 @@ def test_pseudofermions_have_the_normal_operator_as_covariance(hot_links):
         if trajectory < 400:
             values.append(float(action.action(U, phi)))
     samples, n = np.array(samples).T, 64
-    M = schur_complement(reference.wilson_matrix(U.to_sites(), 0.3, ANTIPERIODIC), extent, 2)
+    M = schur_complement(plain.wilson_matrix(U.to_sites(), 0.3, ANTIPERIODIC), extent, 2)
     A = reference.dagger(M) @ M
     sigma = np.sqrt(np.outer(np.diag(A).real, np.diag(A).real) / draws)
     assert abs((samples @ reference.dagger(samples) / draws - A) / sigma).max() < 5
