@@ -20,6 +20,18 @@ def pytest_configure(config):
         config.addinivalue_line("markers", f"{name}: {text}")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config, items):
+    """Side by side (`-n 2 --dist loadgroup` of pytest-xdist), a module is on one process, which makes its fixtures once. All that
+    starts MPI jobs is on another one, first and one after the other: ranks of two jobs on the same cores would wait in turns.
+    """
+    if not hasattr(config, "workerinput"):
+        return
+    items.sort(key=lambda item: item.get_closest_marker("mpi") is None)
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("mpi" if item.get_closest_marker("mpi") else item.path.stem))
+
+
 @pytest.fixture(scope="session")
 def device(request):
     """The device under test; one for the session, so that each kernel is loaded once."""

@@ -139,6 +139,7 @@ def pbs(tmp_path, monkeypatch):
     stand_in_for_pbs(tmp_path, monkeypatch)
 
 
+@pytest.mark.mpi
 def test_a_chain_on_a_stand_in_for_pbs(tmp_path, capsys, sites, card, pbs):
     """On two ranks; the first job is asked to stop, the second goes on and is cancelled with the third."""
     pytest.importorskip("psij")
@@ -163,6 +164,7 @@ def test_a_chain_on_a_stand_in_for_pbs(tmp_path, capsys, sites, card, pbs):
     assert not outputs[2].exists()
 
 
+@pytest.mark.mpi
 def test_ranks_are_compared_with_what_pbs_granted(tmp_path, sites, card, pbs, monkeypatch):
     pytest.importorskip("psij")
     pytest.importorskip("mpi4py", exc_type=ImportError)
