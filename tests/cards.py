@@ -20,7 +20,7 @@ def hmc(steps):
     return f'[hmc]\nscheme = "omelyan2"\nsteps = {steps}\n'
 
 
-def run(**keys):
+def run_table(**keys):
     """[run]; numbers and words."""
     return "[run]\n" + "".join(f'{key} = "{value}"\n' if isinstance(value, str) else f"{key} = {value}\n"
                                for key, value in keys.items())
@@ -34,7 +34,7 @@ def faults(text, *overrides):
 
 
 # ---- a card of molecular dynamics to parse; lines of faults are counted in it
-PLAIN = gauge((4, 4, 4, 8), 2.7) + quark(0.3) + hmc(10) + run(trajectories=100, seed=1)
+PLAIN = gauge((4, 4, 4, 8), 2.7) + quark(0.3) + hmc(10) + run_table(trajectories=100, seed=1)
 STAGGERED = 'operator = "staggered"\nmass = 0.3'
 
 
@@ -63,7 +63,13 @@ layers = [{ kernel = 1, channels = 1 }]
 learning_rate = 0.03
 batch = 10
 epochs = 6
-""" + run(seed=3)
+""" + run_table(seed=3)
+
+
+def fit_card(*overrides):
+    """FIT with overrides as of --set."""
+    return parse_card(FIT, "card.toml", list(overrides))
+
 
 FLOW = gauge((4, 4)) + """\
 [heat_bath]
@@ -87,7 +93,7 @@ steps = 2
 learning_rate = 0.03
 batch = 6
 epochs = 3
-""" + run(seed=3)
+""" + run_table(seed=3)
 FLOW_OF_CHARGE = FLOW.replace('"flowed_links"', '"flowed_charge"').replace("4, 4]", "4, 4, 4, 2]").replace(
     "6, 4]", "4, 4, 4, 4]").replace("later_times = [0.75]\n", "")
 # one link after the other along its exact flow, by a perceptron
@@ -126,7 +132,7 @@ learning_rate = 0.01
 checkpoint_every = 4
 train_mass = true
 train_beta = true
-""" + run(thermalization=3, trajectories=4, seed=3)
+""" + run_table(thermalization=3, trajectories=4, seed=3)
 THIN = "no network"
 
 

@@ -1,5 +1,7 @@
 """What tests share: the device under test, lattices on it, fields filled with reproducible numbers."""
 
+import fcntl
+
 import numpy as np
 import pytest
 
@@ -20,16 +22,17 @@ def pytest_configure(config):
         config.addinivalue_line("markers", f"{name}: {text}")
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config, items):
-    """Side by side (`-n 2 --dist loadgroup` of pytest-xdist), a module is on one process, which makes its fixtures once. All that
-    starts MPI jobs is on another one, first and one after the other: ranks of two jobs on the same cores would wait in turns.
+@pytest.fixture(autouse=True)
+def one_job_at_a_time(request, tmp_path_factory):
+    """Side by side (pytest-xdist), a test with MPI jobs waits for that of another process: ranks of two jobs on the same cores
+    would wait for each other in turns.
     """
-    if not hasattr(config, "workerinput"):
+    if request.node.get_closest_marker("mpi") is None or not hasattr(request.config, "workerinput"):
+        yield
         return
-    items.sort(key=lambda item: item.get_closest_marker("mpi") is None)
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("mpi" if item.get_closest_marker("mpi") else item.path.stem))
+    with open(tmp_path_factory.getbasetemp().parent / "mpi.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,7 @@
 import json
 
 import numpy as np
-from cards import flow_card
+from cards import fit_card, flow_card
 from running import ask_to_stop
 
 from slhmc.backend import HostDevice
@@ -16,6 +16,12 @@ def make_data(card, directory):
     """All data sets of a card, in `directory`."""
     assert datasets.Maker(card, directory, HostDevice(), SerialCommunicator()).make(lambda: False, lambda *_: None)
     return directory
+
+
+def fit(directory, *overrides, observer=None):
+    """Run a fit of FIT: (whether it came to its end, its history)."""
+    done = regression.create(fit_card(*overrides), directory).run(observer)
+    return done, FitFile.open(directory / "fit.h5")
 
 
 def fit_flow(data, directory):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cards import gauge, hmc, quark, run_table
 
 from slhmc import simulation
 from slhmc.cli import main
@@ -17,24 +18,8 @@ from slhmc.runcard import parse_card
 ROOT = Path(__file__).parents[1]
 CARDS = ROOT / "run_cards"
 
-CARD = """
-[lattice]
-extent = [8, 8]
-colors = 2
-[gauge]
-action = "wilson"
-beta = 2.0
-[[quarks]]
-operator = "staggered"
-mass = 0.5
-[hmc]
-scheme = "omelyan2"
-steps = 6
-[run]
-thermalization = 3
-trajectories = 9
-seed = 7
-checkpoint_every = 4
+CARD = "\n" + gauge((8, 8), 2.0) + quark(0.5) + hmc(6) + run_table(thermalization=3, trajectories=9, seed=7,
+                                                                      checkpoint_every=4) + """\
 [measure.rectangle]
 every = 2
 [measure.chiral_condensate]

@@ -8,6 +8,15 @@ import reference
 import reference_quarks as plain
 from dense import even_values, schur_complement
 from monte_carlo import time_scales
+from spinors import (
+    ANTIPERIODIC,
+    PERIODIC,
+    assert_adjoint_and_gamma_5_hermitian,
+    assert_even_odd_form,
+    assert_extension_solves_the_odd_equations,
+    field_of,
+    wide_case,
+)
 
 from slhmc.actions import CompositeAction, GaugeAction, LogDeterminantAction, PseudofermionAction
 from slhmc.dirac import CloverDirac, WilsonDirac
@@ -17,21 +26,10 @@ from slhmc.solvers import ConjugateGradient
 from slhmc.updates import HMC
 
 pytestmark = pytest.mark.device
-PERIODIC, ANTIPERIODIC = (1, 1, 1, 1), (1, 1, 1, -1)
 MASS, C_SW = 0.3, 1.37
-# of SU(2) matrices one row is stored, whatever `rows` says
 CASES = [(2, (2, 4, 4, 4), 3), (3, (4, 2, 2, 4), 2), (3, (4, 2, 2, 4), 3)]
-WIDE = [(2, (8, 4, 2, 6), 3), (3, (4, 2, 8, 4), 2), (3, (4, 2, 8, 4), 3)]
 
 every_case = pytest.mark.parametrize(("colors", "extent", "rows"), CASES)
-wide_case = pytest.mark.parametrize(("colors", "extent", "rows"), WIDE)
-
-
-def field_of(psi, values):
-    """A field like psi that holds public values."""
-    result = psi.like()
-    result.from_sites(values)
-    return result
 
 
 @pytest.fixture(scope="module")
@@ -130,16 +128,9 @@ def test_operators_follow_their_links(hot_links, gaussian_spinor, gaussian_momen
 
 @wide_case
 def test_adjoint_is_adjoint_and_gamma_5_hermitian(hot_links, gaussian_spinor, colors, extent, rows):
-    """<a, D b> = <D^+ a, b>; gamma_5 D gamma_5 = D^+."""
     U = hot_links(colors, *extent)
-    a, b = gaussian_spinor(U, seed=5), gaussian_spinor(U, seed=6)
-    D = CloverDirac(U, MASS, C_SW, ANTIPERIODIC, rows=rows)
-    x, y = a.to_sites(), b.to_sites()
-    size = np.linalg.norm(x) * np.linalg.norm(D(b).to_sites())
-    assert abs(np.vdot(x, D(b).to_sites()) - np.vdot(D.adjoint(a).to_sites(), y)) < 1e-14 * size
-    gamma_5 = np.diag(plain.GAMMA_5)[:, None]
-    flipped = gamma_5 * D(field_of(a, gamma_5 * x)).to_sites()
-    np.testing.assert_allclose(flipped, D.adjoint(a).to_sites(), rtol=0, atol=1e-13)
+    D, a, b = CloverDirac(U, MASS, C_SW, ANTIPERIODIC, rows=rows), gaussian_spinor(U, seed=5), gaussian_spinor(U, seed=6)
+    assert_adjoint_and_gamma_5_hermitian(D, a, b)
 
 
 @wide_case
@@ -161,18 +152,9 @@ def test_operator_is_gauge_covariant(hot_links, gaussian_spinor, rng, colors, ex
 # ---- even and odd
 @every_case
 def test_even_odd_operator_is_the_schur_complement(hot_links, gaussian_spinor, dense_clover, colors, extent, rows):
-    """M = D_ee - D_eo D_oo^-1 D_oe, M^+, M^+ M, and <psi, M^+ M psi> that comes with it."""
     U = hot_links(colors, *extent)
     expected = schur_complement(dense_clover(colors, extent), extent, colors)
-    M, psi = CloverDirac(U, MASS, C_SW, ANTIPERIODIC, rows=rows).even_odd(), gaussian_spinor(U, "even")
-    out, dot, x = M.field(), U.lattice.device.zeros((1,), np.float64), even_values(psi)
-    M.apply(psi, out)
-    np.testing.assert_allclose(even_values(out), expected @ x, rtol=0, atol=1e-12)
-    M.apply(psi, out, adjoint=True)
-    np.testing.assert_allclose(even_values(out), reference.dagger(expected) @ x, rtol=0, atol=1e-12)
-    M.normal.apply(psi, out, dot)
-    np.testing.assert_allclose(even_values(out), reference.dagger(expected) @ (expected @ x), rtol=0, atol=1e-11)
-    assert U.lattice.device.to_host(dot)[0] == pytest.approx(np.linalg.norm(expected @ x) ** 2, rel=1e-13)
+    assert_even_odd_form(CloverDirac(U, MASS, C_SW, ANTIPERIODIC, rows=rows).even_odd(), expected, gaussian_spinor(U, "even"))
 
 
 @every_case
@@ -195,17 +177,9 @@ def test_determinants_of_the_parts_make_that_of_the_whole(hot_links, dense_clove
 @pytest.mark.parametrize("adjoint", [False, True])
 @wide_case
 def test_extension_makes_the_odd_equations_true(hot_links, gaussian_spinor, colors, extent, rows, adjoint):
-    """D (x, A_oo^-1 H_oe x / 2) = (M x, 0): a solution of the reduced system is one of the full system."""
     U = hot_links(colors, *extent)
     D = CloverDirac(U, MASS, C_SW, ANTIPERIODIC, rows=rows)
-    M, x = D.even_odd(), gaussian_spinor(U, "even")
-    full, reduced = M.field(parity="both"), M.field()
-    M.extend(x, full, adjoint)
-    M.apply(x, reduced, adjoint)
-    found = (D.adjoint if adjoint else D)(full).to_sites()
-    even = reference.even_sites(extent)
-    np.testing.assert_allclose(found[even], reduced.to_sites()[even], rtol=0, atol=1e-13)
-    assert abs(found[~even]).max() < 1e-13
+    assert_extension_solves_the_odd_equations(D, gaussian_spinor(U, "even"), adjoint)
 
 
 @pytest.mark.parametrize("precision", ["double", "mixed"])

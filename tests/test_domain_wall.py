@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import reference
 import reference_quarks as plain
+from spinors import field_of
 from test_forces import assert_force_is_minus_derivative, pseudofermions
 
 from slhmc.dirac import DomainWall, DomainWallDirac, WilsonDirac
@@ -34,13 +35,6 @@ def gaussian_slices():
         psi.draw_gaussian(Draws(seed, 0).next(Purpose.NOISE))
         return psi
     return make
-
-
-def field_of(psi, values):
-    """A field like psi that holds public values."""
-    result = psi.like()
-    result.from_sites(values)
-    return result
 
 
 def reflected(values):

@@ -5,12 +5,12 @@ import shutil
 
 import numpy as np
 import pytest
-from cards import FIT
+from cards import FIT, fit_card
 from running import CARDS, ROOT, card_file, contents, refusal, run_process, sets, slhmc_command
 
 torch = pytest.importorskip("torch")
 
-from fitting import make_data, note_units, same_fit, stop_after_batches, stop_when  # noqa: E402
+from fitting import fit, make_data, note_units, same_fit, stop_after_batches, stop_when  # noqa: E402
 
 from slhmc.backend import HostDevice  # noqa: E402
 from slhmc.errors import ComputationError, InputError  # noqa: E402
@@ -20,7 +20,7 @@ from slhmc.learning import datasets, regression  # noqa: E402
 from slhmc.learning.evaluation import Labelled, evaluate  # noqa: E402
 from slhmc.learning.models import trained_model  # noqa: E402
 from slhmc.learning.optimizers import learning_rate  # noqa: E402
-from slhmc.runcard import card_text, load_card, parse_card  # noqa: E402
+from slhmc.runcard import card_text, load_card  # noqa: E402
 from slhmc.runcard import fit as fit_tables  # noqa: E402
 from slhmc.simulation.build import fit_units  # noqa: E402
 
@@ -28,19 +28,10 @@ SETS = ["test_4x4.h5", "test_6x4.h5", "training_4x4.h5", "validation_4x4.h5"]
 EPOCH_BATCHES = 5  # 48 samples, the last batch smaller
 
 
-def card_of(*overrides):
-    return parse_card(FIT, "card.toml", list(overrides))
-
-
-def fit(directory, *overrides, observer=None):
-    done = regression.create(card_of(*overrides), directory).run(observer)
-    return done, FitFile.open(directory / "fit.h5")
-
-
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     """A directory with the data sets of the card, for all fits that want no others."""
-    return make_data(card_of(), tmp_path_factory.mktemp("data"))
+    return make_data(fit_card(), tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +76,7 @@ def test_numbers_of_the_test_are_those_of_the_weights(data, fitted):
 def test_a_stopped_and_resumed_fit_is_the_same_fit(tmp_path, data, fitted, done):
     """After an epoch, and within one: after its n-th batch."""
     run = tmp_path / "run"
-    started = regression.create(card_of(f"data.directory={data}"), run)
+    started = regression.create(fit_card(f"data.directory={data}"), run)
     stop_after_batches(started, EPOCH_BATCHES * 2 + done)
     assert not started.run()
     assert (started.epoch, started.batch) == ((2, done) if done < EPOCH_BATCHES else (3, 0))
@@ -139,7 +130,7 @@ def test_a_runaway_ends_with_advice(tmp_path, data):
 
 
 def test_learning_rates():
-    table = card_of("fit.learning_rate=1", "fit.epochs=4").fit
+    table = fit_card("fit.learning_rate=1", "fit.epochs=4").fit
     assert [learning_rate(table, epochs) for epochs in (0, 0.5, 3.9)] == [1, 1, 1]
     falling = table.model_copy(update={"decay": 0.5})
     assert [learning_rate(falling, epochs) for epochs in (0, 0.9, 1, 3.5)] == [1, 1, 0.5, 0.125]
@@ -225,7 +216,7 @@ def test_a_fit_is_no_run(tmp_path, fitted, capsys):
 @pytest.mark.parametrize("written", [0, 1, 2, 3, 4])
 def test_a_fit_whose_files_could_not_be_written_goes_on(tmp_path, data, fitted, monkeypatch, written):
     """A full disk at any write of a checkpoint, the first one too: history, weights, state."""
-    card, writes = card_of(f"data.directory={data}"), []
+    card, writes = fit_card(f"data.directory={data}"), []
 
     def full(write):
         def writer(*arguments):
@@ -256,7 +247,7 @@ def test_a_fit_without_its_checkpoint_does_not_begin_anew(tmp_path, fitted, caps
 def test_a_fit_killed_with_nothing_but_its_card_begins_anew(tmp_path, data, fitted):
     run = tmp_path / "run"
     run.mkdir()
-    (run / "card.toml").write_text(card_text(card_of(f"data.directory={data}")))
+    (run / "card.toml").write_text(card_text(fit_card(f"data.directory={data}")))
     assert slhmc_command("resume", run) == 0
     same_fit(run, fitted)
 
@@ -271,7 +262,7 @@ def test_weights_of_a_fit_are_not_those_of_a_guide(fitted):
 @pytest.mark.parametrize("overrides", [(), ("model.weights=complex", "model.precision=double")], ids=str)
 def test_kernels_of_a_fit_are_those_that_are_built(tmp_path, data, monkeypatch, overrides):
     used = note_units(monkeypatch)
-    card = card_of(*overrides, "data.training=3")
+    card = fit_card(*overrides, "data.training=3")
     assert regression.create(card, tmp_path / "run").run()
     assert {file for file, *_ in used} >= {"heat_bath.cc", "links.cc", "lcnn_quaternion.cc"}
     assert used <= set(fit_units(card, HostDevice()))

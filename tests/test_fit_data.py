@@ -4,13 +4,13 @@ import shutil
 
 import numpy as np
 import pytest
-from cards import FIT
+from cards import FIT, fit_card
 from running import card_file, contents, refusal, sets
 from scipy.special import iv
 
 torch = pytest.importorskip("torch")
 
-from fitting import make_data, stop_when  # noqa: E402
+from fitting import fit, make_data, stop_when  # noqa: E402
 
 from slhmc.backend import HostDevice  # noqa: E402
 from slhmc.errors import InputError  # noqa: E402
@@ -23,19 +23,10 @@ from slhmc.runcard import parse_card  # noqa: E402
 SETS = ["test_4x4.h5", "test_6x4.h5", "training_4x4.h5", "validation_4x4.h5"]
 
 
-def card_of(*overrides):
-    return parse_card(FIT, "card.toml", list(overrides))
-
-
-def fit(directory, *overrides, observer=None):
-    done = regression.create(card_of(*overrides), directory).run(observer)
-    return done, FitFile.open(directory / "fit.h5")
-
-
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     """A directory with the data sets of the card, for all fits that want no others."""
-    return make_data(card_of(), tmp_path_factory.mktemp("data"))
+    return make_data(fit_card(), tmp_path_factory.mktemp("data"))
 
 
 # ---- data sets
@@ -66,7 +57,7 @@ def test_links_are_packed_site_by_site(hot_links, colors):
 
 
 def test_seeds_of_chains_differ():
-    card = card_of("data.betas={first=0.1, last=6.0, count=60}", "data.test_extents=[[4, 4], [4, 6], [6, 4], [8, 8]]")
+    card = fit_card("data.betas={first=0.1, last=6.0, count=60}", "data.test_extents=[[4, 4], [4, 6], [6, 4], [8, 8]]")
     seeds = [datasets.chain_seed(card.model_copy(update={"data": card.data.model_copy(update={"seed": seed})}), part, chain)
              for seed in range(3) for part in datasets.parts(card) for chain in range(60)]
     assert len(set(seeds)) == len(seeds) == 3 * 6 * 60 and max(seeds) < 2**32
@@ -103,7 +94,7 @@ def test_labels_are_loops_at_each_site(colors):
     lattice = Lattice((4, 2, 6), HostDevice())
     U = GaugeField(lattice, colors)
     U.randomize(Draws(5, 0).next(Purpose.START))
-    card = card_of("lattice.extent=[4, 4, 6]", f"lattice.colors={colors}", "data.loop=[1, 2]", "data.scale=10",
+    card = fit_card("lattice.extent=[4, 4, 6]", f"lattice.colors={colors}", "data.loop=[1, 2]", "data.scale=10",
                    "data.test_extents=[[4, 4, 6]]")
     sample = datasets.DataSet(datasets.pack_links(U)[None], np.ones(1), {}, (4, 2, 6), colors)
     found = labels_of(card.data, sample, HostDevice(), "here")
@@ -161,7 +152,7 @@ def test_links_that_are_no_numbers_are_refused_before_training(tmp_path, data, n
         fit(tmp_path / "run", f"data.directory={broken}")
     assert len(FitFile.open(tmp_path / "run" / "fit.h5").epochs) == 0
     with pytest.raises(InputError, match=f"here: labels of 1 of {samples} configurations are not finite"):
-        labels_of(card_of().data, found, HostDevice(), "here")
+        labels_of(fit_card().data, found, HostDevice(), "here")
 
 
 def test_a_damaged_data_set_is_refused(tmp_path, data):

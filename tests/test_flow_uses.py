@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from cards import flow_card, gauge, hmc, quark, run
+from cards import flow_card, gauge, hmc, quark, run_table
 from running import CARDS, card_file, contents, refusal, sets, slhmc_command
 
 torch = pytest.importorskip("torch")
@@ -23,7 +23,7 @@ from slhmc.observables import Plaquette  # noqa: E402
 from slhmc.runcard import parse_card  # noqa: E402
 from slhmc.simulation.learned_flow import guide_weights, pack_links, unpack_links  # noqa: E402
 
-PLAIN = gauge((6, 4), 2.0) + quark(0.5) + hmc(3) + run(trajectories=2, seed=1, save_every=1)
+PLAIN = gauge((6, 4), 2.0) + quark(0.5) + hmc(3) + run_table(trajectories=2, seed=1, save_every=1)
 GUIDED = PLAIN + "[guide]\n"
 LCNN = ["model.generator=lcnn", "model.layers=[{channels = 2, symmetric = true}]"]
 
