@@ -1,9 +1,12 @@
 """A small card and what runs leave behind, for tests of whole runs."""
 
+import importlib
+import io
 import os
 import signal
 import subprocess
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +67,19 @@ def run_process(*arguments, environment=None, timeout=60, **options):
     variables = dict(os.environ) | {"PYTHONPATH": str(ROOT)} | (environment or {})
     return subprocess.run(command_line(*arguments), env=variables, capture_output=True, text=True, timeout=timeout,
                           check=False, **options)
+
+
+def script(name, *arguments):
+    """scripts/NAME.py in this process: (exit code, standard output, last words)."""
+    told = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(told):
+        patch.syspath_prepend(str(ROOT / "scripts"))
+        patch.setattr(sys, "argv", [name, *map(str, arguments)])
+        try:
+            code = importlib.import_module(name).main()
+        except SystemExit as end:  # as the interpreter does with words
+            return (end.code, told.getvalue(), "") if isinstance(end.code, int) else (1, told.getvalue(), end.code)
+    return code, told.getvalue(), ""
 
 
 def run_card(directory, *overrides, observer=None):
