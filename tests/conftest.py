@@ -1,7 +1,5 @@
 """What tests share: the device under test, lattices on it, fields filled with reproducible numbers."""
 
-import fcntl
-
 import numpy as np
 import pytest
 
@@ -20,19 +18,6 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     for name, text in MARKERS.items():
         config.addinivalue_line("markers", f"{name}: {text}")
-
-
-@pytest.fixture(autouse=True)
-def one_job_at_a_time(request, tmp_path_factory):
-    """Side by side (pytest-xdist), a test with MPI jobs waits for that of another process: ranks of two jobs on the same cores
-    would wait for each other in turns.
-    """
-    if request.node.get_closest_marker("mpi") is None or not hasattr(request.config, "workerinput"):
-        yield
-        return
-    with open(tmp_path_factory.getbasetemp().parent / "mpi.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 @pytest.fixture(scope="session")
