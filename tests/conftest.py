@@ -74,6 +74,22 @@ def uninterrupted(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def chains(tmp_path_factory):
+    """The pair of `made_chains.py`: the folder of both."""
+    from made_chains import write_pair
+
+    return write_pair(tmp_path_factory.mktemp("chains"))
+
+
+@pytest.fixture(scope="session")
+def comparison(chains):
+    """Of this pair."""
+    from slhmc.report import compare
+
+    return compare([chains / "hmc", chains / "guided"])
+
+
+@pytest.fixture(scope="session")
 def gaussian_spinor():
     """Factory of Gaussian four-spinors for a gauge field."""
     def make(U, parity="both", seed=3, real="double"):
@@ -91,6 +107,19 @@ def smooth_links(make_lattice, gaussian_momenta):
         U.drift(gaussian_momenta(U, seed=9), 0.4)
         return U
     return make
+
+
+@pytest.fixture
+def sites(tmp_path, monkeypatch):
+    """A configuration folder of the test's own, for batch jobs; the folder of its sites. Ends jobs that are left."""
+    from batch_jobs import end_jobs, environment_of_jobs
+
+    for name, value in environment_of_jobs(tmp_path / "config").items():
+        monkeypatch.setenv(name, value)
+    folder = tmp_path / "config" / "slhmc" / "sites"
+    folder.mkdir(parents=True)
+    yield folder
+    end_jobs(tmp_path)
 
 
 @pytest.fixture

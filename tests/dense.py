@@ -1,4 +1,4 @@
-"""Dense matrices on even and odd sites of spinors: what even-odd operators are compared with."""
+"""Dense matrices on even and odd sites: what even-odd operators are compared with."""
 
 import numpy as np
 import reference
@@ -19,4 +19,17 @@ def schur_complement(matrix, extent, colors):
 def even_values(field):
     """Values of the even sites in one vector."""
     values = field.to_sites()
-    return values[reference.even_sites(values.shape[3::-1])].ravel()
+    return values[reference.even_sites(field.lattice.extent)].ravel()
+
+
+def dense_even(operator):
+    """An operator on even sites as a matrix, column by column."""
+    psi, out = operator.field(), operator.field()
+    shape, columns = psi.to_sites().shape, []
+    for index in np.flatnonzero(np.repeat(reference.even_sites(psi.lattice.extent).ravel(), psi.component_count // 2)):
+        unit = np.zeros(int(np.prod(shape)), complex)
+        unit[index] = 1
+        psi.from_sites(unit.reshape(shape))
+        operator.apply(psi, out)
+        columns.append(even_values(out))
+    return np.array(columns).T

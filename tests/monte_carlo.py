@@ -42,6 +42,17 @@ def plaquette(U):
     return float(plaquette_sum(U)) / (U.colors * U.lattice.planes * U.lattice.sites)
 
 
+def assert_reversible(hmc, U, P, phi, links=1e-9, momenta=1e-8):
+    """A trajectory of `hmc` that moves, then the same with momenta turned round, ends where it began to these accuracies."""
+    before, start = U.to_sites(), P.gather_reals()
+    hmc.integrate(U, P, phi)
+    assert np.abs(U.to_sites() - before).max() > 0.1
+    P.assign_combination(-1.0, P)
+    hmc.integrate(U, P, phi)
+    np.testing.assert_allclose(U.to_sites(), before, rtol=0, atol=links)
+    np.testing.assert_allclose(-P.gather_reals(), start, rtol=0, atol=momenta)
+
+
 def sample(hmc: HMC, U, trajectories, thermalization, seed=1, measure=plaquette):
     """Run a chain; per trajectory after thermalization: measurements and dH, as two arrays."""
     values, delta_h = [], []

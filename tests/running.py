@@ -1,13 +1,17 @@
 """A small card and what runs leave behind, for tests of whole runs."""
 
+import importlib
+import io
 import os
 import signal
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import numpy as np
 import pytest
+from cards import gauge, hmc, quark, run_table
 
 from slhmc import simulation
 from slhmc.cli import main
@@ -17,24 +21,8 @@ from slhmc.runcard import parse_card
 ROOT = Path(__file__).parents[1]
 CARDS = ROOT / "run_cards"
 
-CARD = """
-[lattice]
-extent = [8, 8]
-colors = 2
-[gauge]
-action = "wilson"
-beta = 2.0
-[[quarks]]
-operator = "staggered"
-mass = 0.5
-[hmc]
-scheme = "omelyan2"
-steps = 6
-[run]
-thermalization = 3
-trajectories = 9
-seed = 7
-checkpoint_every = 4
+CARD = "\n" + gauge((8, 8), 2.0) + quark(0.5) + hmc(6) + run_table(thermalization=3, trajectories=9, seed=7,
+                                                                      checkpoint_every=4) + """\
 [measure.rectangle]
 every = 2
 [measure.chiral_condensate]
@@ -81,15 +69,33 @@ def run_process(*arguments, environment=None, timeout=60, **options):
                           check=False, **options)
 
 
+def script(name, *arguments):
+    """scripts/NAME.py in this process: (exit code, standard output, last words)."""
+    told, errors = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(told), redirect_stderr(errors):
+        patch.syspath_prepend(str(ROOT / "scripts"))
+        patch.setattr(sys, "argv", [name, *map(str, arguments)])
+        try:
+            code = importlib.import_module("commands").guarded(importlib.import_module(name).main)
+        except SystemExit as end:  # as the interpreter does with words
+            return (end.code, told.getvalue(), "") if isinstance(end.code, int) else (1, told.getvalue(), end.code)
+    return code, told.getvalue(), errors.getvalue()
+
+
 def run_card(directory, *overrides, observer=None):
     """Run CARD to its end; the directory."""
     assert simulation.create(card_of(*overrides), directory).run(observer)
     return directory
 
 
+def ask_to_stop():
+    """USR1 for this process, taken by this thread at once: that of kill(2) may go to another one, which takes it late."""
+    signal.raise_signal(signal.SIGUSR1)
+
+
 def stop_after(*trajectories):
     """An observer that sends this process USR1 after these trajectories."""
-    return lambda report: report.trajectory in trajectories and os.kill(os.getpid(), signal.SIGUSR1)
+    return lambda report: report.trajectory in trajectories and ask_to_stop()
 
 
 def refusal(capsys, *arguments):

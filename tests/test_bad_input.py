@@ -1,6 +1,6 @@
 """Bad input at the command line: one message that says what to do, exit code 2, nothing overwritten.
 
-Every fault of a card has its case in test_runcard.py, every damage of a file in test_io.py, wrong options in test_cli.py;
+Every fault of a card has its case in test_card_faults.py, every damage of a file in test_io.py, wrong options in test_cli.py;
 here the ways from the command to those checks are walked. What the machine may lack is in test_surroundings.py.
 """
 

@@ -4,12 +4,12 @@ import os
 import re
 import signal
 import subprocess
-import time
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from running import CARD, ROOT, assert_same_chain, card_file, final_links, run_process, sets, slhmc_command
+from batch_jobs import GAUGE_CARD, SECONDS, environment_of_jobs, waited
+from running import assert_same_chain, card_file, final_links, run_process, sets, slhmc_command
 from slurm import private_slurm, why_not
 
 from slhmc.io import RunDirectory
@@ -19,10 +19,7 @@ pytest.importorskip("mpi4py", exc_type=ImportError)
 pytest.importorskip("psij")
 pytestmark = [pytest.mark.mpi, pytest.mark.skipif(why_not() is not None, reason=f"no Slurm here: {why_not()}")]
 
-SECONDS = 120
 ENDLESS = sets("run.trajectories=100000")
-# no solver, so few messages: ranks that share cores are slow at them
-GAUGE_CARD = CARD[:CARD.index("[[quarks]]")] + CARD[CARD.index("[hmc]"):CARD.index("[measure.chiral")]
 SITE = """
 scheduler = "slurm"
 lines = ["export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1"]
@@ -42,9 +39,8 @@ def folder(tmp_path_factory):
     (sites / "default.toml").write_text(SITE)
     (sites / "patient.toml").write_text(PATIENT)
     (sites / "singletons.toml").write_text(SINGLETONS)
-    python_path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     with private_slurm() as variables, pytest.MonkeyPatch.context() as patch:
-        for name, value in (variables | {"XDG_CONFIG_HOME": str(folder), "PYTHONPATH": python_path}).items():
+        for name, value in (variables | environment_of_jobs(folder)).items():
             patch.setenv(name, value)
         yield folder
 
@@ -60,14 +56,6 @@ def sent(folder: Path, name: str, *options) -> Path:
     run = folder / name
     assert slhmc_command("submit", folder / "card.toml", "-o", run, "--time", "5m", *options) == 0
     return run
-
-
-def waited(condition, run: Path) -> None:
-    deadline = time.monotonic() + SECONDS
-    while not condition():
-        outputs = "".join(path.read_text() for path in (run / "job").glob("*.out"))
-        assert time.monotonic() < deadline, f"{run}: {outputs}"
-        time.sleep(0.1)
 
 
 def output_of(run: Path, number: int) -> str:

@@ -5,24 +5,14 @@ import os
 import subprocess
 
 import pytest
+from cards import gauge, run_table
 from running import CARD, ROOT, card_file, command_line, run_process, sets
 
 from slhmc.backend import compiler, signatures
 from slhmc.errors import KernelError
 
 RANKS_CARD = CARD.replace("extent = [8, 8]", "extent = [4, 4, 4, 8]\nranks = [1, 1, 1, 2]")
-HEAT_BATH = """
-[lattice]
-extent = [4, 4]
-colors = 2
-[gauge]
-action = "wilson"
-beta = 2.0
-[heat_bath]
-[run]
-trajectories = 2
-seed = 7
-"""
+HEAT_BATH = gauge((4, 4), 2.0) + "[heat_bath]\n" + run_table(trajectories=2, seed=7)
 SHORT = sets("run.trajectories=1", "run.thermalization=0")
 
 

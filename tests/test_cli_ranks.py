@@ -12,6 +12,7 @@ import pytest
 from slhmc.cli.launch import mpi_command, mpi_environment
 
 pytest.importorskip("mpi4py", exc_type=ImportError)
+pytestmark = pytest.mark.mpi
 
 ROOT = Path(__file__).parents[1]
 CARD = ROOT / "run_cards" / "su2_staggered_hmc.toml"

@@ -5,8 +5,18 @@ from functools import cache
 import numpy as np
 import pytest
 import reference
+import reference_quarks as plain
 from dense import even_values, schur_complement
 from monte_carlo import time_scales
+from spinors import (
+    ANTIPERIODIC,
+    PERIODIC,
+    assert_adjoint_and_gamma_5_hermitian,
+    assert_even_odd_form,
+    assert_extension_solves_the_odd_equations,
+    field_of,
+    wide_case,
+)
 
 from slhmc.actions import CompositeAction, GaugeAction, LogDeterminantAction, PseudofermionAction
 from slhmc.dirac import CloverDirac, WilsonDirac
@@ -16,21 +26,10 @@ from slhmc.solvers import ConjugateGradient
 from slhmc.updates import HMC
 
 pytestmark = pytest.mark.device
-PERIODIC, ANTIPERIODIC = (1, 1, 1, 1), (1, 1, 1, -1)
 MASS, C_SW = 0.3, 1.37
-# of SU(2) matrices one row is stored, whatever `rows` says
 CASES = [(2, (2, 4, 4, 4), 3), (3, (4, 2, 2, 4), 2), (3, (4, 2, 2, 4), 3)]
-WIDE = [(2, (8, 4, 2, 6), 3), (3, (4, 2, 8, 4), 2), (3, (4, 2, 8, 4), 3)]
 
 every_case = pytest.mark.parametrize(("colors", "extent", "rows"), CASES)
-wide_case = pytest.mark.parametrize(("colors", "extent", "rows"), WIDE)
-
-
-def field_of(psi, values):
-    """A field like psi that holds public values."""
-    result = psi.like()
-    result.from_sites(values)
-    return result
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +37,7 @@ def dense_clover(hot_links):
     """D as a dense matrix for hot links, computed once for each case."""
     @cache
     def make(colors, extent):
-        return reference.clover_matrix(hot_links(colors, *extent).to_sites(), MASS, C_SW, ANTIPERIODIC)
+        return plain.clover_matrix(hot_links(colors, *extent).to_sites(), MASS, C_SW, ANTIPERIODIC)
     return make
 
 
@@ -49,7 +48,7 @@ def dense_clover(hot_links):
 def test_operator_is_the_formula(hot_links, gaussian_spinor, colors, extent, rows, lanes, mass, c_sw, boundary):
     U = hot_links(colors, *extent, lanes=lanes)
     psi = gaussian_spinor(U)
-    expected = reference.clover(U.to_sites(), psi.to_sites(), mass, c_sw, boundary)
+    expected = plain.clover(U.to_sites(), psi.to_sites(), mass, c_sw, boundary)
     found = CloverDirac(U, mass, c_sw, boundary, rows=rows)(psi).to_sites()
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-13 * abs(expected).max())
 
@@ -85,7 +84,7 @@ def test_constant_field(make_lattice, gaussian_spinor, colors, charges, mu, nu):
     B = constant_field(U, mu, nu, charges)
     psi = gaussian_spinor(U)
     found = CloverDirac(U, MASS, C_SW, PERIODIC)(psi).to_sites() - WilsonDirac(U, MASS, PERIODIC)(psi).to_sites()
-    gammas = reference.GAMMA[mu] @ reference.GAMMA[nu]
+    gammas = plain.GAMMA[mu] @ plain.GAMMA[nu]
     strength = 1j * np.sin(B * np.array(charges))
     expected = -C_SW / 2 * np.einsum("st,c,...tc->...sc", gammas, strength, psi.to_sites())
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-13)
@@ -118,7 +117,7 @@ def test_operators_follow_their_links(hot_links, gaussian_spinor, gaussian_momen
         M.apply(psi, psi.like())
     before = float(determinant.value())
     U.drift(gaussian_momenta(U), 0.5)
-    matrix = reference.clover_matrix(U.to_sites(), MASS, C_SW, ANTIPERIODIC)
+    matrix = plain.clover_matrix(U.to_sites(), MASS, C_SW, ANTIPERIODIC)
     expected = schur_complement(matrix, extent, colors) @ even_values(vectors[0])
     for M, psi, tolerance in zip(operators, vectors, (1e-13, 2e-6), strict=True):
         out = psi.like()
@@ -129,16 +128,9 @@ def test_operators_follow_their_links(hot_links, gaussian_spinor, gaussian_momen
 
 @wide_case
 def test_adjoint_is_adjoint_and_gamma_5_hermitian(hot_links, gaussian_spinor, colors, extent, rows):
-    """<a, D b> = <D^+ a, b>; gamma_5 D gamma_5 = D^+."""
     U = hot_links(colors, *extent)
-    a, b = gaussian_spinor(U, seed=5), gaussian_spinor(U, seed=6)
-    D = CloverDirac(U, MASS, C_SW, ANTIPERIODIC, rows=rows)
-    x, y = a.to_sites(), b.to_sites()
-    size = np.linalg.norm(x) * np.linalg.norm(D(b).to_sites())
-    assert abs(np.vdot(x, D(b).to_sites()) - np.vdot(D.adjoint(a).to_sites(), y)) < 1e-14 * size
-    gamma_5 = np.diag(reference.GAMMA_5)[:, None]
-    flipped = gamma_5 * D(field_of(a, gamma_5 * x)).to_sites()
-    np.testing.assert_allclose(flipped, D.adjoint(a).to_sites(), rtol=0, atol=1e-13)
+    D, a, b = CloverDirac(U, MASS, C_SW, ANTIPERIODIC, rows=rows), gaussian_spinor(U, seed=5), gaussian_spinor(U, seed=6)
+    assert_adjoint_and_gamma_5_hermitian(D, a, b)
 
 
 @wide_case
@@ -160,18 +152,9 @@ def test_operator_is_gauge_covariant(hot_links, gaussian_spinor, rng, colors, ex
 # ---- even and odd
 @every_case
 def test_even_odd_operator_is_the_schur_complement(hot_links, gaussian_spinor, dense_clover, colors, extent, rows):
-    """M = D_ee - D_eo D_oo^-1 D_oe, M^+, M^+ M, and <psi, M^+ M psi> that comes with it."""
     U = hot_links(colors, *extent)
     expected = schur_complement(dense_clover(colors, extent), extent, colors)
-    M, psi = CloverDirac(U, MASS, C_SW, ANTIPERIODIC, rows=rows).even_odd(), gaussian_spinor(U, "even")
-    out, dot, x = M.field(), U.lattice.device.zeros((1,), np.float64), even_values(psi)
-    M.apply(psi, out)
-    np.testing.assert_allclose(even_values(out), expected @ x, rtol=0, atol=1e-12)
-    M.apply(psi, out, adjoint=True)
-    np.testing.assert_allclose(even_values(out), reference.dagger(expected) @ x, rtol=0, atol=1e-12)
-    M.normal.apply(psi, out, dot)
-    np.testing.assert_allclose(even_values(out), reference.dagger(expected) @ (expected @ x), rtol=0, atol=1e-11)
-    assert U.lattice.device.to_host(dot)[0] == pytest.approx(np.linalg.norm(expected @ x) ** 2, rel=1e-13)
+    assert_even_odd_form(CloverDirac(U, MASS, C_SW, ANTIPERIODIC, rows=rows).even_odd(), expected, gaussian_spinor(U, "even"))
 
 
 @every_case
@@ -194,17 +177,9 @@ def test_determinants_of_the_parts_make_that_of_the_whole(hot_links, dense_clove
 @pytest.mark.parametrize("adjoint", [False, True])
 @wide_case
 def test_extension_makes_the_odd_equations_true(hot_links, gaussian_spinor, colors, extent, rows, adjoint):
-    """D (x, A_oo^-1 H_oe x / 2) = (M x, 0): a solution of the reduced system is one of the full system."""
     U = hot_links(colors, *extent)
     D = CloverDirac(U, MASS, C_SW, ANTIPERIODIC, rows=rows)
-    M, x = D.even_odd(), gaussian_spinor(U, "even")
-    full, reduced = M.field(parity="both"), M.field()
-    M.extend(x, full, adjoint)
-    M.apply(x, reduced, adjoint)
-    found = (D.adjoint if adjoint else D)(full).to_sites()
-    even = reference.even_sites(extent)
-    np.testing.assert_allclose(found[even], reduced.to_sites()[even], rtol=0, atol=1e-13)
-    assert abs(found[~even]).max() < 1e-13
+    assert_extension_solves_the_odd_equations(D, gaussian_spinor(U, "even"), adjoint)
 
 
 @pytest.mark.parametrize("precision", ["double", "mixed"])
@@ -258,7 +233,7 @@ MESSAGE = "exceptional configuration: the clover term with mass = -3, c_sw = 2 i
 
 def test_exceptional_configurations_are_told(exceptional):
     U, actions = exceptional
-    matrix = reference.clover_term(U.to_sites(), 2.0)[~reference.even_sites(U.lattice.extent)].reshape(-1, 12, 12)
+    matrix = plain.clover_term(U.to_sites(), 2.0)[~reference.even_sites(U.lattice.extent)].reshape(-1, 12, 12)
     negative = (np.linalg.eigvalsh(matrix)[:, 0] < -1).sum()
     with pytest.raises(ComputationError, match=f"{MESSAGE}{negative} odd sites"):
         actions["determinant"].action(U, None)

@@ -1,84 +1,26 @@
-"""`slhmc compare`: chains of known autocorrelation and cost, what may be compared, exit codes, JSON and the page."""
+"""`slhmc compare`: chains of known autocorrelation and cost, what may be compared, exit codes, JSON.
 
-import base64
+The page is in tests/test_compare_page.py.
+"""
+
 import json
 import math
 import re
 import shutil
-import sys
-import xml.etree.ElementTree
-from html.parser import HTMLParser
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from running import CARD, HEAT_BATH_CARD, ROOT, card_file, contents, refusal, run_process, sets, slhmc_command
+from made_chains import EVERY, ITERATIONS, LENGTH, MEAN_DELTA_H, MEMORY, SECONDS, THERMALIZATION, WIDTH, exact_tau, write_chain
+from running import CARD, ROOT, contents, refusal, run_process, slhmc_command
 
-from slhmc.analysis import autocorrelation, gamma_method, summarise
-from slhmc.errors import InputError
+from slhmc.analysis import gamma_method
 from slhmc.io import EnsembleFile, RunDirectory
-from slhmc.report import compare, figures, page, tables
+from slhmc.report import compare, tables
 from slhmc.report.comparison import difference
 from slhmc.report.physics import differences, foreign_keys, physics
 from slhmc.report.run import predicted_acceptance, run_numbers
-from slhmc.runcard import card_text, parse_card
-
-LENGTH, THERMALIZATION, EVERY = 8000, 20, 5
-MEAN_DELTA_H = 1.0
-MEMORY = {"hmc": 0.8, "guided": 0.5}
-SECONDS = {"hmc": 2.0, "guided": 1.0}
-ITERATIONS = {"hmc": 300, "guided": 90}
-WIDTH = {"plaquette": 0.01, "chiral_condensate": 0.03}
-KEYS_OF_PAGE = {"src", "href", "xlink:href", "action", "data", "srcset", "poster"}
-
-
-def ar1(length, memory, rng):
-    """Variance 1, tau_int = (1 + memory) / (1 - memory) / 2."""
-    series, noise = np.empty(length), rng.standard_normal(length)
-    series[0] = noise[0]
-    for i in range(1, length):
-        series[i] = memory * series[i - 1] + np.sqrt(1 - memory**2) * noise[i]
-    return series
-
-
-def exact_tau(memory):
-    return 0.5 * (1 + memory) / (1 - memory)
-
-
-def write_chain(folder, memory, seconds, iterations, *, seed, length=LENGTH, shift=0.0, overrides=(), scale=1.0, frozen=False):
-    """A chain whose plaquette and condensate are AR(1) processes; dH is Gaussian of variance 2 <dH>. Thermalization is absurd."""
-    rng = np.random.default_rng(seed)
-    card = parse_card(CARD, "card.toml", [f"run.seed={seed}", *overrides])
-    chain = EnsembleFile(folder / "chain.h5", card_text(card), "0.1.0")
-    size = max(length, 1)
-    plaquettes = np.full(size, 0.6) if frozen else 0.6 + shift + WIDTH["plaquette"] * ar1(size, memory, rng)
-    condensates = 0.4 + WIDTH["chiral_condensate"] * ar1(size, memory, rng)
-    delta_h = scale * (MEAN_DELTA_H + np.sqrt(2 * MEAN_DELTA_H) * rng.standard_normal(size))
-    for trajectory in range(1, length + THERMALIZATION + 1):
-        hot, i = trajectory <= THERMALIZATION, max(trajectory - THERMALIZATION - 1, 0)
-        chain.append({"trajectory": trajectory, "accepted": hot or rng.random() < math.exp(min(0.0, -delta_h[i])),
-                      "delta_h": 99.0 if hot else delta_h[i], "iterations": 10**6 if hot else iterations,
-                      "seconds": 1e6 if hot else seconds, "thermalization": hot})
-        chain.append_observable("plaquette", trajectory, 0.0 if hot else plaquettes[i])
-        if trajectory % EVERY == 0 and not frozen:
-            chain.append_observable("chiral_condensate", trajectory, np.full(2, 9.0 if hot else condensates[i]))
-    folder.mkdir(parents=True, exist_ok=True)
-    chain.flush()
-    return folder
-
-
-@pytest.fixture(scope="module")
-def chains(tmp_path_factory):
-    """Two long runs: hmc, and a guided one that decorrelates faster at half the time and moves in other steps."""
-    folder = tmp_path_factory.mktemp("chains")
-    for seed, (name, memory) in enumerate(MEMORY.items(), 1):
-        write_chain(folder / name, memory, SECONDS[name], ITERATIONS[name], seed=seed, overrides=[f"hmc.steps={seed + 5}"])
-    return folder
-
-
-@pytest.fixture(scope="module")
-def comparison(chains):
-    return compare([chains / "hmc", chains / "guided"])
+from slhmc.runcard import parse_card
 
 
 def of(comparison, observable):
@@ -300,23 +242,6 @@ def test_runaway_energies_do_not_spoil_the_comparison(chains, tmp_path, capsys):
     assert (tmp_path / "page.html").exists()
 
 
-def test_a_ratio_of_averages_has_a_row_and_no_figure(tmp_path):
-    """m_res is numerator over denominator, not an average over trajectories."""
-    pytest.importorskip("matplotlib")
-    folders = [tmp_path / "a", tmp_path / "b"]
-    for seed, folder in enumerate(folders):
-        write_chain(folder, 0.5, 1.0, 90, seed=seed, length=40)
-        chain, rng = EnsembleFile.open(folder / "chain.h5"), np.random.default_rng(seed)
-        for trajectory in range(THERMALIZATION + 1, THERMALIZATION + 41):
-            pair = np.array([0.02, 1.0]) * (1 + 0.1 * rng.standard_normal((4, 2)))
-            chain.append_observable("residual_mass", trajectory, pair)
-        chain.flush()
-    comparison = compare(folders)
-    entry = comparison.result["observables"]["residual_mass"][1]
-    assert abs(entry["difference"]) < 4 and entry["cost"] > 0 and entry["cost_error"] is None
-    check_page_of(page.page(comparison, "title"), 2 + len(comparison.result["observables"]) - 1)
-
-
 # ---- JSON
 def keys_of(value):
     """All keys of all objects inside."""
@@ -337,154 +262,3 @@ def test_json_is_one_object_whose_keys_are_documented(chains, comparison, capsys
     assert set(found) == set(re.findall(r"`(\w+)`", "\n".join(
         line.split(" | ")[0] for line in section.splitlines() if line.startswith("| `"))))
     assert found["reference"] == "hmc" and [run["name"] for run in found["runs"]] == ["hmc", "guided"]
-
-
-# ---- the page
-class Page(HTMLParser):
-    """Tags that are open, all addresses, all words."""
-
-    void = frozenset({"meta", "img", "br", "link"})
-
-    def __init__(self, text):
-        super().__init__()
-        self.open, self.tags, self.addresses, self.words = [], [], [], []
-        self.feed(text)
-        self.close()
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.append(tag)
-        self.addresses += [value for key, value in attributes if key in KEYS_OF_PAGE]
-        if tag not in self.void:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.words.append(data)
-
-
-def check_page_of(text, figures_expected):
-    """Well-formed, without scripts, and all that it shows is within it."""
-    found = Page(text)
-    assert found.open == [] and not {"script", "link", "iframe"} & set(found.tags)
-    assert found.tags.count("img") == figures_expected == len(found.addresses)
-    assert "url(" not in text and "@import" not in text and not re.search(r"https?://", text)
-    for address in found.addresses:
-        kind, data = address.split(",", 1)
-        assert kind == "data:image/svg+xml;base64"
-        picture = xml.etree.ElementTree.fromstring(base64.b64decode(data, validate=True))
-        assert picture.tag == "{http://www.w3.org/2000/svg}svg"
-        links = [value for element in picture.iter() for key, value in element.attrib.items() if key.endswith("href")]
-        assert all(link.startswith("#") for link in links)
-        inside = base64.b64decode(data).decode()
-        assert "@import" not in inside and not re.search(r"url\((?!#)", inside)
-    return found
-
-
-def test_the_page_needs_nothing_from_elsewhere(chains, tmp_path, comparison, capsys):
-    pytest.importorskip("matplotlib")
-    path = tmp_path / "page.html"
-    assert slhmc_command("compare", chains / "hmc", chains / "guided", "--html", path) == 0
-    assert f"page: {path}" in capsys.readouterr().out
-    text = path.read_text()
-    words = "".join(check_page_of(text, 2 + len(comparison.result["observables"])).words)
-    for table in (tables.run_table, tables.observable_table, tables.cost_table, tables.difference_table):
-        assert all(cell in words for row in table(comparison.result).rows for cell in row)
-    assert tables.verdict(comparison.result) in words
-    assert len(text) < 2_000_000
-    assert slhmc_command("compare", chains / "hmc", chains / "guided", "--html", tmp_path / "again.html") == 0
-    assert (tmp_path / "again.html").read_text() == text, "equal runs, equal bytes"
-
-
-def test_names_are_quoted_in_the_page(chains, tmp_path):
-    pytest.importorskip("matplotlib")
-    odd = shutil.copytree(chains / "guided", tmp_path / "<b>&\"'")
-    text = page.page(compare([chains / "hmc", odd]), "<i>title</i>")
-    found = check_page_of(text, 4)
-    assert "b" not in found.tags and "i" not in found.tags and "<b>&\"'" in "".join(found.words)
-
-
-def test_a_page_that_cannot_be_made_is_refused_before_anything_else(chains, tmp_path, capsys, monkeypatch):
-    runs = [chains / "hmc", chains / "guided"]
-    assert "a name that ends in .html" in refusal(capsys, "compare", *runs, "--html", chains / "hmc" / "chain.h5")
-    assert "make it first" in refusal(capsys, "compare", *runs, "--html", tmp_path / "none" / "page.html")
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    message = refusal(capsys, "compare", *runs, "--html", tmp_path / "page.html")
-    assert "matplotlib does not load" in message and "pip install 'slhmc[plot]'" in message
-    assert slhmc_command("compare", *runs) == 0, "tables need no matplotlib"
-
-
-def test_a_page_is_replaced_whole_or_not_at_all(comparison, tmp_path, monkeypatch):
-    pytest.importorskip("matplotlib")
-    path = tmp_path / "page.html"
-    path.write_text("old")
-    monkeypatch.setattr("slhmc.io.atomic.os.replace", lambda *paths: (_ for _ in ()).throw(OSError(28, "No space left")))
-    with pytest.raises(InputError, match="cannot be written"):
-        page.write_page(path, comparison, "title")
-    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
-
-
-def test_figures_are_pictures(comparison):
-    pytest.importorskip("matplotlib")
-    pictures = (figures.delta_h_figure(comparison.runs, "png"), figures.time_figure(comparison.runs, "png"),
-                figures.observable_figure("plaquette", comparison.runs, "png"))
-    assert all(picture.startswith(b"\x89PNG") for picture in pictures)
-
-
-def test_errors_of_the_autocorrelation_function_cover_the_exact_one():
-    """AR(1): rho(t) = memory^t; within 4 errors for t up to the window, and errors are not vast."""
-    values, memory = ar1(20000, 0.8, np.random.default_rng(5)), 0.8
-    gamma = autocorrelation([values - values.mean()])
-    window = gamma_method(values).window
-    errors = figures._rho_errors(gamma / gamma[0], window, window, len(values))
-    times = np.arange(window)
-    assert errors[0] == 0 and (errors[1:] > 0).all() and errors.max() < 0.05
-    assert (np.abs(gamma[:window] / gamma[0] - memory**times)[1:] < 4 * errors[1:]).all()
-
-
-# ---- pairs of runs
-def test_two_runs_of_the_command_line(tmp_path, capsys):
-    """Plain HMC in two step sizes: the same averages; numbers are those of `slhmc summary`."""
-    pytest.importorskip("matplotlib")
-    card = card_file(tmp_path)
-    common = sets("run.thermalization=20", "run.trajectories=80")
-    for name, steps in (("coarse", 4), ("fine", 8)):
-        changed = sets(f"hmc.steps={steps}", f"run.seed={steps}")
-        assert slhmc_command("run", card, "-o", tmp_path / name, *common, *changed) == 0
-    capsys.readouterr()
-    path = tmp_path / "page.html"
-    assert slhmc_command("compare", tmp_path / "coarse", tmp_path / "fine", "--json", "--html", path) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert found["what_differs"] == {"hmc.steps": ["4", "8"], "run.seed": ["4", "8"]}
-    assert {"plaquette", "rectangle", "polyakov_loop_t", "chiral_condensate"} <= set(found["observables"])
-    for number, name in enumerate(("coarse", "fine")):
-        summary = summarise(tmp_path / name)
-        for observable, entry in summary["observables"].items():
-            shown = found["observables"][observable][number]
-            assert {key: shown[key] for key in ("mean", "error", "tau_int", "every")} == {
-                key: entry[key] for key in ("mean", "error", "tau_int", "every")}
-        assert found["runs"][number]["seconds_per_trajectory"]["mean"] == summary["seconds_per_trajectory"]
-        assert found["runs"][number]["iterations_per_trajectory"]["mean"] == summary["iterations_per_trajectory"]
-        cost = found["observables"]["plaquette"][number]["cost"]
-        assert cost == pytest.approx(summary["cost_per_independent_configuration"], rel=1e-12)
-    check_page_of(path.read_text(), 2 + len(found["observables"]))
-
-
-def test_hybrid_monte_carlo_beside_heat_bath(tmp_path, capsys):
-    """No solver and dH = 0 in one of them; both sample the same links."""
-    pytest.importorskip("matplotlib")
-    table = '[hmc]\nscheme = "omelyan2"\nsteps = 6\n'
-    for name, text in (("hmc", HEAT_BATH_CARD.replace("[heat_bath]\n", table)), ("heat_bath", HEAT_BATH_CARD)):
-        (folder := tmp_path / f"card_{name}").mkdir()
-        short = sets("run.thermalization=20", "run.trajectories=200", f"run.seed={len(name)}")
-        assert slhmc_command("run", card_file(folder, text), "-o", tmp_path / name, *short) == 0
-    capsys.readouterr()
-    path = tmp_path / "page.html"
-    assert slhmc_command("compare", tmp_path / "hmc", tmp_path / "heat_bath", "--json", "--html", path) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert found["what_differs"]["heat_bath.over_relaxation"] == ["", "3"]
-    assert found["runs"][1]["predicted_acceptance"]["mean_delta_h"] == {"mean": 1.0, "error": 0.0}
-    assert found["observables"]["plaquette"][1]["cost_iterations_ratio"] is None
-    assert found["observables"]["plaquette"][1]["cost_ratio"] > 0
-    check_page_of(path.read_text(), 2 + len(found["observables"]))

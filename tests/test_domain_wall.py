@@ -5,6 +5,8 @@ from functools import partial
 import numpy as np
 import pytest
 import reference
+import reference_quarks as plain
+from spinors import field_of
 from test_forces import assert_force_is_minus_derivative, pseudofermions
 
 from slhmc.dirac import DomainWall, DomainWallDirac, WilsonDirac
@@ -35,16 +37,9 @@ def gaussian_slices():
     return make
 
 
-def field_of(psi, values):
-    """A field like psi that holds public values."""
-    result = psi.like()
-    result.from_sites(values)
-    return result
-
-
 def reflected(values):
     """R gamma_5 psi, R: s -> Ls - 1 - s."""
-    return np.diag(reference.GAMMA_5)[:, None] * np.flip(values, 4)
+    return np.diag(plain.GAMMA_5)[:, None] * np.flip(values, 4)
 
 
 def even_values(field):
@@ -56,7 +51,7 @@ def even_values(field):
 def fifth_matrix(parameters):
     """S on (s, spin) of one site."""
     unit = np.eye(parameters.Ls * 4, dtype=complex).reshape(1, 1, 1, 1, parameters.Ls, 4, -1)
-    return reference.fifth_shift(unit, parameters.mass).reshape(parameters.Ls * 4, -1)
+    return plain.fifth_shift(unit, parameters.mass).reshape(parameters.Ls * 4, -1)
 
 
 # ---- D
@@ -64,7 +59,7 @@ def fifth_matrix(parameters):
 def test_operator_is_the_dense_matrix(hot_links, gaussian_slices, colors, parameters):
     U = hot_links(colors, *SMALL)
     D, psi = DomainWallDirac(U, parameters, BOUNDARY), gaussian_slices(U, parameters.Ls)
-    matrix = reference.domain_wall_matrix(U.to_sites(), parameters, BOUNDARY)
+    matrix = plain.domain_wall_matrix(U.to_sites(), parameters, BOUNDARY)
     for found, dense in ((D(psi), matrix), (D.adjoint(psi), reference.dagger(matrix))):
         expected = (dense @ psi.to_sites().ravel()).reshape(psi.to_sites().shape)
         np.testing.assert_allclose(found.to_sites(), expected, rtol=0, atol=1e-13 * abs(expected).max())
@@ -76,7 +71,7 @@ def test_operator_is_the_formula(hot_links, gaussian_slices, colors, parameters,
     """On lattices that fill the lanes, and at one lane."""
     U = hot_links(colors, *WIDE[colors], lanes=lanes)
     D, psi = DomainWallDirac(U, parameters, BOUNDARY), gaussian_slices(U, parameters.Ls)
-    expected = reference.domain_wall(U.to_sites(), psi.to_sites(), parameters, BOUNDARY)
+    expected = plain.domain_wall(U.to_sites(), psi.to_sites(), parameters, BOUNDARY)
     np.testing.assert_allclose(D(psi).to_sites(), expected, rtol=0, atol=1e-13 * abs(expected).max())
 
 
@@ -165,7 +160,7 @@ def test_operators_of_the_fifth_dimension_are_dense_matrices(hot_links, gaussian
 # ---- even and odd
 def dense_even_odd(U, parameters):
     """(D, A, B, Schur complement D_ee - D_eo D_oo^-1 D_oe) as matrices; A and B on even sites."""
-    matrix = reference.domain_wall_matrix(U.to_sites(), parameters, BOUNDARY)
+    matrix = plain.domain_wall_matrix(U.to_sites(), parameters, BOUNDARY)
     even = np.repeat(reference.even_sites(SMALL).ravel(), parameters.Ls * 4 * U.colors)
     ee, eo, oe, oo = (matrix[np.ix_(rows, columns)] for rows in (even, ~even) for columns in (even, ~even))
     S = np.kron(np.eye(U.lattice.sites // 2), np.kron(fifth_matrix(parameters), np.eye(U.colors)))
@@ -224,7 +219,7 @@ def test_solution_is_the_dense_inverse(hot_links, gaussian_slices, colors, param
     """D psi = b by the even-odd solve, for b on both parities."""
     U = hot_links(colors, *SMALL)
     b = gaussian_slices(U, parameters.Ls)
-    matrix = reference.domain_wall_matrix(U.to_sites(), parameters, BOUNDARY)
+    matrix = plain.domain_wall_matrix(U.to_sites(), parameters, BOUNDARY)
     expected = np.linalg.solve(matrix, b.to_sites().ravel()).reshape(b.to_sites().shape)
     M = DomainWallDirac(U, parameters, BOUNDARY).even_odd()
     found = M.solve(ConjugateGradient(U.lattice, 1e-13), b).to_sites()
@@ -235,7 +230,7 @@ def test_solution_is_the_dense_inverse(hot_links, gaussian_slices, colors, param
 def test_wilson_solution_is_the_dense_inverse(hot_links, gaussian_spinor, colors):
     U = hot_links(colors, *SMALL)
     b = gaussian_spinor(U)
-    expected = np.linalg.solve(reference.wilson_matrix(U.to_sites(), 0.3, BOUNDARY), b.to_sites().ravel())
+    expected = np.linalg.solve(plain.wilson_matrix(U.to_sites(), 0.3, BOUNDARY), b.to_sites().ravel())
     found = WilsonDirac(U, 0.3, BOUNDARY).even_odd().solve(ConjugateGradient(U.lattice, 1e-13), b).to_sites()
     np.testing.assert_allclose(found.ravel(), expected, rtol=0, atol=1e-11 * abs(expected).max())
 
@@ -257,7 +252,7 @@ def exact_quark(D, eta):
 
 
 def gamma_5_matrix(U):
-    return np.kron(np.eye(U.lattice.sites), np.kron(reference.GAMMA_5, np.eye(U.colors)))
+    return np.kron(np.eye(U.lattice.sites), np.kron(plain.GAMMA_5, np.eye(U.colors)))
 
 
 @every_case
@@ -267,7 +262,7 @@ def test_quark_propagator_is_that_of_the_overlap_operator(hot_links, gaussian_sp
         parameters = DomainWall(0.9, parameters.Ls, parameters.M5, parameters.b5, parameters.c5)
     U = hot_links(colors, *SMALL)
     eta, gamma_5 = gaussian_spinor(U), gamma_5_matrix(U)
-    inverse = reference.overlap_inverse(reference.wilson_matrix(U.to_sites(), -parameters.M5, BOUNDARY), gamma_5, parameters)
+    inverse = plain.overlap_inverse(plain.wilson_matrix(U.to_sites(), -parameters.M5, BOUNDARY), gamma_5, parameters)
     expected = (inverse - np.eye(len(inverse))) @ eta.to_sites().ravel() / (1 - parameters.mass)
     found, _ = exact_quark(DomainWallDirac(U, parameters, BOUNDARY), eta)
     np.testing.assert_allclose(found.ravel(), expected, rtol=0, atol=1e-10 * abs(expected).max())
@@ -278,9 +273,9 @@ def test_midpoint_norm_is_the_defect_of_the_sign_function(hot_links, gaussian_sp
     """|midpoint|^2 = eta^+ D_ov^-+ (1 - eps^2) / 4 D_ov^-1 eta (even Ls)."""
     U = hot_links(3, *SMALL)
     eta, gamma_5 = gaussian_spinor(U), gamma_5_matrix(U)
-    matrix = reference.wilson_matrix(U.to_sites(), -parameters.M5, BOUNDARY)
-    eps = reference.sign_approximation(matrix, gamma_5, parameters)
-    vector = reference.overlap_inverse(matrix, gamma_5, parameters) @ eta.to_sites().ravel()
+    matrix = plain.wilson_matrix(U.to_sites(), -parameters.M5, BOUNDARY)
+    eps = plain.sign_approximation(matrix, gamma_5, parameters)
+    vector = plain.overlap_inverse(matrix, gamma_5, parameters) @ eta.to_sites().ravel()
     expected = np.vdot(vector, vector - eps @ eps @ vector).real / 4
     _, middle = exact_quark(DomainWallDirac(U, parameters, BOUNDARY), eta)
     assert np.vdot(middle, middle).real == pytest.approx(expected, rel=1e-9)
@@ -291,9 +286,9 @@ def test_midpoint_norm_is_the_defect_of_the_sign_function(hot_links, gaussian_sp
 def test_free_quark_propagator_is_the_fourier_result(make_lattice, gaussian_spinor, colors, parameters, boundary):
     U = GaugeField(make_lattice(*WIDE[colors]), colors)
     eta = gaussian_spinor(U)
-    waves = reference.free_wilson(WIDE[colors], -parameters.M5, boundary)
-    inverse = reference.overlap_inverse(waves, reference.GAMMA_5, parameters)
-    expected = reference.on_plane_waves((inverse - np.eye(4)) / (1 - parameters.mass), eta.to_sites(), boundary)
+    waves = plain.free_wilson(WIDE[colors], -parameters.M5, boundary)
+    inverse = plain.overlap_inverse(waves, plain.GAMMA_5, parameters)
+    expected = plain.on_plane_waves((inverse - np.eye(4)) / (1 - parameters.mass), eta.to_sites(), boundary)
     found, _ = exact_quark(DomainWallDirac(U, parameters, boundary), eta)
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-10 * abs(expected).max())
 

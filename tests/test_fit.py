@@ -1,90 +1,37 @@
-"""Fits: data sets of the engine's chains, labels, a training that falls, stops, goes on, tests and refuses."""
+"""Fits: a training that falls, stops, goes on, tests and refuses. Their data sets are in tests/test_fit_data.py."""
 
 import json
-import os
 import shutil
-import signal
 
 import numpy as np
 import pytest
+from cards import FIT, fit_card
 from running import CARDS, ROOT, card_file, contents, refusal, run_process, sets, slhmc_command
-from scipy.special import iv
 
 torch = pytest.importorskip("torch")
 
+from fitting import fit, make_data, note_units, same_fit, stop_after_batches, stop_when  # noqa: E402
+
 from slhmc.backend import HostDevice  # noqa: E402
 from slhmc.errors import ComputationError, InputError  # noqa: E402
-from slhmc.io import FitFile, load_data_set, load_model, save_data_set  # noqa: E402
-from slhmc.lattice import Draws, GaugeField, Lattice, Purpose  # noqa: E402
+from slhmc.io import FitFile, load_model  # noqa: E402
 from slhmc.lattice.communicator import SerialCommunicator  # noqa: E402
 from slhmc.learning import datasets, regression  # noqa: E402
 from slhmc.learning.evaluation import Labelled, evaluate  # noqa: E402
-from slhmc.learning.labels import labels_of  # noqa: E402
 from slhmc.learning.models import trained_model  # noqa: E402
 from slhmc.learning.optimizers import learning_rate  # noqa: E402
-from slhmc.runcard import card_text, parse_card  # noqa: E402
+from slhmc.runcard import card_text, load_card  # noqa: E402
 from slhmc.runcard import fit as fit_tables  # noqa: E402
 from slhmc.simulation.build import fit_units  # noqa: E402
 
-CARD = """
-[lattice]
-extent = [4, 4]
-colors = 2
-[gauge]
-action = "wilson"
-[heat_bath]
-[data]
-label = "wilson_loop"
-loop = [1, 1]
-betas = [0.5, 2, 5]
-training = 16
-validation = 8
-test = 6
-test_extents = [[4, 4], [6, 4]]
-thermalization = 20
-spacing = 2
-[model]
-layers = [{ kernel = 1, channels = 1 }]
-[fit]
-learning_rate = 0.03
-batch = 10
-epochs = 6
-[run]
-seed = 3
-"""
 SETS = ["test_4x4.h5", "test_6x4.h5", "training_4x4.h5", "validation_4x4.h5"]
 EPOCH_BATCHES = 5  # 48 samples, the last batch smaller
-
-
-def card_of(*overrides):
-    return parse_card(CARD, "card.toml", list(overrides))
-
-
-def fit(directory, *overrides, observer=None):
-    done = regression.create(card_of(*overrides), directory).run(observer)
-    return done, FitFile.open(directory / "fit.h5")
-
-
-def stop_when(phase, done):
-    return lambda report: (report.phase, report.done) == (phase, done) and os.kill(os.getpid(), signal.SIGUSR1)
-
-
-def same_fit(directory, expected):
-    """Same history, but for the time it took, and weights to the last bit."""
-    ours, theirs = (FitFile.open(path / "fit.h5").epochs for path in (directory, expected))
-    for key in set(ours.dtype.names) - {"seconds"}:
-        np.testing.assert_array_equal(ours[key], theirs[key], err_msg=key)
-    assert (directory / "weights.h5").read_bytes() == (expected / "weights.h5").read_bytes()
-    results = [json.loads((path / "results.json").read_text()) for path in (directory, expected)]
-    assert results[0] | {"seconds": 0} == results[1] | {"seconds": 0}
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     """A directory with the data sets of the card, for all fits that want no others."""
-    directory = tmp_path_factory.mktemp("data")
-    assert datasets.Maker(card_of(), directory, HostDevice(), SerialCommunicator()).make(lambda: False, lambda *_: None)
-    return directory
+    return make_data(fit_card(), tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture(scope="module")
@@ -95,166 +42,6 @@ def fitted(tmp_path_factory, data):
     return directory
 
 
-# ---- data sets
-def test_data_sets_hold_what_the_card_asks_for(data):
-    assert sorted(path.name for path in data.glob("*.h5")) == SETS and not list(data.glob(".*chain*"))
-    for name, extent, each in (("training_4x4", (4, 4), 16), ("validation_4x4", (4, 4), 8), ("test_6x4", (6, 4), 6)):
-        found = load_data_set(data / f"{name}.h5")
-        assert (found.extent, found.colors) == (extent, 2)
-        assert found.links.shape == (3 * each, 2, 4, extent[0] * extent[1]) and found.links.dtype == np.float64
-        np.testing.assert_array_equal(found.beta, np.repeat([0.5, 2, 5], each))
-        np.testing.assert_allclose((found.links**2).sum(2), 1, rtol=1e-13)
-        assert found.origin["betas"] == [0.5, 2, 5] and found.origin["heat_bath"] == {"over_relaxation": 3}
-        assert (found.origin["split"], found.origin["configurations"]) == (name.split("_")[0], each)
-    everything = np.concatenate([load_data_set(data / name).links[..., 0].reshape(-1, 8) for name in SETS])
-    assert len(np.unique(everything, axis=0)) == len(everything), "all chains differ"
-
-
-@pytest.mark.parametrize("colors", [2, 3])
-def test_links_are_packed_site_by_site(hot_links, colors):
-    """[mu, real, site], x fastest: the matrices are those of to_sites."""
-    U = hot_links(colors, 4, 2, 6)
-    packed, sites = datasets.pack_links(U), U.to_sites()
-    for x, y, t in ((0, 0, 0), (3, 1, 2), (1, 0, 5)):
-        matrix = sites[t, y, x]
-        number = x + 4 * (y + 2 * t)
-        expected = matrix[:, 0] if colors == 2 else matrix.reshape(3, 9)
-        np.testing.assert_array_equal(packed[..., number], np.ascontiguousarray(expected).view(np.float64))
-
-
-def test_seeds_of_chains_differ():
-    card = card_of("data.betas={first=0.1, last=6.0, count=60}", "data.test_extents=[[4, 4], [4, 6], [6, 4], [8, 8]]")
-    seeds = [datasets.chain_seed(card.model_copy(update={"data": card.data.model_copy(update={"seed": seed})}), part, chain)
-             for seed in range(3) for part in datasets.parts(card) for chain in range(60)]
-    assert len(set(seeds)) == len(seeds) == 3 * 6 * 60 and max(seeds) < 2**32
-
-
-def test_the_plaquette_of_the_data_is_exact(tmp_path):
-    """I_2(beta) / I_1(beta) in two-dimensional SU(2), within 4 sigma (blocks of ten configurations); 8x8 is infinite volume."""
-    card = parse_card(CARD, "card.toml", ["lattice.extent=[8, 8]", "data.betas={first=0.1, last=6.0, count=10}",
-                                          "data.test_extents=[[8, 8]]", "data.training=400", "data.thermalization=100"])
-    part = datasets.parts(card)[0]
-    maker = datasets.ChainMaker(card, part, HostDevice())
-    deviations = []
-    for chain, beta in enumerate(datasets.betas(card)):
-        links = maker.make(chain, lambda: False)
-        found = labels_of(card.data, datasets.DataSet(links, np.full(400, beta), {}, (8, 8), 2), HostDevice(), "here")
-        blocks = found.mean(1).reshape(40, 10).mean(1)
-        deviations.append((blocks.mean() - iv(2, beta) / iv(1, beta)) / (blocks.std(ddof=1) / 40**0.5))
-    assert max(map(abs, deviations)) < 4 and sum(value**2 for value in deviations) < 35, deviations
-
-
-def test_molecular_dynamics_makes_data_too(tmp_path):
-    """With quarks, too, at the one beta of [gauge]."""
-    text = CARD.replace("[heat_bath]", '[hmc]\nscheme = "omelyan2"\nsteps = 4').replace("betas = [0.5, 2, 5]\n", "")
-    card = parse_card(text, "card.toml", ["gauge.beta=2.0", "quarks.0.operator=staggered", "quarks.0.mass=0.5"])
-    maker = datasets.ChainMaker(card, datasets.parts(card)[0], HostDevice())
-    assert maker.make(0, lambda: False).shape == (16, 2, 4, 16)
-    made = datasets.origin(card, maker.part)
-    assert made["quarks"][0]["mass"] == 0.5 and made["betas"] == [2.0] and made["hmc"]["steps"] == 4
-
-
-@pytest.mark.parametrize("colors", [2, 3])
-def test_labels_are_loops_at_each_site(colors):
-    """Against products of matrices, site by site; the mean over planes in three directions."""
-    lattice = Lattice((4, 2, 6), HostDevice())
-    U = GaugeField(lattice, colors)
-    U.randomize(Draws(5, 0).next(Purpose.START))
-    card = card_of("lattice.extent=[4, 4, 6]", f"lattice.colors={colors}", "data.loop=[1, 2]", "data.scale=10",
-                   "data.test_extents=[[4, 4, 6]]")
-    sample = datasets.DataSet(datasets.pack_links(U)[None], np.ones(1), {}, (4, 2, 6), colors)
-    found = labels_of(card.data, sample, HostDevice(), "here")
-    links, extent = U.to_sites(), (4, 2, 6)
-
-    def link(x, mu):
-        return links[tuple(x[d] % extent[d] for d in (2, 1, 0))][mu]
-
-    def loop(x, mu, nu, n, m):
-        x, result = list(x), np.eye(colors)
-        for direction, length, step in ((mu, n, 1), (nu, m, 1), (mu, n, -1), (nu, m, -1)):
-            for _ in range(length):
-                if step < 0:
-                    x[direction] -= 1
-                result = result @ (link(x, direction) if step > 0 else link(x, direction).conj().T)
-                if step > 0:
-                    x[direction] += 1
-        return np.trace(result).real / colors
-    for x in ((0, 0, 0), (3, 1, 5), (2, 0, 3)):
-        expected = 10 * np.mean([loop(x, mu, nu, 1, 2) for mu, nu in ((0, 1), (0, 2), (1, 2))])
-        assert found[0, x[0] + 4 * (x[1] + 2 * x[2])] == pytest.approx(expected, rel=1e-12)
-
-
-def test_found_again_and_not_made_again(tmp_path, data, fitted):
-    """By any card with the same chains: another label, network, or seed of the weights."""
-    before = contents(data)
-    phases = set()
-    overrides = (f"data.directory={data}", "data.loop=[1, 2]", "run.seed=9", "fit.epochs=1", "model.layers=[{channels = 1}]")
-    assert fit(tmp_path / "run", *overrides, observer=lambda report: phases.add(report.phase))[0]
-    assert contents(data) == before and phases == {"training", "testing"}
-
-
-@pytest.mark.parametrize(("override", "words"), [
-    ("data.betas=[0.5, 2, 4]", "betas = [0.5, 2.0, 5.0] ([0.5, 2.0, 4.0] expected)"),
-    ("data.spacing=3", "spacing = 2 (3 expected)"),
-    ("heat_bath.over_relaxation=0", "heat_bath.over_relaxation = 3 (0 expected)"),
-    ("lattice.colors=3", "colors = 2 (3 expected)"),
-])
-def test_data_of_another_card_are_refused(tmp_path, capsys, data, override, words):
-    before = contents(data)
-    card = card_file(tmp_path, CARD)
-    told = refusal(capsys, "train", card, "-o", tmp_path / "run", *sets(f"data.directory={data}", override))
-    assert "a data set made by another card" in told and words in told and "4x4.h5" in told
-    assert contents(data) == before
-
-
-@pytest.mark.parametrize(("name", "samples"), [("training_4x4", 48), ("test_6x4", 18)])
-def test_links_that_are_no_numbers_are_refused_before_training(tmp_path, data, name, samples):
-    """Those of a test, too, which are not read before the end."""
-    broken = shutil.copytree(data, tmp_path / "data")
-    found = load_data_set(broken / f"{name}.h5")
-    found.links[7, 0, 0, 3] = np.nan
-    save_data_set(broken / f"{name}.h5", found, "0")
-    with pytest.raises(InputError, match=f"{name}.h5: links of 1 of {samples} configurations are not finite; remove"):
-        fit(tmp_path / "run", f"data.directory={broken}")
-    assert len(FitFile.open(tmp_path / "run" / "fit.h5").epochs) == 0
-    with pytest.raises(InputError, match=f"here: labels of 1 of {samples} configurations are not finite"):
-        labels_of(card_of().data, found, HostDevice(), "here")
-
-
-def test_a_damaged_data_set_is_refused(tmp_path, data):
-    broken = shutil.copytree(data, tmp_path / "data")
-    image = bytearray((broken / "test_6x4.h5").read_bytes())
-    image[-9] ^= 1
-    (broken / "test_6x4.h5").write_bytes(image)
-    with pytest.raises(InputError, match=r"test_6x4.h5: damaged.*remove it and it is made anew"):
-        fit(tmp_path / "run", f"data.directory={broken}")
-
-
-def test_chains_that_are_done_are_kept(tmp_path, data):
-    """Generation that was interrupted goes on, and comes to the same files; a chain of another card is made anew."""
-    run = tmp_path / "run"
-    assert not fit(run, observer=stop_when("data", 5))[0]
-    kept = sorted(path.name for path in (run / "data").glob("*.h5"))
-    assert kept == [".validation_4x4.chain000.h5", ".validation_4x4.chain001.h5", "training_4x4.h5"]
-    (run / "data" / ".validation_4x4.chain001.h5").write_bytes(b"of another time")
-    chains = []
-    assert regression.resume(run).run(lambda report: chains.append((report.phase, report.done, report.total)))
-    assert chains[:3] == [("data", 2, 9), ("data", 3, 9), ("data", 4, 9)]
-    for name in SETS:
-        assert (run / "data" / name).read_bytes() == (data / name).read_bytes()
-
-
-def test_data_that_may_only_be_read_are_enough(tmp_path, data):
-    """No lock can be had there; it is asked for only where something is to be made."""
-    readable = shutil.copytree(data, tmp_path / "data", ignore=shutil.ignore_patterns(".lock"))
-    (readable / ".lock").mkdir()
-    assert fit(tmp_path / "run", f"data.directory={readable}", "fit.epochs=1")[0]
-    (readable / SETS[0]).unlink()
-    with pytest.raises(InputError, match="data sets cannot be kept here"):
-        fit(tmp_path / "other", f"data.directory={readable}")
-
-
-# ---- fits
 def test_a_fit_lowers_its_loss_and_keeps_the_best(fitted):
     epochs = FitFile.open(fitted / "fit.h5").epochs
     assert list(epochs["epoch"]) == list(range(7)) and np.isnan(epochs["loss"][0]) and np.isfinite(epochs["loss"][1:]).all()
@@ -289,15 +76,8 @@ def test_numbers_of_the_test_are_those_of_the_weights(data, fitted):
 def test_a_stopped_and_resumed_fit_is_the_same_fit(tmp_path, data, fitted, done):
     """After an epoch, and within one: after its n-th batch."""
     run = tmp_path / "run"
-    started = regression.create(card_of(f"data.directory={data}"), run)
-    step, batches = started._one_batch, []
-
-    def counted(order):
-        step(order)
-        batches.append(1)
-        if len(batches) == EPOCH_BATCHES * 2 + done:
-            os.kill(os.getpid(), signal.SIGUSR1)
-    started._one_batch = counted
+    started = regression.create(fit_card(f"data.directory={data}"), run)
+    stop_after_batches(started, EPOCH_BATCHES * 2 + done)
     assert not started.run()
     assert (started.epoch, started.batch) == ((2, done) if done < EPOCH_BATCHES else (3, 0))
     assert regression.resume(run).run()
@@ -350,7 +130,7 @@ def test_a_runaway_ends_with_advice(tmp_path, data):
 
 
 def test_learning_rates():
-    table = card_of("fit.learning_rate=1", "fit.epochs=4").fit
+    table = fit_card("fit.learning_rate=1", "fit.epochs=4").fit
     assert [learning_rate(table, epochs) for epochs in (0, 0.5, 3.9)] == [1, 1, 1]
     falling = table.model_copy(update={"decay": 0.5})
     assert [learning_rate(falling, epochs) for epochs in (0, 0.9, 1, 3.5)] == [1, 1, 0.5, 0.125]
@@ -360,7 +140,7 @@ def test_learning_rates():
 
 def test_kernels_wider_than_a_lattice_are_refused(tmp_path, capsys):
     """Also than one of the test; before any data are made."""
-    card = card_file(tmp_path, CARD)
+    card = card_file(tmp_path, FIT)
     wide = sets("model.layers=[{kernel = 5}]")
     assert "4" in refusal(capsys, "train", card, "-o", tmp_path / "run", *wide)
     assert not (tmp_path / "run").exists()
@@ -404,7 +184,7 @@ def test_a_network_with_one_number_a_configuration(tmp_path, data, monkeypatch):
 
 # ---- command line
 def test_the_command_line_fits_tells_and_goes_on(tmp_path, data, fitted, capsys):
-    card, run = card_file(tmp_path, CARD), tmp_path / "run"
+    card, run = card_file(tmp_path, FIT), tmp_path / "run"
     here = sets(f"data.directory={data}")
     assert slhmc_command("train", card, "-o", run, *here, *sets("run.time_limit=1e-9")) == 75
     assert slhmc_command("resume", run, *sets("run.time_limit=1e9")) == 0
@@ -425,7 +205,7 @@ def test_a_fit_is_no_run(tmp_path, fitted, capsys):
     before = contents(fitted)
     for command in ("summary", "compare", "measure"):
         assert f"{fitted}: a training found, the directory of a run expected" in refusal(capsys, command, fitted)
-    card = card_file(tmp_path, CARD)
+    card = card_file(tmp_path, FIT)
     assert "of another run found" in refusal(capsys, "train", card, "-o", fitted)
     assert "`slhmc train` it" in refusal(capsys, "run", card, "-o", tmp_path / "run")
     assert "fit.learning_rate" in refusal(capsys, "resume", fitted, *sets("fit.learning_rate=1.0"))
@@ -436,7 +216,7 @@ def test_a_fit_is_no_run(tmp_path, fitted, capsys):
 @pytest.mark.parametrize("written", [0, 1, 2, 3, 4])
 def test_a_fit_whose_files_could_not_be_written_goes_on(tmp_path, data, fitted, monkeypatch, written):
     """A full disk at any write of a checkpoint, the first one too: history, weights, state."""
-    card, writes = card_of(f"data.directory={data}"), []
+    card, writes = fit_card(f"data.directory={data}"), []
 
     def full(write):
         def writer(*arguments):
@@ -467,7 +247,7 @@ def test_a_fit_without_its_checkpoint_does_not_begin_anew(tmp_path, fitted, caps
 def test_a_fit_killed_with_nothing_but_its_card_begins_anew(tmp_path, data, fitted):
     run = tmp_path / "run"
     run.mkdir()
-    (run / "card.toml").write_text(card_text(card_of(f"data.directory={data}")))
+    (run / "card.toml").write_text(card_text(fit_card(f"data.directory={data}")))
     assert slhmc_command("resume", run) == 0
     same_fit(run, fitted)
 
@@ -481,13 +261,8 @@ def test_weights_of_a_fit_are_not_those_of_a_guide(fitted):
 
 @pytest.mark.parametrize("overrides", [(), ("model.weights=complex", "model.precision=double")], ids=str)
 def test_kernels_of_a_fit_are_those_that_are_built(tmp_path, data, monkeypatch, overrides):
-    used, load = set(), HostDevice.unit
-
-    def noted(self, file, *numbers):
-        used.add((file, *numbers, *(0,) * (5 - len(numbers))))
-        return load(self, file, *numbers)
-    monkeypatch.setattr(HostDevice, "unit", noted)
-    card = card_of(*overrides, "data.training=3")
+    used = note_units(monkeypatch)
+    card = fit_card(*overrides, "data.training=3")
     assert regression.create(card, tmp_path / "run").run()
     assert {file for file, *_ in used} >= {"heat_bath.cc", "links.cc", "lcnn_quaternion.cc"}
     assert used <= set(fit_units(card, HostDevice()))
@@ -496,7 +271,7 @@ def test_kernels_of_a_fit_are_those_that_are_built(tmp_path, data, monkeypatch, 
 def test_fits_need_torch_and_say_so(tmp_path):
     (tmp_path / "torch.py").write_text("raise ImportError('no torch here')")
     environment = {"PYTHONPATH": f"{tmp_path}:{ROOT}"}
-    refused = run_process("train", card_file(tmp_path, CARD), "-o", tmp_path / "fit", environment=environment)
+    refused = run_process("train", card_file(tmp_path, FIT), "-o", tmp_path / "fit", environment=environment)
     assert refused.returncode == 2 and "slhmc[learn]" in refused.stderr and not (tmp_path / "fit").exists()
 
 
@@ -505,7 +280,7 @@ def test_two_ranks_share_chains_and_batches(tmp_path, data):
     """The same data to the last bit, the same training to rounding."""
     pytest.importorskip("mpi4py", exc_type=ImportError)
     run = tmp_path / "run"
-    done = run_process("launch", "-n", 2, "train", card_file(tmp_path, CARD), "-o", run, *sets("model.precision=double"),
+    done = run_process("launch", "-n", 2, "train", card_file(tmp_path, FIT), "-o", run, *sets("model.precision=double"),
                        timeout=120)
     assert done.returncode == 0, done.stderr
     for name in SETS:
@@ -525,8 +300,6 @@ LATTICES = {2: ("lattice.extent=[6, 6]", "data.test_extents=[[6, 6], [8, 6]]"),
 
 @pytest.mark.parametrize("path", sorted((CARDS / "lcnn").glob("*.toml")), ids=lambda path: path.stem)
 def test_a_shipped_card_fits(tmp_path, path):
-    from slhmc.runcard import load_card
-
     dimensions = len(load_card(path).lattice.extent)
     assert slhmc_command("train", path, "-o", tmp_path / "run", *sets(*SMALLER, *LATTICES[dimensions])) == 0
     results = json.loads((tmp_path / "run" / "results.json").read_text())

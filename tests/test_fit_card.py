@@ -1,16 +1,11 @@
 """Cards with [data], [model] and [fit]: every fault is found, at its line, in words."""
 
 import pytest
+from cards import faults, gauge
 
-from slhmc.errors import RunCardError
 from slhmc.runcard import card_text, load_card, parse_card
 
-CARD = """\
-[lattice]
-extent = [8, 8]
-colors = 2
-[gauge]
-action = "wilson"
+CARD = gauge((8, 8)) + """\
 [heat_bath]
 [data]
 label = "wilson_loop"
@@ -25,12 +20,6 @@ layers = [{ channels = 3 }, {}]
 [run]
 seed = 1
 """
-
-
-def faults(text, *overrides):
-    with pytest.raises(RunCardError) as caught:
-        parse_card(text, "card.toml", overrides)
-    return str(caught.value).splitlines()
 
 
 def test_defaults_of_a_fit():

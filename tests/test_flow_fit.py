@@ -1,83 +1,36 @@
-"""Fits of learned flows: their labels and data sets, training, tests, and what a trained flow is good for."""
+"""Fits of learned flows: their labels and data sets, training, tests. Their uses are in tests/test_flow_uses.py."""
 
 import json
-import os
 import shutil
-import signal
 
 import numpy as np
 import pytest
-from running import CARDS, card_file, contents, refusal, sets, slhmc_command
+from cards import FLOW, flow_card
+from running import card_file, refusal, sets
 
 torch = pytest.importorskip("torch")
 
-from slhmc import simulation  # noqa: E402
+from fitting import fit_flow, make_data, note_units, stop_after_batches, stop_when  # noqa: E402
+
 from slhmc.backend import HostDevice  # noqa: E402
 from slhmc.errors import InputError  # noqa: E402
-from slhmc.io import FitFile, MeasurementFile, load_data_set, load_links, load_weights  # noqa: E402
-from slhmc.lattice import Draws, GaugeField, Lattice, Purpose, field_strength_sums  # noqa: E402
+from slhmc.io import FitFile, load_data_set  # noqa: E402
+from slhmc.lattice import GaugeField, Lattice, field_strength_sums  # noqa: E402
 from slhmc.lattice.communicator import SerialCommunicator  # noqa: E402
 from slhmc.learning import datasets, regression  # noqa: E402
 from slhmc.learning.evaluation import Labelled, evaluate  # noqa: E402
 from slhmc.learning.flow_tests import EDGES, flow_numbers  # noqa: E402
 from slhmc.learning.flows import square_trace_flow  # noqa: E402
 from slhmc.learning.models import trained_model  # noqa: E402
-from slhmc.networks import make_network  # noqa: E402
 from slhmc.networks.flow import clover_charge  # noqa: E402
 from slhmc.networks.lcnn import LinkBatch  # noqa: E402
 from slhmc.observables.gradient_flow import GradientFlow  # noqa: E402
-from slhmc.runcard import load_card, parse_card  # noqa: E402
+from slhmc.runcard import load_card  # noqa: E402
 from slhmc.simulation.build import fit_units  # noqa: E402
-from slhmc.simulation.learned_flow import guide_weights, pack_links, unpack_links  # noqa: E402
+from slhmc.simulation.learned_flow import pack_links, unpack_links  # noqa: E402
 
-CARD = """
-[lattice]
-extent = [4, 4]
-colors = 2
-[gauge]
-action = "wilson"
-[heat_bath]
-[data]
-label = "flowed_links"
-flow_time = 0.5
-betas = [2, 5]
-training = 8
-validation = 4
-test = 3
-test_extents = [[4, 4], [6, 4]]
-later_times = [0.75]
-thermalization = 5
-spacing = 2
-[model]
-kind = "flow"
-generator = "loops"
-scheme = "euler"
-steps = 2
-[fit]
-learning_rate = 0.03
-batch = 6
-epochs = 3
-[run]
-seed = 3
-"""
 LINKS = {"loops": [], "lcnn": ["model.generator=lcnn", "model.layers=[{channels = 2, symmetric = true}]"],
          "adjoint": ["model.gradient=adjoint", "model.scheme=munthe_kaas_2", "model.time_degree=1", "model.precision=double"]}
-TOY = ["lattice.extent=[2, 2]", "data.label=square_trace_flow", "data.ensemble=haar", "data.test_extents=[[2, 2]]",
-       "model.generator=mlp", "model.nodes=[8, 8]", "data.training=40", "data.test=20", "data.later_times=[1.0, 2.0]",
-       "fit.learning_rate=0.01", "fit.epochs=10"]
-
-
-def text_of(label="links"):
-    if label == "toy":
-        return CARD.replace("[heat_bath]\n", "").replace("betas = [2, 5]\n", "").replace("thermalization = 5\nspacing = 2\n", "")
-    if label == "charge":
-        return CARD.replace('"flowed_links"', '"flowed_charge"').replace("4, 4]", "4, 4, 4, 2]").replace(
-            "6, 4]", "4, 4, 4, 4]").replace("later_times = [0.75]\n", "")
-    return CARD
-
-
-def card_of(*overrides, label="links"):
-    return parse_card(text_of(label), "card.toml", [*overrides, *(TOY if label == "toy" else [])])
 
 
 def links_of(path):
@@ -86,32 +39,20 @@ def links_of(path):
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("data")
-    assert datasets.Maker(card_of(), directory, HostDevice(), SerialCommunicator()).make(lambda: False, lambda *_: None)
-    return directory
+    """A directory with the data sets of the card, for all fits that want no others."""
+    return make_data(flow_card(), tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture(scope="module")
 def fitted(tmp_path_factory, data):
-    """A fit of a flow of plaquettes, explicit in time: its directory."""
-    directory = tmp_path_factory.mktemp("fitted") / "run"
-    card = card_of(f"data.directory={data}", 'model.loops=["plaquette", "rectangle"]', "model.time_degree=1",
-                   "model.precision=double")
-    assert regression.create(card, directory).run()
-    return directory
-
-
-def hot(colors, extent, seed=5):
-    U = GaugeField(Lattice(extent, HostDevice()), colors)
-    U.randomize(Draws(seed, 0).next(Purpose.START))
-    return U
+    return fit_flow(data, tmp_path_factory.mktemp("fitted") / "run")
 
 
 # ---- labels
 @pytest.mark.parametrize("colors", [2, 3])
-def test_the_charge_of_a_batch_is_the_one_of_the_engine(colors):
+def test_the_charge_of_a_batch_is_the_one_of_the_engine(hot_links, colors):
     """From clovers, on random and on smoother links, with all extents different."""
-    U = hot(colors, (4, 2, 6, 8))
+    U = hot_links(colors, 4, 2, 6, 8, seed=5)
     found = []
     for time in (0.0, 0.1):
         flow = GradientFlow(U, step=0.02)
@@ -123,9 +64,9 @@ def test_the_charge_of_a_batch_is_the_one_of_the_engine(colors):
     assert abs(found[0] - found[1]) > 0.1
 
 
-def test_the_charge_can_be_differentiated():
+def test_the_charge_can_be_differentiated(hot_links):
     """By finite differences along a direction in the space of reals, which links leave."""
-    U = hot(2, (2, 4, 2, 2))
+    U = hot_links(2, 2, 4, 2, 2, seed=5)
     batch = LinkBatch(U.lattice.device, pack_links(U)[None], U.lattice.extent, 2)
     links = batch.links.clone().requires_grad_()
     clover_charge(batch.with_links(links)).sum().backward()
@@ -138,8 +79,8 @@ def test_the_charge_can_be_differentiated():
     assert float((links.grad * direction).sum()) == pytest.approx(numeric, rel=1e-9)
 
 
-def test_charges_need_four_dimensions():
-    U = hot(2, (4, 2))
+def test_charges_need_four_dimensions(hot_links):
+    U = hot_links(2, 4, 2, seed=5)
     with pytest.raises(InputError, match="needs 4 dimensions, found 2"):
         clover_charge(LinkBatch(U.lattice.device, pack_links(U)[None], (4, 2), 2))
 
@@ -165,8 +106,8 @@ def test_the_exact_flow_of_a_link_follows_its_equation():
 
 
 @pytest.mark.parametrize("colors", [2, 3])
-def test_packing_goes_both_ways(colors):
-    U = hot(colors, (4, 2, 6))
+def test_packing_goes_both_ways(hot_links, colors):
+    U = hot_links(colors, 4, 2, 6, seed=5)
     other = GaugeField(U.lattice, colors)
     unpack_links(other, pack_links(U))
     np.testing.assert_array_equal(other.to_sites(), U.to_sites())
@@ -193,7 +134,7 @@ def test_flowed_links_of_other_links_are_refused(tmp_path, data, capsys):
     moved = shutil.copytree(data, tmp_path / "data")
     for path in moved.glob("*x4.h5"):
         path.unlink()
-    card = card_file(tmp_path, CARD)
+    card = card_file(tmp_path, FLOW)
     told = refusal(capsys, "train", card, "-o", tmp_path / "run", *sets(f"data.directory={moved}", "data.spacing=3"))
     assert "spacing = 2 (3 expected)" in told and "wilson_t0.5.h5" in told
 
@@ -201,10 +142,7 @@ def test_flowed_links_of_other_links_are_refused(tmp_path, data, capsys):
 def test_flows_that_are_done_are_kept(tmp_path, data):
     """Interrupted between two chains, it goes on, and comes to the same files."""
     run = tmp_path / "run"
-
-    def stop(report):
-        return (report.phase, report.done) == ("data", 9) and os.kill(os.getpid(), signal.SIGUSR1)
-    assert not regression.create(card_of(), run).run(stop)
+    assert not regression.create(flow_card(), run).run(stop_when("data", 9))
     assert sorted(path.name for path in (run / "data").glob(".*.h5")) == [".training_4x4_wilson_t0.5.chain000.h5"]
     done = []
     assert regression.resume(run).run(lambda report: done.append((report.phase, report.done, report.total)))
@@ -215,7 +153,7 @@ def test_flows_that_are_done_are_kept(tmp_path, data):
 
 def test_links_of_the_haar_measure(tmp_path):
     """tr U / 2 = cos theta has the density (2 / pi) sqrt(1 - x^2): second moment 1/4, fourth 1/8."""
-    card = card_of("data.training=600", label="toy")
+    card = flow_card("data.training=600", label="toy")
     part = datasets.parts(card)[0]
     links = datasets.ChainMaker(card, part, HostDevice()).make(0, lambda: False)
     assert links.shape == (40, 2, 4, 4)
@@ -232,7 +170,7 @@ def test_links_of_the_haar_measure(tmp_path):
 @pytest.mark.parametrize("kind", LINKS)
 def test_a_flow_learns_flowed_links(tmp_path, data, kind):
     """The loss falls, and the test knows the links it began with: the Frobenius norm, mean over links."""
-    assert regression.create(card_of(f"data.directory={data}", *LINKS[kind]), tmp_path / "run").run()
+    assert regression.create(flow_card(f"data.directory={data}", *LINKS[kind]), tmp_path / "run").run()
     epochs = FitFile.open(tmp_path / "run" / "fit.h5").epochs
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     assert epochs["validation"].min() < 0.9 * epochs["validation"][0] and np.isnan(epochs["mse_average"]).all()
@@ -276,14 +214,7 @@ def test_a_stopped_and_resumed_flow_is_the_same_fit(tmp_path, data, fitted):
     run = tmp_path / "run"
     shutil.copytree(fitted, tmp_path / "copy")
     started = regression.create(load_card(fitted / "card.toml"), run)
-    step, batches = started._one_batch, []
-
-    def counted(order):
-        step(order)
-        batches.append(1)
-        if len(batches) == 4:
-            os.kill(os.getpid(), signal.SIGUSR1)
-    started._one_batch = counted
+    stop_after_batches(started, 4)
     assert not started.run() and (started.epoch, started.batch) == (1, 1)
     assert regression.resume(run).run()
     assert (run / "weights.h5").read_bytes() == (fitted / "weights.h5").read_bytes()
@@ -292,7 +223,7 @@ def test_a_stopped_and_resumed_flow_is_the_same_fit(tmp_path, data, fitted):
 
 
 def test_the_toy_tells_wrong_poles_by_distance(tmp_path):
-    assert regression.create(card_of(label="toy"), tmp_path / "run").run()
+    assert regression.create(flow_card(label="toy"), tmp_path / "run").run()
     epochs = FitFile.open(tmp_path / "run" / "fit.h5").epochs
     assert epochs["validation"].min() < 0.8 * epochs["validation"][0]
     found = json.loads((tmp_path / "run" / "results.json").read_text())["test"]["2x2"]
@@ -310,7 +241,7 @@ def test_the_toy_tells_wrong_poles_by_distance(tmp_path):
 
 
 def test_a_flow_learns_charges(tmp_path):
-    card = card_of("fit.learning_rate=0.1", label="charge")
+    card = flow_card("fit.learning_rate=0.1", label="charge")
     assert regression.create(card, tmp_path / "run").run()
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     samples = Labelled(card, datasets.parts(card)[2], tmp_path / "run" / "data", HostDevice(), "double")
@@ -328,15 +259,10 @@ def test_a_flow_learns_charges(tmp_path):
 
 
 def test_kernels_of_a_flow_are_those_that_are_built(tmp_path, monkeypatch):
-    used, load = set(), HostDevice.unit
-
-    def noted(self, file, *numbers):
-        used.add((file, *numbers, *(0,) * (5 - len(numbers))))
-        return load(self, file, *numbers)
-    monkeypatch.setattr(HostDevice, "unit", noted)
+    used = note_units(monkeypatch)
     for label in ("links", "toy", "charge"):
         used.clear()
-        card = card_of("fit.epochs=1", label=label)
+        card = flow_card("fit.epochs=1", label=label)
         assert regression.create(card, tmp_path / label).run()
         assert used <= set(fit_units(card, HostDevice()))
 
@@ -351,147 +277,3 @@ def test_choices_of_a_card_are_those_of_flows():
     assert set(fields["scheme"].annotation.__args__) == set(flow.SCHEMES)
     assert set(fields["gradient"].annotation.__args__) == set(flow.GRADIENTS)
     assert generators.SHAPES == FLOW_SHAPES
-
-
-# ---- guides
-GUIDED = """
-[lattice]
-extent = [6, 4]
-colors = 2
-[gauge]
-action = "wilson"
-beta = 2.0
-[[quarks]]
-operator = "staggered"
-mass = 0.5
-[hmc]
-scheme = "omelyan2"
-steps = 3
-[guide]
-[run]
-trajectories = 2
-seed = 1
-save_every = 1
-"""
-
-
-def test_a_fitted_flow_is_the_network_of_a_guide(tmp_path, fitted):
-    """A run names the fit's file; its copy is a file of weights, those of the flow from 0 to 1."""
-    card = card_file(tmp_path, GUIDED)
-    assert slhmc_command("run", card, "-o", tmp_path / "run", *sets(f"guide.network={fitted / 'weights.h5'}")) == 0
-    weights = load_weights(tmp_path / "run" / "weights.h5")
-    assert weights.table == {"kind": "flow", "colors": 2, "dimensions": 2, "layers": 2, "loops": ["plaquette", "rectangle"],
-                             "time_degree": 1}
-    model, _ = trained_model(fitted / "weights.h5")
-    trained = model.flow.generator.weight.detach().numpy()
-    np.testing.assert_allclose(weights.network_values.reshape(2, 2), trained * [[0.5], [0.25]], rtol=1e-14)
-    assert slhmc_command("resume", tmp_path / "run", "--trajectories", 3) == 0
-
-
-@pytest.mark.parametrize(("overrides", "exact"), [
-    (['model.loops=["plaquette", "rectangle"]'], True),
-    (["model.time_degree=2", "model.scheme=munthe_kaas_4", "model.steps=10"], False)])
-def test_the_network_of_a_guide_ends_at_the_same_links(tmp_path, data, overrides, exact):
-    """Euler steps without time are the same map; otherwise the engine's steps converge to it, in first order."""
-    card = card_of(f"data.directory={data}", "fit.learning_rate=0.1", "fit.epochs=1", "model.precision=double", *overrides)
-    assert regression.create(card, tmp_path / "run").run()
-    model, _ = trained_model(tmp_path / "run" / "weights.h5")
-    weights, U = guide_weights(tmp_path / "run" / "weights.h5", 1), hot(2, (4, 6))
-    with torch.no_grad():
-        ended = model.flow(LinkBatch(U.lattice.device, pack_links(U)[None], (4, 6), 2)).links_of_samples()[0].numpy()
-    assert np.abs(ended - pack_links(U)).max() > 0.05
-
-    def error(steps):
-        rows = weights.network_values.reshape(-1, len(weights.table["loops"]))
-        network = make_network("flow", 2, 2, steps, weights.table["loops"], rows, weights.table["time_degree"])
-        return np.abs(pack_links(network.smear(U)) - ended).max()
-    if exact:
-        assert error(weights.table["layers"]) < 1e-12
-    else:
-        assert weights.table["layers"] == 10 and error(200) < 1e-3 and 1.8 < error(100) / error(200) < 2.2
-
-
-@pytest.mark.parametrize(("kind", "words"), [
-    ("toy", 'generator = "mlp" found, which is not covariant'), ("lcnn", 'generator = "lcnn" found, which has no forces'),
-    ("regression", 'a fitted model of kind = "lcnn" found, which moves no links'), ("group", 'colors = 2 (expected 3)')])
-def test_other_fits_are_no_network_of_a_guide(tmp_path, capsys, data, fitted, kind, words):
-    fit = fitted
-    if kind != "group":
-        card = card_of("fit.epochs=1", label="toy") if kind == "toy" else card_of(
-            f"data.directory={data}", "fit.epochs=1", *LINKS["lcnn"]) if kind == "lcnn" else parse_card(
-            (CARDS / "lcnn" / "wilson_loop_1x1.toml").read_text(), "card.toml", [
-                "lattice.extent=[4, 4]", "data.betas=[2.0]", "data.training=2", "data.validation=1", "data.test=1",
-                "data.test_extents=[[4, 4]]", "fit.epochs=1", "data.thermalization=1"])
-        fit = tmp_path / "fit"
-        assert regression.create(card, fit).run()
-    more = ["lattice.colors=3"] if kind == "group" else []
-    before = contents(fit)
-    told = refusal(capsys, "run", card_file(tmp_path, GUIDED), "-o", tmp_path / "run",
-                   *sets(f"guide.network={fit / 'weights.h5'}", *more))
-    assert words in told and "weights.h5" in told and not (tmp_path / "run").exists() and contents(fit) == before
-
-
-# ---- measurements
-def test_a_fitted_flow_measures(tmp_path, fitted, capsys):
-    """In a run and on its configurations: the energy density of the links that it ends at."""
-    card = card_file(tmp_path, GUIDED.replace("[guide]\n", "") + f'[measure.learned_flow]\nweights = "{fitted}/weights.h5"\n')
-    run = tmp_path / "run"
-    assert slhmc_command("run", card, "-o", run) == 0
-    assert slhmc_command("measure", run, "--observable", "learned_flow") == 0
-    assert "learned_flow_energy" in capsys.readouterr().out
-    file = MeasurementFile(run / "measure.h5", "0")
-    file.read()
-    numbers, values = file.series("learned_flow")
-    model, _ = trained_model(fitted / "weights.h5")
-    for number, value in zip(numbers, values, strict=True):
-        links, _ = load_links(run / "configs" / f"cfg_{number:06d}.h5", (6, 4), 2)
-        U = GaugeField(Lattice((6, 4), HostDevice()), 2)
-        U.from_sites(links)
-        with torch.no_grad():
-            ended = model.flow(LinkBatch(U.lattice.device, pack_links(U)[None], (6, 4), 2)).links_of_samples()[0].numpy()
-        unpack_links(U, ended)
-        sums = U.lattice.device.to_host(field_strength_sums(U))
-        assert value.shape == (1,) and float(sums[0]) > 0
-        from slhmc.observables import Plaquette
-
-        plaquette = float(Plaquette().measure(U, Draws(1, 0)))
-        assert value[0] == pytest.approx(2 * 2 * (1 - plaquette), rel=1e-10)
-    chain = simulation.measurement_card(run)
-    assert chain.measure.learned_flow.weights == str(fitted / "weights.h5")
-
-
-def test_a_learned_flow_of_another_lattice_does_not_measure(tmp_path, fitted, capsys):
-    card = card_file(tmp_path, GUIDED.replace("[guide]\n", "") + f'[measure.learned_flow]\nweights = "{fitted}/weights.h5"\n')
-    told = refusal(capsys, "run", card, "-o", tmp_path / "run", *sets("lattice.extent=[4, 4, 4]"))
-    assert "the flow is for SU(2) in 2 dimensions" in told
-    card = card_file(tmp_path, GUIDED.replace("[guide]\n", "") + '[measure.learned_flow]\nweights = "none.h5"\n')
-    assert f"{tmp_path / 'none.h5'}" in refusal(capsys, "run", card, "-o", tmp_path / "run")
-
-
-def test_charges_of_a_fitted_flow(tmp_path, capsys):
-    """In four dimensions: the summary has Q and its square."""
-    fit = tmp_path / "fit"
-    assert regression.create(card_of("fit.epochs=1", label="charge"), fit).run()
-    text = GUIDED.replace("[6, 4]", "[4, 4, 4, 2]").replace("[guide]\n", "").replace("trajectories = 2", "trajectories = 1")
-    card = card_file(tmp_path, text + '[measure.learned_flow]\nweights = "fit/weights.h5"\n')
-    assert slhmc_command("run", card, "-o", tmp_path / "run") == 0
-    assert slhmc_command("summary", tmp_path / "run") == 0
-    out = capsys.readouterr().out
-    assert "learned_flow_charge_squared" in out and "learned_flow_energy" in out
-
-
-# ---- shipped cards
-SMALLER = ("data.training=4", "data.validation=2", "data.test=2", "fit.epochs=2", "fit.batch=4")
-CHAINS = ("data.thermalization=2", "data.spacing=1", "data.flow_time=0.2")
-LATTICES = {"wilson_flow_2d_su2": ("lattice.extent=[6, 6]", "data.betas=[2.0, 5.0]", "data.test_extents=[[6, 6], [8, 6]]"),
-            "wilson_flow_4d_su3": ("lattice.extent=[4, 4, 4, 2]", "data.test_extents=[[4, 4, 4, 2]]", "data.betas=[6.0]"),
-            "charge_4d_su2": ("lattice.extent=[4, 4, 4, 2]", "data.test_extents=[[4, 4, 4, 2]]")}
-
-
-@pytest.mark.parametrize("path", sorted((CARDS / "flow").glob("*.toml")), ids=lambda path: path.stem)
-def test_a_shipped_card_fits(tmp_path, path):
-    more = (*CHAINS, *LATTICES[path.stem]) if path.stem in LATTICES else ()
-    assert slhmc_command("train", path, "-o", tmp_path / "run", *sets(*SMALLER, *more)) == 0
-    results = json.loads((tmp_path / "run" / "results.json").read_text())
-    assert results["epochs"] == 2 and np.isfinite(results["validation"])
-    assert {"wrong_pole", "mse_start", "charge_error"} & set(next(iter(results["test"].values())))

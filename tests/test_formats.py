@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cards import gauge, run_table
 from link_files import (
     EXTENT,
     ildg,
@@ -280,20 +281,7 @@ def test_commands_refuse_bad_files(tmp_path, capsys):
     assert format_of("a/b.lime") == "ildg"
 
 
-START = """
-[lattice]
-extent = [2, 2, 2, 4]
-colors = 3
-[gauge]
-action = "wilson"
-beta = 5.7
-[heat_bath]
-[run]
-start = "file"
-start_file = "links"
-trajectories = 1
-seed = 1
-"""
+START = gauge((2, 2, 2, 4), 5.7, colors=3) + "[heat_bath]\n" + run_table(start="file", start_file="links", trajectories=1, seed=1)
 
 
 @pytest.mark.parametrize("name", NAMES)

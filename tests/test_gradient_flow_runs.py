@@ -5,6 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
+from cards import gauge, run_table
 from running import refusal, run_process, sets, slhmc_command
 
 from slhmc import simulation
@@ -15,21 +16,8 @@ from slhmc.lattice import GaugeField, Lattice
 from slhmc.observables import FlowedLinks
 from slhmc.runcard import load_card, parse_card
 
-CARD = """
-[lattice]
-extent = [4, 4, 4, 4]
-colors = 2
-[gauge]
-action = "wilson"
-beta = 2.2
-[heat_bath]
-[run]
-start = "hot"
-thermalization = 2
-trajectories = 24
-seed = 7
-save_every = 2
-"""
+CARD = gauge((4, 4, 4, 4), 2.2) + "[heat_bath]\n" + run_table(
+    start="hot", thermalization=2, trajectories=24, seed=7, save_every=2)
 FLOW = "[measure.gradient_flow]\nevery = 2\nt_max = 0.4\npoints = 4\n"
 QUANTITIES = ("time", "energy_plaquette", "energy_clover", "charge_clover", "charge_improved")
 

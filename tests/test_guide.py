@@ -4,7 +4,8 @@ from math import erfc
 
 import numpy as np
 import pytest
-from monte_carlo import plaquette, sample
+from cards import gauge, hmc, quark, run_table
+from monte_carlo import assert_reversible, plaquette, sample
 from test_hmc import assert_exact
 from test_rhmc import public
 
@@ -18,23 +19,7 @@ from slhmc.simulation.build import kernel_units, make_observables, make_update
 from slhmc.simulation.guide import guide_network, guide_parts, target_parts
 
 pytestmark = pytest.mark.device
-CARD = """
-[lattice]
-extent = [4, 4]
-colors = 2
-[gauge]
-action = "wilson"
-beta = 1.0
-[[quarks]]
-operator = "staggered"
-mass = 0.2
-[hmc]
-scheme = "omelyan2"
-steps = 6
-[run]
-trajectories = 1
-seed = 1
-"""
+CARD = gauge((4, 4), 1.0) + quark(0.2) + hmc(6) + run_table(trajectories=1, seed=1)
 FOUR = CARD.replace("[4, 4]", "[4, 4, 4, 4]").replace("beta = 1.0", "beta = 2.7").replace("mass = 0.2", "mass = 0.3")
 GUIDE = "[guide]\nquarks = [{ mass = 0.3 }]\n"
 SMEARING = '[smearing]\nweights = [[0.05]]\n'
@@ -124,25 +109,7 @@ def test_smeared_target_is_sampled_with_a_thin_guide(thermalized):
     assert_exact(delta_h, (0.3, 0.85))
 
 
-WALLS = """
-[lattice]
-extent = [4, 4, 2, 2]
-colors = 2
-[gauge]
-action = "wilson"
-beta = 2.7
-[[quarks]]
-operator = "domain_wall"
-mass = 0.2
-Ls = 6
-M5 = 1.8
-[hmc]
-scheme = "omelyan2"
-steps = 6
-[run]
-trajectories = 1
-seed = 1
-"""
+WALLS = gauge((4, 4, 2, 2), 2.7) + quark(0.2, "domain_wall") + "Ls = 6\nM5 = 1.8\n" + hmc(6) + run_table(trajectories=1, seed=1)
 
 
 def test_a_shorter_fifth_dimension_guides(thermalized):
@@ -166,13 +133,7 @@ def test_trajectories_are_reversible(thermalized, text):
     phi = update.target.refresh(U, Draws(6, 1))
     P = AlgebraField(U.lattice, 2)
     P.draw_gaussian(Draws(6, 1).next(Purpose.MOMENTA))
-    before, momenta = U.to_sites(), P.gather_reals()
-    update.integrate(U, P, phi)
-    assert np.abs(U.to_sites() - before).max() > 0.1
-    P.assign_combination(-1.0, P)
-    update.integrate(U, P, phi)
-    np.testing.assert_allclose(U.to_sites(), before, rtol=0, atol=1e-8)
-    np.testing.assert_allclose(-P.gather_reals(), momenta, rtol=0, atol=1e-7)
+    assert_reversible(update, U, P, phi, 1e-8, 1e-7)
 
 
 @pytest.mark.parametrize("correction", ["", "[guide.correction]\nevery = 2\n"], ids=["guided", "nested"])

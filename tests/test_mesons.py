@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import reference
+import reference_quarks as plain
 
 from slhmc.dirac import CloverDirac, DomainWall, DomainWallDirac, StaggeredDirac, StaggeredNormal, WilsonDirac
 from slhmc.lattice import Draws, GaugeField, Purpose
@@ -13,8 +14,8 @@ pytestmark = pytest.mark.device
 BOUNDARY = (1, 1, 1, -1)
 MASS, C_SW, DOMAIN_WALL = 0.2, 1.3, DomainWall(0.1, 4, M5=1.6, b5=1.5, c5=0.5)
 TINY = (2, 2, 2, 4)
-GAMMAS = {"pion": [reference.GAMMA_5], "rho": reference.GAMMA[:3], "scalar": [np.eye(4)],
-          "axial_vector": reference.GAMMA_5 @ reference.GAMMA[:3], "temporal_axial": [reference.GAMMA[3] @ reference.GAMMA_5]}
+GAMMAS = {"pion": [plain.GAMMA_5], "rho": plain.GAMMA[:3], "scalar": [np.eye(4)],
+          "axial_vector": plain.GAMMA_5 @ plain.GAMMA[:3], "temporal_axial": [plain.GAMMA[3] @ plain.GAMMA_5]}
 OPERATORS = {
     "wilson": lambda U: WilsonDirac(U, MASS, BOUNDARY),
     "clover": lambda U: CloverDirac(U, MASS, C_SW, BOUNDARY),
@@ -36,13 +37,13 @@ def dense_propagator(kind, links):
     """S[x, spin, colour; y, spin, colour] of the quark, all sites x and y; from the dense matrix."""
     sites, colors = int(np.prod(links.shape[:4])), links.shape[-1]
     if kind == "wilson":
-        S = np.linalg.inv(reference.wilson_matrix(links, MASS, BOUNDARY))
+        S = np.linalg.inv(plain.wilson_matrix(links, MASS, BOUNDARY))
     elif kind == "clover":
-        S = np.linalg.inv(reference.clover_matrix(links, MASS, C_SW, BOUNDARY))
+        S = np.linalg.inv(plain.clover_matrix(links, MASS, C_SW, BOUNDARY))
     else:
-        wilson = reference.wilson_matrix(links, -DOMAIN_WALL.M5, BOUNDARY)
-        gamma_5 = np.kron(np.eye(sites), np.kron(reference.GAMMA_5, np.eye(colors)))
-        overlap = reference.overlap_inverse(wilson, gamma_5, DOMAIN_WALL)
+        wilson = plain.wilson_matrix(links, -DOMAIN_WALL.M5, BOUNDARY)
+        gamma_5 = np.kron(np.eye(sites), np.kron(plain.GAMMA_5, np.eye(colors)))
+        overlap = plain.overlap_inverse(wilson, gamma_5, DOMAIN_WALL)
         S = (overlap - np.eye(len(overlap))) / (1 - DOMAIN_WALL.mass)
     return S.reshape(sites, 4, colors, sites, 4, colors)
 
@@ -52,7 +53,7 @@ def dense_correlators(S, extent):
     result, times = np.zeros((len(GAMMAS), S.shape[0], extent[3])), reference.coordinates(extent)[3].ravel()
     for k, gammas in enumerate(GAMMAS.values()):
         for gamma in gammas:
-            bar = reference.GAMMA[3] @ gamma.conj().T @ reference.GAMMA[3]
+            bar = plain.GAMMA[3] @ gamma.conj().T @ plain.GAMMA[3]
             products = np.einsum("ab,xbiyck,cd,ydkxai->xy", gamma, S, bar, S, optimize=True)
             assert abs(products.imag).max() < 1e-10
             for y, t in enumerate(times):
@@ -106,7 +107,7 @@ def test_the_staggered_pion_is_that_of_the_dense_matrix(hot_links, colors, exten
     """From points on even and odd sites; from walls within 4 sigma of the mean over the slice."""
     U, boundary = hot_links(colors, *extent), (1,) * (len(extent) - 1) + (-1,)
     sites, T = U.lattice.sites, extent[-1]
-    S = np.linalg.inv(reference.staggered_matrix(U.to_sites(), 0.3, boundary)).reshape(sites, colors, sites, colors)
+    S = np.linalg.inv(plain.staggered_matrix(U.to_sites(), 0.3, boundary)).reshape(sites, colors, sites, colors)
     times, squares = reference.coordinates(extent)[-1].ravel(), (abs(S)**2).sum((1, 3))
     expected = np.zeros((sites, T))
     for y in range(sites):

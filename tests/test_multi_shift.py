@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import reference
+import reference_quarks
 
 from slhmc.dirac import StaggeredDirac, StaggeredNormal
 from slhmc.errors import ComputationError, InputError, SolverNotConverged
@@ -133,7 +134,8 @@ def test_a_rational_function_is_that_of_the_matrix(hot_links, gaussian_vector, c
     r = rational_approximation(0.3, *operator.bounds, 1e-13)
     out = b.like()
     MultiShiftConjugateGradient(b.lattice, 1e-14, precision="double").apply(operator, r, b, out, [b.like() for _ in r.shifts])
-    expected = reference.function_of_normal(operator.U.to_sites(), b.to_sites(), lambda x: x**-0.3, 0.2, boundary_of(len(extent)))
+    links, boundary = operator.U.to_sites(), boundary_of(len(extent))
+    expected = reference_quarks.function_of_normal(links, b.to_sites(), lambda x: x**-0.3, 0.2, boundary)
     np.testing.assert_allclose(out.to_sites(), expected, rtol=0, atol=1e-12 * abs(expected).max())
 
 
@@ -191,7 +193,7 @@ def test_history_of_all_shifts(hot_links, gaussian_vector):
 def test_extreme_eigenvalues_are_those_of_the_matrix(hot_links, colors, extent, mass):
     U, boundary = hot_links(colors, *extent), boundary_of(len(extent))
     operator = StaggeredNormal(StaggeredDirac(U, mass, boundary))
-    D = reference.staggered_matrix(U.to_sites(), mass, boundary)
+    D = reference_quarks.staggered_matrix(U.to_sites(), mass, boundary)
     exact = np.linalg.eigvalsh(reference.dagger(D) @ D)
     for accuracy in (0.05, 1e-6):
         found = extreme_eigenvalues(operator, Draws(1, 1).next(Purpose.SPECTRUM), accuracy)

@@ -4,7 +4,7 @@ import logging
 
 import numpy as np
 import pytest
-import reference
+import reference_quarks as plain
 
 from slhmc.dirac import CloverDirac, WilsonDirac
 from slhmc.errors import SolverNotConverged
@@ -57,7 +57,7 @@ def test_condensate_is_the_trace(smooth_links, make):
     extent, noise = (2, 2, 2, 4), 400
     U = smooth_links(2, *extent)
     links = U.to_sites()
-    D = reference.wilson_matrix(links, MASS, BOUNDARY) if make is wilson else reference.clover_matrix(links, MASS, C_SW, BOUNDARY)
+    D = plain.wilson_matrix(links, MASS, BOUNDARY) if make is wilson else plain.clover_matrix(links, MASS, C_SW, BOUNDARY)
     expected = np.trace(np.linalg.inv(D)) / U.lattice.sites
     assert abs(expected.imag) < 1e-12
     observable = WilsonCondensate(lambda U: make(U).even_odd().normal, noise, Propagator(U.lattice, 1e-10, 1000, "mixed"))

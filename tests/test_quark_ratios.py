@@ -5,6 +5,8 @@ import itertools
 import numpy as np
 import pytest
 import reference
+import reference_quarks as plain
+from dense import dense_even, even_values
 from monte_carlo import boundary_of, plaquette, sample
 from test_forces import assert_force_is_minus_derivative
 
@@ -114,7 +116,7 @@ def test_staggered_pseudofermions_of_a_ratio_have_its_covariance(hot_links):
 
 
 def normal_matrix(U, mass, boundary):
-    D = reference.staggered_matrix(U.to_sites(), mass, boundary)
+    D = plain.staggered_matrix(U.to_sites(), mass, boundary)
     return reference.dagger(D) @ D
 
 
@@ -182,31 +184,11 @@ def test_wilson_factors_multiply_to_the_determinant(smooth_links, kind):
         total -= log_determinant(K)
     if kind == "wilson":
         total += 2 * np.log(4 + masses[0]) * colors * 4 * (U.lattice.sites // 2)
-        D = reference.wilson_matrix(U.to_sites(), masses[0], BOUNDARY)
+        D = plain.wilson_matrix(U.to_sites(), masses[0], BOUNDARY)
     else:
         total -= float(LogDeterminantAction(lambda U: maker(masses[0])(U).factor).action(U, None))
-        D = reference.clover_matrix(U.to_sites(), masses[0], 1.2, BOUNDARY)
+        D = plain.clover_matrix(U.to_sites(), masses[0], 1.2, BOUNDARY)
     assert total == pytest.approx(2 * np.linalg.slogdet(D)[1], rel=1e-8)
-
-
-def even_values(phi):
-    even = np.repeat(reference.even_sites(phi.lattice.extent).ravel(), phi.component_count // 2)
-    return phi.to_sites().ravel()[even]
-
-
-def dense_even(operator):
-    """M as a dense matrix on the even sites."""
-    psi, out = operator.field(), operator.field()
-    shape = psi.to_sites().shape
-    even = np.flatnonzero(np.repeat(reference.even_sites(psi.lattice.extent).ravel(), psi.component_count // 2))
-    columns = []
-    for index in even:
-        unit = np.zeros(int(np.prod(shape)), complex)
-        unit[index] = 1
-        psi.from_sites(unit.reshape(shape))
-        operator.apply(psi, out)
-        columns.append(even_values(out))
-    return np.array(columns).T
 
 
 # ---- chains

@@ -196,11 +196,10 @@ def own_lines(text):
 
 
 def test_an_error_of_one_rank_in_mid_exchange_ends_the_job(tmp_path):
-    """The others wait for a message that never comes."""
+    """The others wait for a message that never comes; if they were left to, the time-out of the job would end the test."""
     (tmp_path / "program.py").write_text(ONE_FAILS)
-    began = time.monotonic()
     result = on_ranks(2, tmp_path / "program.py", "run", card_file(tmp_path), "-o", tmp_path / "run")
-    assert result.returncode == 3 and time.monotonic() - began < 30
+    assert result.returncode == 3
     assert own_lines(result.stderr) == ["slhmc: rank 1: trajectory 1: the network is gone"]
 
 
@@ -226,9 +225,8 @@ main(sys.argv[1:])
 def test_an_error_code_of_mpi_on_one_rank_ends_the_job(tmp_path):
     """It comes up in compiled code, in mid tape."""
     (tmp_path / "program.py").write_text(MPI_FAILS)
-    began = time.monotonic()
     result = on_ranks(2, tmp_path / "program.py", "run", card_file(tmp_path), "-o", tmp_path / "run")
-    assert result.returncode == 3 and time.monotonic() - began < 30
+    assert result.returncode == 3
     (line,) = own_lines(result.stderr)
     assert line.startswith("slhmc: rank 1: trajectory 1: messages between ranks: MPI_Waitall failed (")
     assert "slhmc resume" in line and "Traceback" not in result.stderr
@@ -241,9 +239,8 @@ def test_an_error_of_all_ranks_and_one_of_rank_zero_end_the_job_with_one_message
         (["run", card, "-o", tmp_path / "run", *sets("run.max_delta_h=1e-12")], 3, "trajectory 1: dH = "),
         (["resume", tmp_path / "nowhere"], 2, f"{tmp_path / 'nowhere' / 'card.toml'}: cannot be read: no such file"),
     ):
-        began = time.monotonic()
         result = run_process("launch", "-n", 2, *arguments)
-        assert result.returncode == code and time.monotonic() - began < 30
+        assert result.returncode == code
         (line,) = own_lines(result.stderr)
         assert line.startswith(f"slhmc: {words}") and "Traceback" not in result.stderr
 

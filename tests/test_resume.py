@@ -1,13 +1,12 @@
 """A run that stops and goes on: the same chain as one that did not stop; what of its card may change on the way."""
 
-import os
-import signal
 
 import numpy as np
 import pytest
 from running import (
     HEAT_BATH_CARD,
     STOPPED_EARLY,
+    ask_to_stop,
     assert_same_chain,
     card_file,
     card_of,
@@ -114,7 +113,7 @@ def test_the_extended_length_outlives_a_stop(tmp_path, uninterrupted, early):
     resumed = simulation.resume(tmp_path, overrides=["run.trajectories=9"])
     with simulation.StopRequest() as stop:
         if early:
-            os.kill(os.getpid(), signal.SIGUSR1)
+            ask_to_stop()
         assert not resumed.run(stop_after(9), stop)
     assert final_links(tmp_path)[1] == (7 if early else 9)
     assert simulation.resume(tmp_path).run()

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-import reference
+import reference_quarks as plain
 from monte_carlo import boundary_of
 from test_forces import assert_force_is_minus_derivative, determinant, pseudofermions, public, staggered
 from test_quark_ratios import KINDS, ratio
@@ -125,7 +125,7 @@ def test_slices_at_the_walls(make_lattice, colors, Ls, taken, parity):
     psi.draw_gaussian(Draws(3, 0).next(Purpose.NOISE))
     out = FermionField(lattice, colors, parity, spins=4, Ls=taken)
     take_wall_slices(psi, out)
-    np.testing.assert_array_equal(out.to_sites(), reference.wall_slices(psi.to_sites(), taken))
+    np.testing.assert_array_equal(out.to_sites(), plain.wall_slices(psi.to_sites(), taken))
 
 
 def test_force_of_fewer_slices_is_minus_the_derivative(smooth_links, gaussian_momenta):

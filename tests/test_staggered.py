@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import reference
+import reference_quarks as plain
 from monte_carlo import staggered_action
 
 from slhmc.dirac import StaggeredDirac, StaggeredNormal
@@ -41,7 +42,7 @@ def test_operator_is_the_dense_matrix(hot_links, gaussian_vector, colors, extent
     values = psi.to_sites()
     boundaries = boundary_of(len(extent)), boundary_of(len(extent), 1), (-1,) * len(extent)
     for mass, boundary in zip(MASSES, boundaries, strict=True):
-        matrix = reference.staggered_matrix(links, mass, boundary)
+        matrix = plain.staggered_matrix(links, mass, boundary)
         D = StaggeredDirac(U, mass, boundary)
         for found, dense in ((D(psi), matrix), (D.adjoint(psi), reference.dagger(matrix))):
             expected = (dense @ values.ravel()).reshape(values.shape)
@@ -66,7 +67,7 @@ def test_operator_follows_its_links(hot_links, gaussian_vector, gaussian_momenta
         D(psi)
     U.drift(gaussian_momenta(U), 0.5)
     links, values = U.to_sites(), vectors[0].to_sites()
-    expected = reference.staggered(links, values, 0.3, boundary)
+    expected = plain.staggered(links, values, 0.3, boundary)
     for D, psi, tolerance in zip(operators, vectors, (1e-13, 2e-6), strict=True):
         np.testing.assert_allclose(D(psi).to_sites(), expected, rtol=0, atol=tolerance * abs(expected).max())
 
@@ -138,12 +139,12 @@ def test_free_field_is_the_fourier_result(make_lattice, gaussian_vector, colors,
     """D^+ D = m^2 + sum sin^2 p on plane waves; its inverse, by conjugate gradient, is the free propagator."""
     U, mass, boundary = GaugeField(make_lattice(*extent), colors), 0.2, boundary_of(len(extent), last)
     psi, D = gaussian_vector(U), StaggeredDirac(U, mass, boundary)
-    expected = reference.free_function_of_normal(psi.to_sites(), lambda s: s, mass, boundary)
+    expected = plain.free_function_of_normal(psi.to_sites(), lambda s: s, mass, boundary)
     np.testing.assert_allclose(D.normal(psi).to_sites(), expected, atol=1e-13)
     source = gaussian_vector(U, "even")
     x = source.like()
     ConjugateGradient(U.lattice, 1e-13).solve(StaggeredNormal(D), source, x)
-    expected = reference.free_function_of_normal(source.to_sites(), lambda s: 1 / s, mass, boundary)
+    expected = plain.free_function_of_normal(source.to_sites(), lambda s: 1 / s, mass, boundary)
     np.testing.assert_allclose(x.to_sites(), expected, rtol=0, atol=1e-11)
 
 
@@ -158,7 +159,7 @@ def test_free_eigenvalues(make_lattice):
         unit[k] = 1
         columns.append(D.normal(field_of(probe, unit.reshape(8, 4, 2))).to_sites().ravel())
     found = np.linalg.eigvalsh(np.array(columns).T)
-    expected = np.repeat(mass**2 + reference.momenta_sine_squared(extent, boundary).ravel(), 2)
+    expected = np.repeat(mass**2 + plain.momenta_sine_squared(extent, boundary).ravel(), 2)
     np.testing.assert_allclose(found, np.sort(expected), atol=1e-13)
 
 
@@ -188,7 +189,7 @@ def test_pseudofermions_are_d_adjoint_of_the_noise(hot_links):
         phi = action.refresh(U, Draws(8, trajectory), phi)
         samples.append(phi.to_sites().ravel()[even])
     samples = np.array(samples).T
-    D = reference.staggered_matrix(U.to_sites(), 0.3, boundary)
+    D = plain.staggered_matrix(U.to_sites(), 0.3, boundary)
     A = (reference.dagger(D) @ D)[np.ix_(even, even)]
     sigma = np.sqrt(np.outer(np.diag(A).real, np.diag(A).real) / draws)
     covariance = samples @ reference.dagger(samples) / draws

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from running import CARDS
+from running import CARDS, script
 
 from slhmc.runcard import load_card
 
@@ -60,14 +60,14 @@ def test_a_page_has_the_tables_and_figures_of_its_study(path):
 
 def test_a_study_trains_samples_and_tells(tmp_path):
     """One row, shortened; a second call takes it as it is."""
-    command = [sys.executable, SCRIPT, ROOT / "docs" / "results" / "acceptance.toml", "-o", tmp_path, "--quick", "--only",
-               "^centred, 1 layer$"]
-    texts = [subprocess.run(command, capture_output=True, text=True, check=True, timeout=200).stdout for _ in range(2)]
+    study = [ROOT / "docs" / "results" / "acceptance.toml", "-o", tmp_path, "--only", "^centred, 1 layer$"]
+    (code, *texts), (again, *same) = (script("study", *study, "--quick") for _ in range(2))
+    assert code == again == 0
     (row,) = json.loads((tmp_path / "rows.json").read_text())
     assert row["trajectories"] == "12" and len(row["weights"].split(", ")) == 3
-    assert f"| centred, 1 layer | {row['acceptance']} |" in texts[0] and texts[0] == texts[1]
-    refused = subprocess.run(command[:5] + command[6:], capture_output=True, text=True, check=False)  # without --quick
-    assert refused.returncode == 1 and "was begun with other keys" in refused.stderr
+    assert f"| centred, 1 layer | {row['acceptance']} |" in texts[0] and texts == same
+    code, _, words = script("study", *study)
+    assert code == 1 and "was begun with other keys" in words
 
 
 def test_a_row_that_fails_says_where(tmp_path):
@@ -159,10 +159,9 @@ def test_rows_of_fits_that_only_know_averages(tmp_path, unknown):
 
 def test_a_study_of_fits_trains_each_seed_on_the_same_data(tmp_path):
     """A row, shortened; a second call takes it as it is, --tables too."""
-    command = [sys.executable, SCRIPT, ROOT / "docs" / "results" / "lcnn_wilson_loops.toml", "-o", tmp_path, "--quick", "--only",
-               "^1x2: small$"]
-    texts = [subprocess.run([*command, *more], capture_output=True, text=True, check=True, timeout=250).stdout
-             for more in ([], [], ["--tables"])]
+    study = [ROOT / "docs" / "results" / "lcnn_wilson_loops.toml", "-o", tmp_path, "--quick", "--only", "^1x2: small$"]
+    codes, texts, _ = zip(*(script("study", *study, *more) for more in ([], [], ["--tables"])), strict=True)
+    assert codes == (0, 0, 0)
     (row,) = json.loads((tmp_path / "rows.json").read_text())
     assert row["parameters"] == "35" and [entry["seed"] for entry in row["seeds"]] == [1, 2] and row["epochs"] == "2"
     assert texts[0] == texts[1] == texts[2] and f"| small | 35 | 2 | {row['minutes']} |" in texts[0]

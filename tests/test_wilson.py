@@ -5,7 +5,17 @@ from functools import cache
 import numpy as np
 import pytest
 import reference
+import reference_quarks as plain
 from dense import even_values, schur_complement
+from spinors import (
+    ANTIPERIODIC,
+    PERIODIC,
+    assert_adjoint_and_gamma_5_hermitian,
+    assert_even_odd_form,
+    assert_extension_solves_the_odd_equations,
+    field_of,
+    wide_case,
+)
 
 from slhmc.actions import PseudofermionAction
 from slhmc.dirac import WilsonDirac
@@ -14,20 +24,9 @@ from slhmc.lattice import Draws, GaugeField
 from slhmc.solvers import ConjugateGradient
 
 pytestmark = pytest.mark.device
-PERIODIC, ANTIPERIODIC = (1, 1, 1, 1), (1, 1, 1, -1)
-# of SU(2) matrices one row is stored, whatever `rows` says
 CASES = [(2, (2, 4, 4, 4), 3), (3, (4, 4, 2, 4), 2), (3, (4, 4, 2, 4), 3)]
-WIDE = [(2, (8, 4, 2, 6), 3), (3, (4, 2, 8, 4), 2), (3, (4, 2, 8, 4), 3)]
 
 every_case = pytest.mark.parametrize(("colors", "extent", "rows"), CASES)
-wide_case = pytest.mark.parametrize(("colors", "extent", "rows"), WIDE)
-
-
-def field_of(psi, values):
-    """A field like psi that holds public values."""
-    result = psi.like()
-    result.from_sites(values)
-    return result
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +34,7 @@ def dense_wilson(hot_links):
     """D as a dense matrix for hot links, computed once for each case."""
     @cache
     def make(colors, extent, mass, boundary):
-        return reference.wilson_matrix(hot_links(colors, *extent).to_sites(), mass, boundary)
+        return plain.wilson_matrix(hot_links(colors, *extent).to_sites(), mass, boundary)
     return make
 
 
@@ -63,7 +62,7 @@ def test_operator_is_the_formula(hot_links, gaussian_spinor, colors, extent, row
     """On lattices that fill the lanes in several directions."""
     U = hot_links(colors, *extent)
     psi = gaussian_spinor(U)
-    expected = reference.wilson(U.to_sites(), psi.to_sites(), 0.2, ANTIPERIODIC)
+    expected = plain.wilson(U.to_sites(), psi.to_sites(), 0.2, ANTIPERIODIC)
     found = WilsonDirac(U, 0.2, ANTIPERIODIC, rows=rows)(psi).to_sites()
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-13 * abs(expected).max())
 
@@ -86,23 +85,16 @@ def test_operator_follows_its_links(hot_links, gaussian_spinor, gaussian_momenta
     for D, psi in zip(operators, vectors, strict=True):
         D(psi)
     U.drift(gaussian_momenta(U), 0.5)
-    expected = reference.wilson(U.to_sites(), vectors[0].to_sites(), 0.3, ANTIPERIODIC)
+    expected = plain.wilson(U.to_sites(), vectors[0].to_sites(), 0.3, ANTIPERIODIC)
     for D, psi, tolerance in zip(operators, vectors, (1e-13, 2e-6), strict=True):
         np.testing.assert_allclose(D(psi).to_sites(), expected, rtol=0, atol=tolerance * abs(expected).max())
 
 
 @wide_case
 def test_adjoint_is_adjoint_and_gamma_5_hermitian(hot_links, gaussian_spinor, colors, extent, rows):
-    """<a, D b> = <D^+ a, b>; gamma_5 D gamma_5 = D^+."""
     U = hot_links(colors, *extent)
-    a, b = gaussian_spinor(U, seed=5), gaussian_spinor(U, seed=6)
-    D = WilsonDirac(U, 0.7, ANTIPERIODIC, rows=rows)
-    x, y = a.to_sites(), b.to_sites()
-    size = np.linalg.norm(x) * np.linalg.norm(D(b).to_sites())
-    assert abs(np.vdot(x, D(b).to_sites()) - np.vdot(D.adjoint(a).to_sites(), y)) < 1e-14 * size
-    gamma_5 = np.diag(reference.GAMMA_5)[:, None]
-    flipped = gamma_5 * D(field_of(a, gamma_5 * x)).to_sites()
-    np.testing.assert_allclose(flipped, D.adjoint(a).to_sites(), rtol=0, atol=1e-13)
+    D, a, b = WilsonDirac(U, 0.7, ANTIPERIODIC, rows=rows), gaussian_spinor(U, seed=5), gaussian_spinor(U, seed=6)
+    assert_adjoint_and_gamma_5_hermitian(D, a, b)
 
 
 @wide_case
@@ -136,34 +128,17 @@ def test_operator_has_the_norm_that_is_known(make_lattice, gaussian_spinor, rows
 # ---- even and odd
 @every_case
 def test_even_odd_operator_is_the_schur_complement(hot_links, gaussian_spinor, dense_wilson, colors, extent, rows):
-    """M = D_ee - D_eo D_oo^-1 D_oe, M^+, M^+ M, and <psi, M^+ M psi> that comes with it."""
     U = hot_links(colors, *extent)
     expected = schur_complement(dense_wilson(colors, extent, 0.3, ANTIPERIODIC), extent, colors)
-    M, psi = WilsonDirac(U, 0.3, ANTIPERIODIC, rows=rows).even_odd(), gaussian_spinor(U, "even")
-    out, dot, x = M.field(), U.lattice.device.zeros((1,), np.float64), even_values(psi)
-    M.apply(psi, out)
-    np.testing.assert_allclose(even_values(out), expected @ x, rtol=0, atol=1e-12)
-    M.apply(psi, out, adjoint=True)
-    np.testing.assert_allclose(even_values(out), reference.dagger(expected) @ x, rtol=0, atol=1e-12)
-    M.normal.apply(psi, out, dot)
-    np.testing.assert_allclose(even_values(out), reference.dagger(expected) @ (expected @ x), rtol=0, atol=1e-11)
-    assert U.lattice.device.to_host(dot)[0] == pytest.approx(np.linalg.norm(expected @ x) ** 2, rel=1e-13)
+    assert_even_odd_form(WilsonDirac(U, 0.3, ANTIPERIODIC, rows=rows).even_odd(), expected, gaussian_spinor(U, "even"))
 
 
 @pytest.mark.parametrize("adjoint", [False, True])
 @wide_case
 def test_extension_makes_the_odd_equations_true(hot_links, gaussian_spinor, colors, extent, rows, adjoint):
-    """D (x, A_oo^-1 H_oe x / 2) = (M x, 0): a solution of the reduced system is one of the full system."""
     U = hot_links(colors, *extent)
     D = WilsonDirac(U, 0.3, ANTIPERIODIC, rows=rows)
-    M, x = D.even_odd(), gaussian_spinor(U, "even")
-    full, reduced = M.field(parity="both"), M.field()
-    M.extend(x, full, adjoint)
-    M.apply(x, reduced, adjoint)
-    found = (D.adjoint if adjoint else D)(full).to_sites()
-    even = reference.even_sites(extent)
-    np.testing.assert_allclose(found[even], reduced.to_sites()[even], rtol=0, atol=1e-13)
-    assert abs(found[~even]).max() < 1e-13
+    assert_extension_solves_the_odd_equations(D, gaussian_spinor(U, "even"), adjoint)
 
 
 # ---- free field
@@ -182,10 +157,10 @@ def even_propagator(D, source):
 def test_free_propagator_is_the_fourier_result(make_lattice, gaussian_spinor, colors, extent, rows, boundary):
     U, mass = GaugeField(make_lattice(*extent), colors), 0.2
     D, source = WilsonDirac(U, mass, boundary, rows=rows), gaussian_spinor(U, "even")
-    expected = reference.free_wilson_propagator(source.to_sites(), mass, boundary)
+    expected = plain.free_wilson_propagator(source.to_sites(), mass, boundary)
     np.testing.assert_allclose(even_propagator(D, source), expected, rtol=0, atol=1e-11)
     full = gaussian_spinor(U)
-    back = reference.free_wilson_propagator(D(full).to_sites(), mass, boundary)
+    back = plain.free_wilson_propagator(D(full).to_sites(), mass, boundary)
     np.testing.assert_allclose(back, full.to_sites(), rtol=0, atol=1e-12)
 
 
@@ -212,7 +187,7 @@ def test_pseudofermions_have_the_normal_operator_as_covariance(hot_links):
         if trajectory < 400:
             values.append(float(action.action(U, phi)))
     samples, n = np.array(samples).T, 64
-    M = schur_complement(reference.wilson_matrix(U.to_sites(), 0.3, ANTIPERIODIC), extent, 2)
+    M = schur_complement(plain.wilson_matrix(U.to_sites(), 0.3, ANTIPERIODIC), extent, 2)
     A = reference.dagger(M) @ M
     sigma = np.sqrt(np.outer(np.diag(A).real, np.diag(A).real) / draws)
     assert abs((samples @ reference.dagger(samples) / draws - A) / sigma).max() < 5

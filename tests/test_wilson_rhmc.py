@@ -1,10 +1,9 @@
 """RHMC of Wilson and clover quarks: powers of M^+ M, forces, two flavours as 1 + 1, chains, the range of the spectrum, cards."""
 
-from functools import cache
-
 import numpy as np
 import pytest
 import reference
+from dense import dense_even, even_values
 from monte_carlo import boundary_of, sample, time_scales
 from running import CARD
 from test_forces import assert_force_is_minus_derivative, public
@@ -70,29 +69,6 @@ def rhmc(lattice, kind, scheme, length, beta=2.0, **keys):
 
 
 # ---- values
-@cache
-def even_entries(extent, components):
-    return np.flatnonzero(np.repeat(reference.even_sites(extent).ravel(), components))
-
-
-def even_values(field):
-    values = field.to_sites()
-    return values.ravel()[even_entries(values.shape[3::-1], values[0, 0, 0, 0].size)]
-
-
-def dense(operator):
-    """A as a matrix on the even sites."""
-    psi, out = operator.field(), operator.field()
-    shape, columns = psi.to_sites().shape, []
-    for index in even_entries(shape[3::-1], int(np.prod(shape[4:]))):
-        unit = np.zeros(int(np.prod(shape)), complex)
-        unit[index] = 1
-        psi.from_sites(unit.reshape(shape))
-        operator.apply(psi, out)
-        columns.append(even_values(out))
-    return np.array(columns).T
-
-
 @pytest.mark.parametrize("kind", OPERATORS)
 def test_action_and_draw_are_powers_of_the_dense_matrix(links, kind):
     """phi = A^(1/4) eta; S = phi^+ A^-1/2 phi = |eta|^2."""
@@ -100,7 +76,7 @@ def test_action_and_draw_are_powers_of_the_dense_matrix(links, kind):
     action, eta = rational(U.lattice, kind, 0.5), FermionField(U.lattice, 2, "even", spins=4)
     phi = action.refresh(U, Draws(4, 1))
     eta.draw_gaussian(Draws(4, 1).next(Purpose.PSEUDOFERMION), 0.5**0.5)
-    values, vectors = np.linalg.eigh(dense(action.operator(U)))
+    values, vectors = np.linalg.eigh(dense_even(action.operator(U)))
     assert values[0] > 0.3 and values[-1] < 60 and values[-1] / values[0] > 10
     for power, given, expected in ((-0.5, even_values(phi), None), (0.25, even_values(eta), even_values(phi))):
         found = vectors @ (values**power * (reference.dagger(vectors) @ given))

@@ -1,7 +1,6 @@
 """`Regression`: a network fitted to labels of configurations, with its files; `create` or `resume`, then `run`."""
 
 import time
-from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -10,20 +9,20 @@ import torch
 from slhmc import __version__
 from slhmc.backend import open_device
 from slhmc.errors import ComputationError, InputError
-from slhmc.io import FitFile, RunDirectory, load_fit_state, save_fit_state, save_model
+from slhmc.io import FitFile, load_fit_state, save_fit_state, save_model
 from slhmc.lattice.communicator import SerialCommunicator
 from slhmc.learning.datasets import Maker, Part, parts
 from slhmc.learning.evaluation import Labelled, deviation, evaluate, mean_square
 from slhmc.learning.figures import draw_fit
 from slhmc.learning.flow_tests import flow_numbers
-from slhmc.learning.journal import Journal, closed_on_error
+from slhmc.learning.journal import closed_on_error
 from slhmc.learning.models import load_tensors, model_of, parameter_count, tensors
 from slhmc.learning.optimizers import learning_rate, load_state, make_fit_optimizer, state_arrays
 from slhmc.learning.reports import FitReport
+from slhmc.learning.session import Session, resumed
 from slhmc.learning.start import check_fit_changes
-from slhmc.runcard import RunCard, card_text, parse_card
+from slhmc.runcard import RunCard, card_text
 from slhmc.simulation.simulation import on_root
-from slhmc.simulation.stopping import StopRequest
 
 CHECKPOINT_SECONDS = 10.0  # between checkpoints, which are at the end of epochs
 TELL_SECONDS = 1.0  # between reports within an epoch
@@ -40,32 +39,24 @@ def create(card: RunCard, directory, *, device: str = "cpu", communicator=None) 
 
 
 def resume(directory, *, device: str = "cpu", communicator=None, overrides=()) -> "Regression":
-    """Go on from the checkpoint in `directory`, bit for bit as if nothing had happened. Collective.
+    """`session.resumed` for a fit."""
+    return resumed(Regression, directory, device, communicator, overrides)
 
-    overrides, as of --set, may change keys that do not change a step. Raises InputError for others.
+
+class Regression(Session):
+    """Data sets are read by all ranks. Each rank takes its part of every batch; gradients are added in the order of ranks, so
+    that all have the same weights.
     """
-    communicator = communicator or SerialCommunicator()
-    files = RunDirectory(directory)
-    card = on_root(communicator, lambda: parse_card(files.read_card(), str(files.card), list(overrides)))
-    fit = Regression(card, Path(directory), device, communicator)
-    with closed_on_error(fit.journal):
-        fit.continue_from(on_root(communicator, lambda: fit.open_files(card_text(card))))
-    return fit
 
-
-class Regression:
-    """All methods are collective; files are touched by rank 0 alone, but data sets are read by all. Each rank takes its part of
-    every batch; gradients are added in the order of ranks, so that all have the same weights.
-    """
+    unit = "epochs"
 
     def __init__(self, card: RunCard, directory: Path, device: str, communicator):
-        self._created = time.monotonic()
-        self.card, self.communicator, self.device = card, communicator, open_device(device)
+        super().__init__(card, directory, communicator)
+        self.device = open_device(device)
         self.model = model_of(card).to(self.device.torch_device())
         for part in parts(card):
             self.model.check(part.extent, card.lattice.colors)
         self.optimizer = make_fit_optimizer(card.fit, self.model)
-        self.files = RunDirectory(directory)
         self.data = Path(card.data.directory) if card.data.directory else self.files.data
         self.training: Labelled | None = None
         self.epoch, self.batch = 0, 0  # done; batches of the next epoch that are done
@@ -75,38 +66,19 @@ class Regression:
                     "learning_rate": card.fit.learning_rate, "seconds": 0.0}  # of the last epoch
         self.sum, self.seconds = 0.0, 0.0  # of the epoch at work: losses of batches, time
         self.rms: dict[str, list[float]] = {}
-        self.history: FitFile | None = None
         self.results: dict | None = None
-        self.journal = Journal(self.files)
         self._saved = time.monotonic()
 
     # ---- beginning
-    def begin_files(self, text: str) -> None:
-        """Lock the directory of a new fit and make its files (rank 0)."""
-        self.files.create(text)
-        self.journal.open()
-        self._begin_history(text)
+    def _new_history(self, text: str) -> FitFile:
+        return FitFile(self.files.fit, text, __version__)
 
-    def _begin_history(self, text: str) -> None:
-        self.history = FitFile(self.files.fit, text, __version__)
-        self.history.flush()
+    def _read_history(self, card: RunCard) -> FitFile:
+        history = FitFile.open(self.files.fit)
+        check_fit_changes(history, self.files.card, card)
+        return history
 
-    def open_files(self, text: str) -> dict | None:
-        """Lock the directory of a fit that goes on; its state, None if there is none yet (rank 0)."""
-        self.files.open()
-        self.journal.open()
-        if not self.files.fit.exists() and not self.files.checkpoint.exists():
-            self._begin_history(self.files.read_card())  # killed before it had one
-        self.history = FitFile.open(self.files.fit)
-        check_fit_changes(self.history, self.files.card, parse_card(text, str(self.files.card)))
-        self.history.card_text = text
-        self.files.change_card(text)
-        if not self.files.checkpoint.exists():
-            if len(self.history.epochs) > 1:
-                raise InputError(f"{self.files.checkpoint}: missing, but {self.files.fit.name} holds "
-                                 f"{len(self.history.epochs) - 1} epochs; restore a copy, or train anew into another directory")
-            self.history.truncate(-1)  # killed before the first one was complete
-            return None
+    def _read_checkpoint(self) -> dict:
         state = load_fit_state(self.files.checkpoint)
         self.history.truncate(state["epoch"] if state["row"]["epoch"] >= 0 else -1)
         return state
@@ -124,56 +96,37 @@ class Regression:
         self.journal.go_on(self._report("training"))
 
     # ---- running
-    def run(self, observer=None, stop: StopRequest | None = None) -> bool:
-        """Make data, train and test: True; or stop early with a checkpoint, on USR1, TERM or the card's time limit: False.
-
-        observer(FitReport) is called on rank 0 after each chain, each epoch, and on the way.
-        """
-        started = self._created if stop is None else stop.entered
-        with (self.journal.told_on_error(self.communicator.rank == 0),
-              StopRequest() if stop is None else nullcontext(stop) as stop):
-            done = self._run(observer, lambda margin=0.0: stop.requested or self._late(started, margin))
-        on_root(self.communicator, lambda: self._finish("done" if done else "stopped"))
-        return done
-
     @property
     def finished(self) -> bool:
         """Whether all epochs are done, or patience is at its end."""
         fit = self.card.fit
         return self.row["epoch"] >= 0 and (self.epoch >= fit.epochs or (fit.patience > 0 and self.waited >= fit.patience))
 
-    def _late(self, started: float, margin: float) -> bool:
-        limit = self.card.run.time_limit
-        return limit is not None and time.monotonic() - started + margin > limit
-
-    def _agree(self, wish: bool) -> bool:
-        """Whether any rank wishes to stop; all must stop after the same piece of work."""
-        return any(self.communicator.allgather(bool(wish)))
-
-    def _run(self, observer, halt) -> bool:
+    def _run(self, observer) -> bool:
+        """Make data, train and test; reports are after each chain, each epoch, each test, and on the way."""
         if self.finished and self.files.results.exists() and self._tested():
             return True
-        if not self._make_data(observer, halt):
+        if not self._make_data(observer):
             return False
         train, hold = parts(self.card)[:2]
         precision, stopped = self.card.model.precision, False
         self.validation = Labelled(self.card, hold, self.data, self.device, precision)
         if not self.finished:
             self.training = Labelled(self.card, train, self.data, self.device, precision)
-            stopped = not self._train(observer, halt)
+            stopped = not self._train(observer)
             self.checkpoint()
-        return not stopped and self._test(observer, halt)
+        return not stopped and self._test(observer)
 
-    def _make_data(self, observer, halt) -> bool:
+    def _make_data(self, observer) -> bool:
         begun = time.monotonic()
 
         def tell(done: int, total: int) -> None:
             seconds = time.monotonic() - begun
             report = FitReport("data", done, total, seconds=seconds, eta_seconds=seconds / done * (total - done))
             self.journal.tell(report, observer)
-        return Maker(self.card, self.data, self.device, self.communicator).make(halt, tell)
+        return Maker(self.card, self.data, self.device, self.communicator).make(self._halt, tell)
 
-    def _train(self, observer, halt) -> bool:
+    def _train(self, observer) -> bool:
         """Epochs until the end: True; False if stopped before."""
         self._synchronize()
         if self.row["epoch"] < 0:
@@ -181,7 +134,7 @@ class Regression:
             self._validate(np.nan)
             self._tell(observer, self._report("training"))
             self.checkpoint()  # before the history has an epoch that would be lost without one
-        longest, told, stopped = 0.0, time.monotonic(), self._agree(halt())
+        longest, told, stopped = 0.0, time.monotonic(), self._agree(self._halt())
         order = self._order()
         while not self.finished and not stopped:
             begun = time.monotonic()
@@ -195,7 +148,7 @@ class Regression:
                 if self.communicator.rank == 0:
                     self.journal.tell(self._report("training"), observer)
             longest = max(longest, time.monotonic() - begun)
-            stopped = self._agree(halt(2 * longest))
+            stopped = self._agree(self._halt(2 * longest))
         return self.finished
 
     @property
@@ -282,7 +235,7 @@ class Regression:
         self.results = found if found.get("epochs") == self.epoch and found.get("best_epoch") == self.best["epoch"] else None
         return self.results is not None
 
-    def _test(self, observer, halt) -> bool:
+    def _test(self, observer) -> bool:
         """The best weights in double precision on all test lattices: True; False if stopped before."""
         model = model_of(self.card, "double").to(self.device.torch_device())
         load_tensors(model, self.best["tensors"])
@@ -290,7 +243,7 @@ class Regression:
         self._note_rms("end")
         extents, found, begun = parts(self.card)[2:], {}, time.monotonic()
         for number, part in enumerate(extents, 1):
-            if self._agree(halt()):
+            if self._agree(self._halt()):
                 return False
             found["x".join(map(str, part.extent))] = self._numbers(model, part)
             seconds = time.monotonic() - begun
@@ -355,9 +308,5 @@ class Regression:
         on_root(self.communicator, write)
         self._saved = time.monotonic()
 
-    def _finish(self, state: str) -> None:
-        try:
-            if len(self.history.epochs) > 1:
-                draw_fit(self.history, self.files.path)
-        finally:
-            self.journal.finish(state)
+    def _draw(self) -> None:
+        draw_fit(self.history, self.files.path)

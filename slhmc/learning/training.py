@@ -1,7 +1,6 @@
 """`Training`: held-out samples, then optimizer steps, with their files; `create` or `resume`, then `run`."""
 
 import time
-from contextlib import nullcontext
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
@@ -13,7 +12,6 @@ from slhmc import __version__
 from slhmc.backend import open_device
 from slhmc.errors import ComputationError, InputError
 from slhmc.io import (
-    RunDirectory,
     TrainingFile,
     load_checkpoint,
     load_configuration,
@@ -26,17 +24,17 @@ from slhmc.lattice import Draws, GaugeField, Purpose
 from slhmc.lattice.communicator import SerialCommunicator
 from slhmc.learning.figures import draw_figures
 from slhmc.learning.guide import TrainableGuide
-from slhmc.learning.journal import Journal, closed_on_error
+from slhmc.learning.journal import closed_on_error
 from slhmc.learning.losses import LOSSES, predicted_acceptance
 from slhmc.learning.optimizers import GaussNewton, load_state, make_optimizer, state_arrays
 from slhmc.learning.parameters import GuideParameters
 from slhmc.learning.samples import OfflineSource, OnlineSource, Sample
+from slhmc.learning.session import Session, resumed
 from slhmc.learning.start import check_changes, self_contained
-from slhmc.runcard import RunCard, card_text, parse_card
+from slhmc.runcard import RunCard, card_text
 from slhmc.simulation.build import kernel_units, make_lattice, make_update
 from slhmc.simulation.measure import on_root_alone
 from slhmc.simulation.simulation import on_root
-from slhmc.simulation.stopping import StopRequest
 
 
 @dataclass(frozen=True)
@@ -85,25 +83,17 @@ def create(card: RunCard, directory, *, device: str = "cpu", communicator=None) 
 
 
 def resume(directory, *, device: str = "cpu", communicator=None, overrides=()) -> "Training":
-    """Go on from the checkpoint in `directory`, bit for bit as if nothing had happened. Collective.
-
-    overrides, as of --set, may change keys that do not change a step. Raises InputError for others.
-    """
-    communicator = communicator or SerialCommunicator()
-    files = RunDirectory(directory)
-    card = on_root(communicator, lambda: parse_card(files.read_card(), str(files.card), list(overrides)))
-    training = Training(card, Path(directory), device, communicator)
-    with closed_on_error(training.journal):
-        training.continue_from(on_root(communicator, lambda: training.open_files(card_text(card))))
-    return training
+    """`session.resumed` for the training of a guide."""
+    return resumed(Training, directory, device, communicator, overrides)
 
 
-class Training:
-    """All methods are collective; files are touched by rank 0 alone. Numbers of torch are the same on all ranks."""
+class Training(Session):
+    """Numbers of torch are the same on all ranks."""
+
+    unit = "steps"
 
     def __init__(self, card: RunCard, directory: Path, device: str, communicator):
-        self._created = time.monotonic()
-        self.card, self.communicator = card, communicator
+        super().__init__(card, directory, communicator)
         self.lattice = make_lattice(card, open_device(device), communicator)
         self.lattice.device.prepare(kernel_units(card, self.lattice))
         self.U = GaugeField(self.lattice, card.lattice.colors)
@@ -120,33 +110,18 @@ class Training:
         self.best = {"step": -1, "loss": np.inf, "values": self.parameters.values()}
         self.waited = 0  # evaluations since the best one
         self.last = {"loss": np.nan, "held_out": np.nan, "acceptance": np.nan}
-        self.files = RunDirectory(directory)
-        self.history: TrainingFile | None = None
-        self.journal = Journal(self.files)
 
     # ---- beginning
-    def begin_files(self, text: str) -> None:
-        """Lock the directory of a new training and make its files (rank 0)."""
-        self.files.create(text)
-        self.journal.open()
-        self.history = TrainingFile(self.files.training, text, __version__, self.guide.names)
-        self.history.flush()
+    def _new_history(self, text: str) -> TrainingFile:
+        return TrainingFile(self.files.training, text, __version__, self.guide.names)
 
-    def open_files(self, text: str) -> tuple | None:
-        """Lock the directory of a training that goes on; what its checkpoint holds, None if there is none yet (rank 0)."""
-        self.files.open()
-        self.journal.open()
-        self.history = TrainingFile.open(self.files.training)
-        check_changes(self.history, self.files.card, parse_card(text, str(self.files.card)))
-        self.history.card_text = text
-        self.files.change_card(text)
-        if not self.files.checkpoint.exists():
-            if len(self.history.steps):
-                raise InputError(f"{self.files.checkpoint}: missing, but {self.files.training.name} holds "
-                                 f"{len(self.history.steps) - 1} steps; restore a copy, or train anew into another directory")
-            return None
-        links, trajectory, state = load_checkpoint(self.files.checkpoint, self.lattice.extent, self.U.colors)
-        self._links = links
+    def _read_history(self, card: RunCard) -> TrainingFile:
+        history = TrainingFile.open(self.files.training)
+        check_changes(history, self.files.card, card)
+        return history
+
+    def _read_checkpoint(self) -> tuple:
+        self._links, trajectory, state = load_checkpoint(self.files.checkpoint, self.lattice.extent, self.U.colors)
         self.history.truncate(state["step"] if len(state["actions"]) == self.card.train.held_out else -1)
         return trajectory, state
 
@@ -183,25 +158,15 @@ class Training:
                                               eta_seconds=np.nan))
 
     # ---- running
-    def run(self, observer=None, stop: StopRequest | None = None) -> bool:
-        """Train to the end: True; or stop early with a checkpoint, on USR1, TERM or the card's time limit: False.
-
-        observer(TrainingReport) is called on rank 0 after each trajectory of preparation and each step.
-        """
-        started = self._created if stop is None else stop.entered
-        with self.journal.told_on_error(self.lattice.is_root), (StopRequest() if stop is None else nullcontext(stop)) as stop:
-            done = self._run(observer, stop, started)
-        on_root(self.communicator, lambda: self._finish("done" if done else "stopped"))
-        return done
-
     @property
     def finished(self) -> bool:
         """Whether all steps are done, or patience is at its end."""
         train = self.card.train
         return self.step >= train.steps or (train.patience > 0 and self.waited >= train.patience)
 
-    def _run(self, observer, stop: StopRequest, started: float) -> bool:
-        halt, longest = not self.finished and self._agree(stop.requested), 0.0
+    def _run(self, observer) -> bool:
+        """Trajectories of preparation, then steps; a report after each."""
+        halt, longest = not self.finished and self._agree(self._stop.requested), 0.0
         entered, first = time.monotonic(), self.step
         while not self.finished and not halt:
             begun = time.monotonic()
@@ -211,17 +176,11 @@ class Training:
                                     eta_seconds=pace * (self.card.train.steps - self.step))
             on_root(self.communicator, lambda report=report: self.journal.tell(report, observer))
             longest = max(longest, time.monotonic() - begun)
-            limit = self.card.run.time_limit
-            late = limit is not None and time.monotonic() - started + 2 * longest > limit
-            halt = self._agree(stop.requested or late)
+            halt = self._agree(self._halt(2 * longest))
             every = self.card.train.checkpoint_every if self.step else self.card.run.checkpoint_every
             if halt or self.finished or done % every == 0:
                 self.checkpoint()
         return self.finished
-
-    def _agree(self, wish: bool) -> bool:
-        """Whether any rank wishes to stop; all must stop after the same piece of work."""
-        return any(self.communicator.allgather(bool(wish)))
 
     def _work(self) -> tuple[str, int, int]:
         """A trajectory of preparation, or a step; (phase, how far it is, of how many)."""
@@ -332,9 +291,5 @@ class Training:
         save_weights(path, *self.guide.file_entries(values), self.history.card_text, len(self.card.quarks),
                      {"step": np.array(step)})
 
-    def _finish(self, state: str) -> None:
-        try:
-            if len(self.history.steps) > 1:
-                draw_figures(self.history, self.card.train.loss, self.files.path)
-        finally:
-            self.journal.finish(state)
+    def _draw(self) -> None:
+        draw_figures(self.history, self.card.train.loss, self.files.path)

@@ -138,6 +138,33 @@ class TransportAndMultiply(torch.autograd.Function):
         return dfield, dpaths, None, None, *dmixing
 
 
+class MultiplyChannels(torch.autograd.Function):
+    """out_i(x) = sum_j W_j(x) M_ij(x); W: (block, channel, component, site, lane), M: (block, outputs x channels, ...)."""
+
+    @staticmethod
+    def forward(ctx: Any, left, mixed, batch: LinkBatch, shape: Shape):
+        left, mixed = left.contiguous(), mixed.contiguous()
+        batch.expect(left=(left, (shape.channels, batch.components)), mixed=(mixed, (shape.rows, batch.components)))
+        out = left.new_empty(batch.blocks, shape.outputs, *left.shape[2:])
+        ctx.batch, ctx.shape = batch.bare(), shape
+        ctx.save_for_backward(left, mixed)
+        for block in range(batch.blocks):
+            batch.launch("lcnn_bilinear", batch.sites, left[block], mixed[block], out[block], shape.channels, shape.outputs, 0, 0,
+                         batch.sites, batch.sites, batch.components * batch.sites)
+        return out
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, *gradients):
+        left, mixed = ctx.saved_tensors
+        batch, shape, gradient = ctx.batch, ctx.shape, gradients[0].contiguous()
+        dleft, dmixed = torch.zeros_like(left), mixed.clone()
+        for block in range(batch.blocks):
+            batch.launch("lcnn_bilinear_back", batch.sites, left[block], gradient[block], dmixed[block], dleft[block],
+                         shape.channels, shape.outputs, 0, 0, batch.sites, batch.sites, batch.components * batch.sites)
+        return dleft, dmixed, None, None
+
+
 class Chunks:
     """Work arrays for a chunk of sites: T (transported + unit, component, site, lane) and M (rows, component, site, lane)."""
 

@@ -13,7 +13,7 @@ from torch import nn
 
 from slhmc.errors import InputError
 from slhmc.networks.lcnn.batch import LinkBatch
-from slhmc.networks.lcnn.functions import Exponential, Shape, TransportAndMultiply
+from slhmc.networks.lcnn.functions import Exponential, MultiplyChannels, Shape, TransportAndMultiply
 from slhmc.networks.lcnn.loops import paths, plaquettes, polyakov
 
 CONVENTIONS = ("arxiv_v1", "prl_2022")
@@ -96,7 +96,7 @@ class LBL(nn.Module):
     def forward(self, field, batch: LinkBatch, before=None):
         before = field if before is None else before
         mixed = transport_and_multiply(field, batch, self.shape, self.weight.flatten(0, 1))
-        return multiply_channels(batch, before, mixed, self.product), batch, None
+        return MultiplyChannels.apply(before, mixed, batch, self.product), batch, None
 
 
 class LAct(nn.Module):
@@ -150,38 +150,6 @@ def complex_mixing(plus, minus):
     """Real matrix on (H_k, A_k / i) of p H + m A: (Re p, -Im m; Im p, Re m), rows and columns in pairs."""
     rows = torch.stack([torch.stack([plus.real, -minus.imag], -1), torch.stack([plus.imag, minus.real], -1)], 1)
     return rows.flatten(2).flatten(0, 1).contiguous()
-
-
-def multiply_channels(batch: LinkBatch, left, mixed, shape: Shape):
-    """out_i = sum_j W_j M_ij; left (block, n, ...), mixed (block, outputs n, ...)."""
-    return MultiplyChannels.apply(left, mixed, batch, shape)
-
-
-class MultiplyChannels(torch.autograd.Function):
-    """out_i(x) = sum_j W_j(x) M_{i,j}(x) of two fields."""
-
-    @staticmethod
-    def forward(ctx, left, mixed, batch, shape):
-        left, mixed = left.contiguous(), mixed.contiguous()
-        batch.expect(left=(left, (shape.channels, batch.components)), mixed=(mixed, (shape.rows, batch.components)))
-        out = left.new_empty(batch.blocks, shape.outputs, *left.shape[2:])
-        ctx.batch, ctx.shape = batch.bare(), shape
-        ctx.save_for_backward(left, mixed)
-        for block in range(batch.blocks):
-            batch.launch("lcnn_bilinear", batch.sites, left[block], mixed[block], out[block], shape.channels, shape.outputs, 0, 0,
-                         batch.sites, batch.sites, batch.components * batch.sites)
-        return out
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, *gradients):
-        left, mixed = ctx.saved_tensors
-        batch, shape, gradient = ctx.batch, ctx.shape, gradients[0].contiguous()
-        dleft, dmixed = torch.zeros_like(left), mixed.clone()
-        for block in range(batch.blocks):
-            batch.launch("lcnn_bilinear_back", batch.sites, left[block], gradient[block], dmixed[block], dleft[block],
-                         shape.channels, shape.outputs, 0, 0, batch.sites, batch.sites, batch.components * batch.sites)
-        return dleft, dmixed, None, None
 
 
 def first_field(batch: LinkBatch, polyakov_loops: bool = False) -> torch.Tensor:

@@ -1,0 +1,119 @@
+"""`Session`: what a `Training` and a `Regression` have in common: lock, history and checkpoint of a directory, how they stop."""
+
+import time
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+from slhmc.errors import InputError
+from slhmc.io import RunDirectory
+from slhmc.lattice.communicator import SerialCommunicator
+from slhmc.learning.journal import Journal, closed_on_error
+from slhmc.runcard import RunCard, card_text, parse_card
+from slhmc.simulation.simulation import on_root
+from slhmc.simulation.stopping import StopRequest
+
+
+class Session:
+    """A training in its directory. All methods are collective; files are touched by rank 0 alone.
+
+    A subclass has `continue_from`, `checkpoint`, `_run` and the hooks below.
+    """
+
+    unit: str  # the table of the history with a row for the start and one for each: "epochs", "steps"
+
+    def __init__(self, card: RunCard, directory: Path, communicator):
+        self._created = time.monotonic()
+        self.card, self.communicator = card, communicator
+        self.files = RunDirectory(directory)
+        self.journal = Journal(self.files)
+        self.history: Any = None
+
+    # ---- hooks
+    def _new_history(self, text: str):
+        """An empty history, in memory."""
+        raise NotImplementedError
+
+    def _read_history(self, card: RunCard):
+        """The history of the directory; InputError if the card would have trained otherwise than its own."""
+        raise NotImplementedError
+
+    def _read_checkpoint(self):
+        """What the checkpoint holds; the history is cut to it."""
+        raise NotImplementedError
+
+    def _draw(self) -> None:
+        """Figures of the history."""
+        raise NotImplementedError
+
+    # ---- beginning
+    def begin_files(self, text: str) -> None:
+        """Lock the directory of a new training and make its files (rank 0)."""
+        self.files.create(text)
+        self.journal.open()
+        self._begin_history(text)
+
+    def _begin_history(self, text: str) -> None:
+        self.history = self._new_history(text)
+        self.history.flush()
+
+    def open_files(self, text: str):
+        """Lock the directory of a training that goes on; what its checkpoint holds, None if there is none yet (rank 0)."""
+        self.files.open()
+        self.journal.open()
+        path, checkpoint = self._new_history(text).path, self.files.checkpoint
+        if not path.exists() and not checkpoint.exists():
+            self._begin_history(self.files.read_card())  # killed before it had one
+        self.history = self._read_history(parse_card(text, str(self.files.card)))
+        self.history.card_text = text
+        self.files.change_card(text)
+        if checkpoint.exists():
+            return self._read_checkpoint()
+        if (done := len(getattr(self.history, self.unit)) - 1) > 0:
+            raise InputError(f"{checkpoint}: missing, but {path.name} holds {done} {self.unit}; restore a copy, or train anew "
+                             "into another directory")
+        self.history.truncate(-1)  # killed before the first one was complete
+        return None
+
+    # ---- running
+    def run(self, observer=None, stop: StopRequest | None = None) -> bool:
+        """Work to the end: True; or stop early with a checkpoint, on USR1, TERM or the card's time limit: False.
+
+        observer(report) is called on rank 0 after each piece of work; a report is what `Journal.tell` takes.
+        """
+        self._started = self._created if stop is None else stop.entered
+        with (self.journal.told_on_error(self.communicator.rank == 0),
+              StopRequest() if stop is None else nullcontext(stop) as self._stop):
+            done = self._run(observer)
+        on_root(self.communicator, lambda: self._finish("done" if done else "stopped"))
+        return done
+
+    def _halt(self, margin: float = 0.0) -> bool:
+        """Whether this rank is asked to stop, or `margin` seconds more would be beyond the card's time limit."""
+        limit = self.card.run.time_limit
+        return self._stop.requested or (limit is not None and time.monotonic() - self._started + margin > limit)
+
+    def _agree(self, wish: bool) -> bool:
+        """Whether any rank wishes to stop; all must stop after the same piece of work."""
+        return any(self.communicator.allgather(bool(wish)))
+
+    def _finish(self, state: str) -> None:
+        try:
+            if len(getattr(self.history, self.unit)) > 1:
+                self._draw()
+        finally:
+            self.journal.finish(state)
+
+
+def resumed(kind: type, directory, device: str, communicator, overrides):
+    """The `kind` of training in `directory`, at its checkpoint, bit for bit as if nothing had happened. Collective.
+
+    overrides, as of --set, may change keys that do not change a step. Raises InputError for others.
+    """
+    communicator = communicator or SerialCommunicator()
+    files = RunDirectory(directory)
+    card = on_root(communicator, lambda: parse_card(files.read_card(), str(files.card), list(overrides)))
+    session = kind(card, Path(directory), device, communicator)
+    with closed_on_error(session.journal):
+        session.continue_from(on_root(communicator, lambda: session.open_files(card_text(card))))
+    return session
