@@ -17,6 +17,7 @@ from slhmc.jobs import (
     Resources,
     Site,
     cancel,
+    directive_word,
     find_scheduler,
     job_script,
     load_site,
@@ -95,8 +96,7 @@ def cancel_jobs(directories: list[Path], now: bool) -> int:
 
 def _new(path: Path, output: Path | None, overrides: list[str], options: Options, site: Site) -> _Work:
     card = load_card(path, overrides)
-    base = Path(os.path.expandvars(site.scratch)).expanduser() if site.scratch else Path("runs")
-    directory = (output or base / path.stem).absolute()
+    directory = (output or _scratch(site) / path.stem).absolute()
     if found := next((name for name in _OF_A_RUN if (directory / name).exists()), None):
         raise InputError(f"{directory}: {found} of another run found, a directory without a run expected; go on with that run by "
                          f"`slhmc submit {directory}`, or give another -o")
@@ -106,6 +106,13 @@ def _new(path: Path, output: Path | None, overrides: list[str], options: Options
     if command == "train" and card.train is None and card.fit is None:
         raise InputError(f"{path}: the card has no [train] or [fit]; leave --command out")
     return _Work(path.stem, directory, "fit" if card.fit is not None else command, card)
+
+
+def _scratch(site: Site) -> Path:
+    try:
+        return Path(os.path.expandvars(site.scratch)).expanduser() if site.scratch else Path("runs")
+    except RuntimeError as error:
+        raise InputError(f"scratch = {site.scratch!r} of the site: {error} Write the path out, or give -o") from None
 
 
 def _continued(directory: Path, output: Path | None, overrides: list[str]) -> _Work:
@@ -123,8 +130,15 @@ def _continued(directory: Path, output: Path | None, overrides: list[str]) -> _W
 def _resources(options: Options, site: Site) -> Resources:
     return Resources.asked(
         nodes=options.nodes, ranks=options.ranks, threads=options.threads, gpus=options.gpus, time=options.time,
-        warning=options.warning or site.warning, account=options.account or site.account,
-        partition=options.partition or site.partition)
+        warning=options.warning or site.warning, account=_word("--account", options.account) or site.account,
+        partition=_word("--partition", options.partition) or site.partition)
+
+
+def _word(option: str, text: str | None) -> str | None:
+    try:
+        return text and directive_word(text)
+    except ValueError as error:
+        raise InputError(f"{option} {text!r}: {error}") from None
 
 
 def _check_ranks(card: RunCard, resources: Resources) -> None:
@@ -135,7 +149,7 @@ def _check_ranks(card: RunCard, resources: Resources) -> None:
 
 
 def _job(work: _Work, resources: Resources, site: Site) -> Job:
-    if bad := re.search(r"[\s\"'%{}$\\,:]", str(work.directory)):
+    if bad := re.search(r"[\s\"'%{}$\\,:#\x00-\x1f\x7f]", str(work.directory)):
         raise InputError(f"{work.directory}: {bad[0]!r} in the path, which schedulers do not take; choose another directory")
     try:
         starter = mpiexec()
@@ -143,6 +157,9 @@ def _job(work: _Work, resources: Resources, site: Site) -> Job:
         starter = "mpiexec"
     handed_on = {name: value for name, value in sorted(os.environ.items())
                  if name in ("PYTHONPATH", "CXX") or (name.startswith("SLHMC_") and name not in _NOT_HANDED_ON)}
+    if "PYTHONPATH" in handed_on:  # the job is in another directory
+        entries = handed_on["PYTHONPATH"].split(os.pathsep)
+        handed_on["PYTHONPATH"] = os.pathsep.join(os.path.abspath(entry) for entry in entries if entry)
     name = re.sub(r"[^\w.-]", "_", work.name)
     return Job(name if name[:1].isalpha() else f"run_{name}", work.directory, "run" if work.kind == "run" else "train",
                _BEGUN_BY[work.kind], resources, site, sys.executable, starter, handed_on)
