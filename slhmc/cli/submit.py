@@ -1,9 +1,12 @@
 """`slhmc submit` and `cancel`: a card or a run's directory becomes a job script and a chain of jobs."""
 
+import fcntl
 import math
 import os
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,9 +77,10 @@ def submit_jobs(path: Path, output: Path | None, overrides: list[str], options: 
     if dry_run:
         print(text, end="")
         return 0
-    _refuse_busy(work.directory)
-    _write(work, text)
-    record = submit(scheduler, work.directory, options.chain)
+    with _alone(work.directory):
+        _refuse_busy(work.directory)
+        _write(work, text)
+        record = submit(scheduler, work.directory, options.chain)
     print(f"{work.directory}: {scheduler} job {', then '.join(job.id for job in record.jobs)}; "
           f"see: slhmc status {work.directory}")
     return 0
@@ -150,7 +154,8 @@ def _check_ranks(card: RunCard, resources: Resources) -> None:
 
 def _job(work: _Work, resources: Resources, site: Site) -> Job:
     if bad := re.search(r"[\s\"'%{}$\\,:#\x00-\x1f\x7f]", str(work.directory)):
-        raise InputError(f"{work.directory}: {bad[0]!r} in the path, which schedulers do not take; choose another directory")
+        shown = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in str(work.directory))
+        raise InputError(f"{shown}: {bad[0]!r} in the path, which schedulers do not take; choose another directory")
     try:
         starter = mpiexec()
     except InputError:  # there may be one where the job runs
@@ -163,6 +168,23 @@ def _job(work: _Work, resources: Resources, site: Site) -> Job:
     name = re.sub(r"[^\w.-]", "_", work.name)
     return Job(name if name[:1].isalpha() else f"run_{name}", work.directory, "run" if work.kind == "run" else "train",
                _BEGUN_BY[work.kind], resources, site, sys.executable, starter, handed_on)
+
+
+@contextmanager
+def _alone(directory: Path) -> Iterator[None]:
+    """One submission at a time: a second one waits, and then finds the jobs of the first."""
+    folder = JobRecord.folder(directory)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be made a directory: {describe(error)}") from error
+    try:
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _refuse_busy(directory: Path) -> None:
@@ -181,10 +203,9 @@ def _refuse_busy(directory: Path) -> None:
 def _write(work: _Work, text: str) -> None:
     folder = JobRecord.folder(work.directory)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         (folder / "exit_code").unlink(missing_ok=True)
     except OSError as error:
-        raise InputError(f"{folder}: cannot be made a directory: {describe(error)}") from error
+        raise InputError(f"{folder / 'exit_code'}: cannot be removed: {describe(error)}") from error
     if work.card is not None:
         replace_file(folder / "card.toml", [card_text(work.card).encode()])
     replace_file(folder / "job.sh", [text.encode()])
