@@ -10,13 +10,14 @@ import time
 from pathlib import Path
 
 import pytest
-from running import CARD, card_file, refusal, sets, slhmc_command
+from running import CARD, CARDS, card_file, refusal, sets, slhmc_command
 
 from slhmc.cli import submit as submit_module
 from slhmc.errors import InputError
 from slhmc.jobs import Job, JobRecord, QueueState, Resources, Site, Submitted, exit_code, job_script, last_words, load_site
 
 GAUGE_CARD = CARD[:CARD.index("[[quarks]]")] + CARD[CARD.index("[hmc]"):CARD.index("[measure.chiral")]
+TRAINING = CARDS / "su2_staggered_train.toml"
 SECONDS = 60
 ONE_RANK = Resources(nodes=1, ranks=1, threads=1, gpu=False, seconds=3600, warning=300)
 TWO_RANKS = Resources(nodes=1, ranks=2, threads=1, gpu=False, seconds=3600, warning=300)
@@ -142,6 +143,20 @@ def test_without_psij_the_job_is_made_ready(tmp_path, capsys, card, monkeypatch)
     message = refusal(capsys, "submit", card, "-o", run, "--scheduler", "local", *sets("run.trajectories=1"))
     assert message.endswith(f"or send {run / 'job' / 'job.sh'} by hand")
     assert (run / "job" / "card.toml").exists() and "set -- run job/card.toml" in (run / "job" / "job.sh").read_text()
+
+
+def test_a_training_that_was_killed_before_it_began_is_no_run(tmp_path, capsys):
+    """With its card alone, `resume` would take it for a run; what has begun is resumed."""
+    run = tmp_path / "run"
+    (run / "job").mkdir(parents=True)
+    text = TRAINING.read_text()
+    for path in (run / "card.toml", run / "job" / "card.toml"):
+        path.write_text(text)
+    (run / "job" / "job.sh").write_text(dry(capsys, TRAINING, "-o", tmp_path / "other", "--scheduler", "local"))
+    again = dry(capsys, run, "--scheduler", "local")
+    assert "if [ -e train.h5 ]" in again and "set -- train job/card.toml -o ." in again
+    (run / "train.h5").touch()
+    assert "if [ -e card.toml ]" in dry(capsys, run, "--scheduler", "local")
 
 
 def test_two_submissions_at_once(tmp_path, card, monkeypatch):

@@ -124,11 +124,25 @@ def _continued(directory: Path, output: Path | None, overrides: list[str]) -> _W
     directory = directory.absolute()
     if output is not None or overrides:
         raise InputError(f"{directory}: the directory of a run goes on as it is; leave -o and --set out, or edit its card.toml")
+    if _was_to_train(directory):
+        card = load_card(directory / "card.toml")
+        return _Work(directory.name, directory, "train" if card.fit is None else "fit", card)
     if any((directory / name).exists() for name in _OF_A_RUN):
         return _Work(directory.name, directory, "run", None)
     if (directory / "job" / "card.toml").exists():
         raise InputError(f"{directory}: no run has begun here; submit its card again: slhmc submit CARD -o {directory}")
     raise InputError(f"{directory}: no card.toml found, a run card or the directory of a run expected")
+
+
+def _was_to_train(directory: Path) -> bool:
+    """Whether jobs of a training left nothing but its card, which `resume` would take for that of a run."""
+    if [name for name in _OF_A_RUN if (directory / name).exists()] != ["card.toml"]:
+        return False
+    try:
+        script = (directory / "job" / "job.sh").read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return False
+    return "\n    set -- train " in script
 
 
 def _resources(options: Options, site: Site) -> Resources:
