@@ -262,3 +262,35 @@ def test_a_status_that_goes_while_it_is_read(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(Path, "read_text", read_and_remove)
     assert slhmc_command("status", tmp_path) == 0
     assert capsys.readouterr().out == f"{tmp_path}: queue: ended  done  trajectory 3\n"
+
+
+# ---- cancel
+def test_one_directory_without_jobs_does_not_keep_the_others_running(tmp_path, capsys):
+    pytest.importorskip("psij")
+    for name in ("a", "b"):
+        (tmp_path / name / "job").mkdir(parents=True)
+        JobRecord("local", [Submitted("999999999", 0.0)]).write(tmp_path / name)
+    assert slhmc_command("cancel", tmp_path / "a", tmp_path / "none", tmp_path / "b") == 2
+    told = capsys.readouterr()
+    assert told.out == "".join(f"{tmp_path / name}: no job is left in the queue\n" for name in ("a", "b"))
+    assert told.err == f"slhmc: {tmp_path / 'none'}: no jobs of `slhmc submit` found; check the path\n"
+
+
+def test_a_job_that_ends_while_it_is_cancelled(tmp_path, capsys, monkeypatch):
+    """squeue has it still, scancel does not: no fault unless it is there when asked again."""
+    pytest.importorskip("psij")
+    commands, run = tmp_path / "bin", tmp_path / "run"
+    for folder in (commands, run / "job"):
+        folder.mkdir(parents=True)
+    (commands / "squeue").write_text(f"#!/bin/sh\n[ -e {tmp_path}/ended ] || echo '7|R|None'\n")
+    (commands / "scancel").write_text(f"#!/bin/sh\n[ -e {tmp_path}/stays ] || touch {tmp_path}/ended\n"
+                                      "echo 'scancel: error: Kill job error on job id 7: no such job' >&2; exit 1\n")
+    for path in commands.iterdir():
+        path.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{commands}{os.pathsep}{os.environ['PATH']}")
+    JobRecord("slurm", [Submitted("7", 0.0)]).write(run)
+    (tmp_path / "stays").touch()
+    assert "slurm did not cancel job 7: " in refusal(capsys, "cancel", run)
+    (tmp_path / "stays").unlink()
+    assert slhmc_command("cancel", run) == 0
+    assert capsys.readouterr().out == f"{run}: no job is left in the queue\n"

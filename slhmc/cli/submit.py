@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from slhmc.cli.failure import USAGE
 from slhmc.cli.launch import mpiexec
 from slhmc.errors import InputError
 from slhmc.io.atomic import describe, replace_file
@@ -87,15 +88,21 @@ def submit_jobs(path: Path, output: Path | None, overrides: list[str], options: 
 
 
 def cancel_jobs(directories: list[Path], now: bool) -> int:
-    """Cancel the jobs of each directory that are not over."""
+    """Cancel the jobs of each directory that are not over; 2 if that fails for one of them, after the others."""
+    code = 0
     for directory in directories:
-        record = JobRecord.read(directory)
-        if record is None:
-            raise InputError(f"{directory}: no jobs of `slhmc submit` found; check the path")
-        cancelled = cancel(record, now=now)
+        try:
+            record = JobRecord.read(directory)
+            if record is None:
+                raise InputError(f"{directory}: no jobs of `slhmc submit` found; check the path")
+            cancelled = cancel(record, now=now)
+        except InputError as error:
+            print(f"slhmc: {error}", file=sys.stderr)
+            code = USAGE
+            continue
         words = ", ".join(f"{state.id} ({state.state})" for state in reversed(cancelled))
         print(f"{directory}: " + (f"cancelled {words}" if cancelled else "no job is left in the queue"))
-    return 0
+    return code
 
 
 def _new(path: Path, output: Path | None, overrides: list[str], options: Options, site: Site) -> _Work:

@@ -94,6 +94,9 @@ def cancel(record: JobRecord, *, now: bool = False) -> list[QueueState]:
         executor.gentle = state.state == "running" and not now
         words = _asking(record.scheduler, lambda job=job: executor.cancel(job))
         if words is not None:
+            again, faults = queue_states([JobRecord(record.scheduler, [entry])])
+            if not faults and again[record.scheduler, entry.id].over:
+                continue  # it ended meanwhile
             raise InputError(f"{record.scheduler} did not cancel job {entry.id}: {words}")
         cancelled.append(state)
     return cancelled
