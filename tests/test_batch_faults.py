@@ -159,6 +159,14 @@ def test_a_training_that_was_killed_before_it_began_is_no_run(tmp_path, capsys):
     assert "if [ -e card.toml ]" in dry(capsys, run, "--scheduler", "local")
 
 
+def test_a_run_that_goes_on_is_checked_before_its_job(tmp_path, capsys):
+    (tmp_path / "card.toml").write_text(GAUGE_CARD.replace("colors = 2", "colors = 2\nranks = [2, 2]"))
+    assert "is a grid of 4 ranks, but the job has 2" in refusal(capsys, "submit", tmp_path, "-n", 2, "--dry-run")
+    assert "--ntasks=4" in dry(capsys, tmp_path, "-n", 4, "--scheduler", "slurm")
+    (tmp_path / "card.toml").write_text(GAUGE_CARD.replace("colors = 2", "colors = 1"))
+    assert "lattice.colors" in refusal(capsys, "submit", tmp_path, "--dry-run")
+
+
 def test_two_submissions_at_once(tmp_path, card, monkeypatch):
     """The second finds the jobs of the first in the queue, though it began before they were sent."""
     pytest.importorskip("psij")

@@ -10,6 +10,7 @@ from link_files import EXTENT, ildg, lime_record, link_trace, milc, nersc, parts
 from running import refusal, slhmc_command
 
 from slhmc.errors import ComputationError, InputError
+from slhmc.io import save_links
 from slhmc.io.atomic import replace_file
 from slhmc.io.formats import Part, examine, write_configuration
 from slhmc.io.sealed import write_sealed
@@ -90,6 +91,13 @@ def test_a_header_sends_no_commands_to_the_terminal(tmp_path, capsys, data):
     slhmc_command("inspect", put(tmp_path, data))
     told = capsys.readouterr()
     assert "[31m" in told.out + told.err and all(letter.isprintable() or letter == "\n" for letter in told.out + told.err)
+
+
+def test_words_in_our_own_files_send_none_either(tmp_path, capsys):
+    save_links(tmp_path / "links.h5", LINKS, origin="\x1b[31mred\x07")
+    assert slhmc_command("inspect", tmp_path / "links.h5") == 0
+    told = capsys.readouterr().out
+    assert "[31mred" in told and "\x1b" not in told and "\x07" not in told
 
 
 @pytest.mark.parametrize("options", [("--extent", "4x4x4x4"), ("--colors", 2)])

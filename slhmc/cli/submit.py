@@ -13,6 +13,7 @@ from pathlib import Path
 from slhmc.cli.failure import USAGE
 from slhmc.cli.launch import mpiexec
 from slhmc.errors import InputError
+from slhmc.io import RunDirectory
 from slhmc.io.atomic import describe, replace_file
 from slhmc.jobs import (
     SCHEDULERS,
@@ -28,7 +29,7 @@ from slhmc.jobs import (
     queue_states,
     submit,
 )
-from slhmc.runcard import RunCard, card_text, load_card
+from slhmc.runcard import RunCard, card_text, load_card, parse_card
 
 # the file whose presence shows that a run or a training has begun, so that `slhmc resume` takes it
 _BEGUN_BY = {"run": "card.toml", "train": "train.h5", "fit": "fit.h5"}
@@ -69,8 +70,7 @@ def submit_jobs(path: Path, output: Path | None, overrides: list[str], options: 
     site = load_site(options.site)
     work = _continued(path, output, overrides) if path.is_dir() else _new(path, output, overrides, options, site)
     resources = _resources(options, site)
-    if work.card is not None:
-        _check_ranks(work.card, resources)
+    _check_ranks(work.card or _card_of(work.directory), resources)
     scheduler = options.scheduler or site.scheduler or find_scheduler()
     if scheduler not in SCHEDULERS:
         raise InputError(f"--scheduler {scheduler}: {', '.join(SCHEDULERS)} expected")
@@ -139,6 +139,11 @@ def _continued(directory: Path, output: Path | None, overrides: list[str]) -> _W
     if (directory / "job" / "card.toml").exists():
         raise InputError(f"{directory}: no run has begun here; submit its card again: slhmc submit CARD -o {directory}")
     raise InputError(f"{directory}: no card.toml found, a run card or the directory of a run expected")
+
+
+def _card_of(directory: Path) -> RunCard:
+    """As the job will read it; InputError now rather than then."""
+    return parse_card(RunDirectory(directory).read_card(), str(directory / "card.toml"))
 
 
 def _was_to_train(directory: Path) -> bool:
