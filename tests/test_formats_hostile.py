@@ -138,7 +138,7 @@ def test_parts_in_a_directory_that_cannot_be_listed(tmp_path, monkeypatch):
 
 
 # ---- writing
-@pytest.mark.parametrize("name", ["npy", "ildg", "nersc", "nersc-2x3", "openqcd"])
+@pytest.mark.parametrize("name", ["npy", "ildg", "nersc", "nersc-2x3", "openqcd", "slhmc"])
 @pytest.mark.parametrize("links", [LINKS * np.nan, LINKS * 1.001, LINKS * np.exp(0.5j)], ids=["nan", "scaled", "phase"])
 def test_what_no_reader_would_take_is_not_written(tmp_path, name, links):
     with pytest.raises(ComputationError, match=r"not written: links are not in SU\(3\)"):

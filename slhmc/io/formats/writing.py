@@ -36,11 +36,11 @@ def write_configuration(path: str | os.PathLike, part: Part, name: str, precisio
     precision = precision or ("single" if part.links.dtype == np.complex64 else DOUBLE)
     if precision not in module.PRECISIONS:
         precision = _only_precision(path, module, precision, part)
-    if module is native:
-        _write_native(path, part)
-        return
     rounded = part.in_precision(precision)
     _refuse_other_fields(path, rounded)
+    if module is native:
+        _write_native(path, rounded)
+        return
     if name == TWO_ROWS:  # the numbers in the header are those of links as a reader completes them
         rounded = Part(last_row(rounded.links[..., :2, :]), part.slices, part.communicator)
         _refuse_other_fields(path, rounded, " once the third row is computed; use nersc, with all rows")
@@ -101,8 +101,7 @@ def _write_native(path: str | os.PathLike, part: Part) -> None:
 
     def save() -> None:
         if links is not None:
-            doubled = links.astype(np.complex128)
-            save_links(path, doubled if links_fault(doubled) is None else project(doubled))
+            save_links(path, links if links_fault(links) is None else project(links))
     together(part.communicator, save)
 
 
