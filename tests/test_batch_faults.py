@@ -66,6 +66,14 @@ def test_a_program_that_is_not_there_is_no_success(tmp_path, want, site):
     assert sum("the job before this one failed with exit code 127" in text for text in texts) == 1
 
 
+def test_a_module_that_is_not_there_ends_the_chain(tmp_path):
+    """The jobs after it would find no more."""
+    script = script_of(tmp_path, site=Site(modules=["no-such-module/1"]), python="/bin/true")
+    assert [outcome(script), exit_code(tmp_path), outcome(script)] == [127, 127, 127]
+    assert "the job before this one failed with exit code 127" in "".join(
+        path.read_text() for path in (tmp_path / "job").glob("*.out"))
+
+
 def test_the_error_of_a_chain_is_that_of_the_job_that_failed(tmp_path, capsys):
     """Those after it say only that they did nothing."""
     pytest.importorskip("psij")

@@ -146,6 +146,7 @@ case "$last" in
 esac
 echo running >job/exit_code
 """
+_NO_MODULE = "{ echo 127 >job/exit_code; exit 127; }"
 _SIGNALS = """
 # the warning before the time limit and `slhmc cancel` become USR1 for the ranks: a checkpoint, and exit code 75
 ranks='' signalled=''
@@ -195,7 +196,7 @@ def job_script(scheduler: str, job: Job) -> str:
         "" if kind.redirects else _REDIRECT.format(number=kind.number),
         _LAST.format(not_begun=NOT_BEGUN),
         _block("modules of the site", [*["module purge"] * bool(job.site.modules),
-                                       *(f"module load {shlex.quote(name)} || exit 127" for name in job.site.modules)]),
+                                       *(f"module load {shlex.quote(name)} || {_NO_MODULE}" for name in job.site.modules)]),
         _block("environment", [f"export {name}={shlex.quote(value)}" for name, value in (exports | binding).items()]),
         "\n# slhmc compares this with the ranks that have come\n",
         f"export SLHMC_RANKS={kind.granted or want.ranks}\n",
