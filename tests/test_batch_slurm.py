@@ -26,6 +26,7 @@ lines = ["export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1"]
 warning = 30
 """
 PATIENT = SITE.replace('lines = ["', 'lines = ["renice -n 19 $$", "')
+NOWHERE = SITE + 'launcher_command = "/no/mpiexec"\n'
 SINGLETONS = SITE + 'launcher = "srun"\nlauncher_options = ["--mpi=none"]\n'
 
 
@@ -38,6 +39,7 @@ def folder(tmp_path_factory):
     sites.mkdir(parents=True)
     (sites / "default.toml").write_text(SITE)
     (sites / "patient.toml").write_text(PATIENT)
+    (sites / "nowhere.toml").write_text(NOWHERE)
     (sites / "singletons.toml").write_text(SINGLETONS)
     with private_slurm() as variables, pytest.MonkeyPatch.context() as patch:
         for name, value in (variables | environment_of_jobs(folder)).items():
@@ -124,6 +126,16 @@ def test_ranks_that_do_not_see_each_other_end_the_chain(warned, folder, capsys):
     assert exit_code(run) == 2 and not (run / "chain.h5").exists()
     capsys.readouterr()
     waited(lambda: slhmc_command("status", run) == 0 and "queue: ended  failed  error: " in capsys.readouterr().out, run)
+
+
+def test_a_launcher_that_is_not_there_ends_the_chain(warned, folder, capsys):
+    """And is told by `slhmc status`, though the job after it says less."""
+    run = sent(folder, "nowhere", "-n", 2, "--site", "nowhere", "--chain", 2)
+    waited(lambda: "the job before this one failed with exit code 127" in output_of(run, 1), run)
+    assert exit_code(run) == 127 and "slhmc: exit code 127" in output_of(run, 0)
+    capsys.readouterr()
+    waited(lambda: slhmc_command("status", run) == 0 and "queue: ended  failed" in (told := capsys.readouterr().out)
+           and "/no/mpiexec: No such file" in told, run)
 
 
 def test_a_rank_that_is_killed_costs_no_more_than_the_job(warned, folder):

@@ -10,12 +10,12 @@ from slhmc.cli import ranks
 from slhmc.errors import InputError
 from slhmc.io.atomic import replace_file
 from slhmc.io.formats import Claim, Configuration, examine, format_of, refuse_faults, write_configuration
-from slhmc.io.links import UNITARITY_TOLERANCE
+from slhmc.io.links import UNITARITY_TOLERANCE, check_fit
 
 
 def inspect_file(path: Path, as_json: bool, extent: str | None, colors: int | None) -> None:
     """Show what a file says and what is found; InputError, after that, if a check failed. Collective."""
-    found = examine(path, _extent(extent), colors, ranks.world())
+    found = _examined(path, extent, colors, ranks.world())
     print(json.dumps(_numbers(found), indent=2, allow_nan=False) if as_json else "\n".join(_lines(found)))
     refuse_faults(found)
 
@@ -25,7 +25,7 @@ def convert_file(path: Path, output: Path, name: str | None, precision: str | No
     """Write the links of one file into another; InputError if a check of the first failed. Collective."""
     name = name or format_of(output)
     communicator = ranks.world()
-    found = examine(path, _extent(extent), colors, communicator)
+    found = _examined(path, extent, colors, communicator)
     refuse_faults(found)
     write_configuration(output, found.part, name, precision)
     print(f"{output}: {name}; of {found.description.format}, {_lattice(found)}, plaquette {found.plaquette:.12g}")
@@ -44,6 +44,16 @@ def export_run(directory: Path, file: Path | None, ensemble: str | None) -> None
     replace_file(file, [encoded(content, file.name.endswith(".gz"))])
     without = f"; without {', '.join(left_out)}: too few measurements, or not finite" if left_out else ""
     print(f"{file}: {', '.join(content['description']['observables'])}{without}")
+
+
+def _examined(path: Path, extent: str | None, colors: int | None, communicator: Any) -> Configuration:
+    """As `examine`; InputError as well if the file tells of another lattice or group than the options. Collective."""
+    lattice = _extent(extent)
+    found = examine(path, lattice, colors, communicator)
+    claims = found.description
+    check_fit(path, {"extent": claims.extent, "colors": claims.colors}, lattice, colors,
+              "leave --extent and --colors out where the file tells them")
+    return found
 
 
 def _extent(text: str | None) -> tuple[int, ...] | None:

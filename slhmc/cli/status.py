@@ -4,6 +4,7 @@ import json
 import sys
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from slhmc.cli.progress import duration
 from slhmc.errors import InputError
 
 _LONG = 60.0  # a run that has written its status within these seconds is at work, whoever started it
+_NUMBERS = ("trajectory", "total", "step", "eta_seconds", "acceptance", "plaquette", "loss", "held_out", "validation",
+            "predicted_acceptance")
 _HEADINGS = ("run", "queue", "state", "done", "acceptance", "ETA", "written", "")
 
 
@@ -46,12 +49,18 @@ def _read(path: Path) -> dict[str, Any]:
     files, record = RunDirectory(path), JobRecord.read(path)
     run = {"directory": str(path), "status": {}, "age_seconds": None, "jobs": [], "record": record}
     try:
-        run["status"] = files.read_status()
-        run["age_seconds"] = time.time() - files.status.stat().st_mtime
-    except InputError:
-        if record is None or files.status.exists():
+        run["status"] = {key: value for key, value in files.read_status().items() if key not in _NUMBERS or _is_number(value)}
+        with suppress(FileNotFoundError):
+            run["age_seconds"] = time.time() - files.status.stat().st_mtime
+    except InputError as error:
+        if record is None or not isinstance(error.__cause__, FileNotFoundError):
             raise
     return run
+
+
+def _is_number(value: object) -> bool:
+    """The file may be of another program, or edited."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _add_queue_states(runs: list[dict[str, Any]]) -> list[str]:
@@ -63,7 +72,7 @@ def _add_queue_states(runs: list[dict[str, Any]]) -> list[str]:
         record = run.pop("record")
         if record is not None:
             run["jobs"] = [asdict(states[record.scheduler, job.id]) | {"scheduler": record.scheduler} for job in record.jobs]
-            if run["status"].get("state") != "running" or run["age_seconds"] > _LONG:
+            if run["status"].get("state") != "running" or (run["age_seconds"] or 0) > _LONG:
                 run["status"] = _with_end_of_jobs(run["status"], Path(run["directory"]), run["jobs"])
     return faults
 

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import os
 import secrets
+import stat
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -38,9 +39,9 @@ def replace_file(path: str | os.PathLike, chunks: Iterable[bytes | memoryview], 
 
     A process killed at any instant leaves the old file or the new one; with `durable` this holds for a power cut too.
     A symbolic link stays a link, and the file it leads to is replaced.
-    Raises InputError (disk full, no permission ...) with the old file, if any, unchanged.
+    Raises InputError (disk full, no permission, a pipe or a device in the way ...) with the old file, if any, unchanged.
     """
-    target = Path(os.path.realpath(path))
+    target = target_of(path)
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}{TEMPORARY_SUFFIX}")
     try:
         _write(temporary, chunks, durable)
@@ -53,6 +54,18 @@ def replace_file(path: str | os.PathLike, chunks: Iterable[bytes | memoryview], 
             temporary.unlink()
     if durable:
         sync_directory(target.parent)
+
+
+def target_of(path: str | os.PathLike) -> Path:
+    """The file that a link leads to; InputError if it is a pipe or a device: /dev/null would become a file for everybody."""
+    target = Path(os.path.realpath(path))
+    try:
+        mode = target.stat().st_mode
+    except OSError:
+        return target
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise InputError(f"{path}: cannot be written: not a regular file; files are replaced as a whole: give another path")
+    return target
 
 
 def remove_stale(directory: Path) -> None:

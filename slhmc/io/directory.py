@@ -129,8 +129,8 @@ class RunDirectory:
 
     def _read_json(self, path: Path, advice: str) -> dict[str, Any]:
         try:
-            found = json.loads(self._read(path))
-        except ValueError:
+            found = _finite(json.loads(self._read(path)))
+        except (ValueError, RecursionError):
             found = None
         if not isinstance(found, dict):
             raise InputError(f"{path}: damaged: a JSON object expected; {advice}")

@@ -68,7 +68,10 @@ def write_links(file: "h5py.File", links: np.ndarray) -> None:
 
 def read_links(path: str | os.PathLike, file: "h5py.File") -> np.ndarray:
     """The links of a verified open file, checked like those that are written."""
-    links = np.asarray(file["links"][()], dtype=np.complex128)
+    stored = file["links"]
+    if stored.dtype != np.complex128 or stored.id.get_storage_size() != stored.nbytes:  # before memory is taken
+        raise ValueError(f"links of type {stored.dtype} and shape {stored.shape} in {stored.id.get_storage_size()} bytes")
+    links = stored[()]
     extent, colors = lattice_of(links.shape)
     if tuple(file.attrs["extent"]) != extent or file.attrs["colors"] != colors:
         raise ValueError(f"links of a lattice {extent} with {colors} colors, attributes of another")

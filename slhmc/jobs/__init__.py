@@ -4,7 +4,7 @@ from slhmc.jobs.chain import QueueState, cancel, find_scheduler, queue_states, s
 from slhmc.jobs.record import JobRecord, Submitted, exit_code, last_words
 from slhmc.jobs.resources import Resources, seconds_of
 from slhmc.jobs.script import SCHEDULERS, Job, job_script
-from slhmc.jobs.site import Site, load_site
+from slhmc.jobs.site import Site, directive_word, load_site
 
 __all__ = [
     "SCHEDULERS",
@@ -15,6 +15,7 @@ __all__ = [
     "Site",
     "Submitted",
     "cancel",
+    "directive_word",
     "exit_code",
     "find_scheduler",
     "job_script",

@@ -38,10 +38,14 @@ def submit(scheduler: str, directory: Path, count: int) -> JobRecord:
 
     Raises InputError with what the scheduler says, also where the numbers of the jobs already sent are kept.
     """
-    executor, record = _executor(scheduler), JobRecord(scheduler)
+    record = JobRecord(scheduler)
+    script = record.folder(directory) / "job.sh"
+    try:
+        executor = _executor(scheduler)
+    except InputError as error:
+        raise InputError(f"{error}, or send {script} by hand") from error
     from slhmc.jobs.executors import script_job
 
-    script = record.folder(directory) / "job.sh"
     for _ in range(count):
         job = script_job(script, record.jobs[-1].id if record.jobs else None)
         words = _asking(scheduler, lambda job=job: executor.submit(job))
@@ -90,6 +94,9 @@ def cancel(record: JobRecord, *, now: bool = False) -> list[QueueState]:
         executor.gentle = state.state == "running" and not now
         words = _asking(record.scheduler, lambda job=job: executor.cancel(job))
         if words is not None:
+            again, faults = queue_states([JobRecord(record.scheduler, [entry])])
+            if not faults and again[record.scheduler, entry.id].over:
+                continue  # it ended meanwhile
             raise InputError(f"{record.scheduler} did not cancel job {entry.id}: {words}")
         cancelled.append(state)
     return cancelled
@@ -99,8 +106,7 @@ def _executor(scheduler: str) -> Any:
     try:
         from slhmc.jobs.executors import EXECUTORS, configuration
     except ImportError as error:
-        raise InputError(f"batch jobs need PSI/J, which does not load ({error}); pip install 'slhmc[hpc]', or send the script of "
-                         "--dry-run by hand") from error
+        raise InputError(f"batch jobs need PSI/J, which does not load ({error}); pip install 'slhmc[hpc]'") from error
     if scheduler not in EXECUTORS:
         raise InputError(f"{scheduler}: no such scheduler; {', '.join(EXECUTORS)} expected")
     return EXECUTORS[scheduler](config=configuration())
@@ -132,7 +138,7 @@ def _question(scheduler: str, ids: list[str]) -> dict[str, Any]:
         raise InputError(f"the queue cannot be asked: {command[0]} is not on PATH") from None
     except subprocess.TimeoutExpired:
         raise InputError(f"the queue cannot be asked: {command[0]} has not answered for {_SECONDS} s") from None
-    except (SubmitException, ValueError, KeyError, AssertionError) as error:
+    except (SubmitException, ValueError, LookupError, TypeError, AttributeError, AssertionError) as error:
         raise InputError(f"the queue cannot be asked: {command[0]}: {' '.join(str(error).split())}") from None
 
 

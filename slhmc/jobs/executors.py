@@ -159,7 +159,7 @@ class Flux(OwnScript):
 
     def parse_status_output(self, exit_code: int, out: str) -> dict[str, JobStatus]:
         _check(exit_code, out)
-        rows = (line.split() for line in out.splitlines() if line.strip())
+        rows = (line.split() for line in out.splitlines() if len(line.split()) > 1)
         return {row[0]: JobStatus(self._STATES.get(row[1]) or self._RESULTS.get(row[-1], JobState.FAILED)) for row in rows}
 
     def get_list_command(self) -> list[str]:
@@ -193,7 +193,7 @@ class Local(OwnScript):
 
     def parse_status_output(self, exit_code: int, out: str) -> dict[str, JobStatus]:
         """Numbers are used again by other processes, so the script must be an argument; the last one says who is awaited."""
-        rows = [line.split() for line in out.splitlines()]
+        rows = [row for line in out.splitlines() if len(row := line.split()) > 2]
         alive = {row[0]: row[-1] for row in rows if not row[1].startswith("Z") and any(w.endswith("job/job.sh") for w in row)}
         return {number: JobStatus(JobState.QUEUED if last in alive else JobState.ACTIVE) for number, last in alive.items()}
 

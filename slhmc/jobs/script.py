@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from slhmc.jobs.launcher import launch_line, launcher_environment
+from slhmc.jobs.record import NOT_BEGUN
 from slhmc.jobs.resources import Resources, clock
 from slhmc.jobs.site import Site
 
@@ -141,13 +142,14 @@ _LAST = """
 last=$(cat job/exit_code 2>/dev/null)
 case "$last" in
     0) echo "slhmc: the run is done, nothing is left to do"; exit 0 ;;
-    2 | 3 | 126 | 127) echo "slhmc: the job before this one failed with exit code $last: see its output here" >&2; exit "$last" ;;
+    2 | 3 | 126 | 127) echo "slhmc: {not_begun} with exit code $last: see its output here" >&2; exit "$last" ;;
 esac
 echo running >job/exit_code
 """
+_NO_MODULE = "{ echo 127 >job/exit_code; exit 127; }"
 _SIGNALS = """
 # the warning before the time limit and `slhmc cancel` become USR1 for the ranks: a checkpoint, and exit code 75
-ranks= signalled=
+ranks='' signalled=''
 stop() { signalled=yes; [ -z "$ranks" ] || kill -USR1 "$ranks" 2>/dev/null; }
 trap stop USR1 TERM
 """
@@ -165,12 +167,12 @@ fi
 {launch} "$@"{options} &
 ranks=$!
 [ -z "$signalled" ] || kill -USR1 "$ranks"
-code=0 signalled=yes
-while [ -n "$signalled" ]; do  # a signal ends `wait` early
+code='' signalled=yes
+while [ -n "$signalled" ]; do  # a signal ends `wait` early; at the second time, 127 is that of a process already waited for
     signalled=
     wait "$ranks"
     result=$?
-    [ "$result" = 127 ] || code=$result
+    [ "$result" = 127 ] && [ -n "$code" ] || code=$result
 done
 """
 _END = """\
@@ -192,9 +194,9 @@ def job_script(scheduler: str, job: Job) -> str:
         _TOP.format(directory=shlex.quote(str(job.directory))),
         _WAIT if scheduler == "local" else "",
         "" if kind.redirects else _REDIRECT.format(number=kind.number),
-        _LAST,
+        _LAST.format(not_begun=NOT_BEGUN),
         _block("modules of the site", [*["module purge"] * bool(job.site.modules),
-                                       *(f"module load {shlex.quote(name)} || exit 127" for name in job.site.modules)]),
+                                       *(f"module load {shlex.quote(name)} || {_NO_MODULE}" for name in job.site.modules)]),
         _block("environment", [f"export {name}={shlex.quote(value)}" for name, value in (exports | binding).items()]),
         "\n# slhmc compares this with the ranks that have come\n",
         f"export SLHMC_RANKS={kind.granted or want.ranks}\n",

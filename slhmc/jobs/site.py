@@ -36,9 +36,21 @@ class Site(BaseModel):
     @field_validator("lines", "directives", "modules", "launcher_options")
     @classmethod
     def _single_lines(cls, values: list[str]) -> list[str]:
-        if any("\n" in value or not value.strip() for value in values):
+        if any(not value.strip() or not value.replace("\t", " ").isprintable() for value in values):
             raise ValueError("each entry must be one line of text")
         return values
+
+    @field_validator("account", "partition")
+    @classmethod
+    def _one_word(cls, value: str | None) -> str | None:
+        return value if value is None else directive_word(value)
+
+
+def directive_word(text: str) -> str:
+    """`text`, fit for a line that a scheduler reads; ValueError if that would end, or take what follows for something else."""
+    if not re.fullmatch(r"[^\s\"'#\\\x00-\x1f]+", text):
+        raise ValueError("one word without quotes and # expected")
+    return text
 
 
 def sites_directory() -> Path:

@@ -18,6 +18,7 @@ NAME = "npy"
 SUFFIXES = (".npy",)
 PRECISIONS = (SINGLE, DOUBLE)
 CHECKSUM = None
+MOST_COLORS = 64  # beyond any in use; checks of larger matrices would go on for hours
 _HEADER = re.compile(rb"\{'descr': '([<>]c(?:8|16))', 'fortran_order': False, 'shape': \(((?:\d{1,9}, ){3,6}\d{1,9})\), \}\s*")
 
 
@@ -33,6 +34,8 @@ def open_source(file: BoundedFile, extent: tuple[int, ...] | None, colors: int |
         found, group = lattice_of(shape)
     except ValueError as error:
         raise InputError(f"{file.path}: no array of links: {error}") from None
+    if group > MOST_COLORS:
+        raise InputError(f"{file.path}: SU({group}) found, at most SU({MOST_COLORS}) expected; this is no array of links")
     precision = SINGLE if kind.itemsize == 8 else DOUBLE
     description = Description(NAME, check_extent(file.path, found), group, precision)
     check_payload(file, begin, description.sites * description.site_bytes(), file.size - begin, f"an array {shape}")

@@ -55,6 +55,11 @@ class BoundedFile:
         return bytes(self.read(0, min(count, self.size), "the header"))
 
 
+def printable(text: str) -> str:
+    """Text of a file without what a terminal would take for a command."""
+    return "".join(letter if letter.isprintable() else " " for letter in text).strip()
+
+
 def check_extent(path: str | os.PathLike, extent: tuple[int, ...]) -> tuple[int, ...]:
     """The extent of a header (x first), refused if it is not one of a lattice of two to four directions."""
     if not 2 <= len(extent) <= 4 or not all(1 <= length <= LARGEST_EXTENT for length in extent):

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+COARSEST = 1e-2  # a claim of fewer digits is held to be printed without the zeros at its end, as %g does
 SINGLE, DOUBLE = "single", "double"
 REALS = {SINGLE: 4, DOUBLE: 8}
 
@@ -17,11 +18,14 @@ class Claim:
 
     @classmethod
     def of_text(cls, text: str, least: float) -> "Claim":
-        """The number in `text`, good to its last digit, at least to `least`; ValueError if it is none."""
+        """The number in `text`, good to its last digit, but not finer than `least` or coarser than COARSEST.
+
+        ValueError if it is none.
+        """
         value = float(text)
         digits, _, exponent = text.strip().lower().partition("e")
         last = 10.0 ** (int(exponent or 0) - len(digits.partition(".")[2]))
-        return cls(value, max(last, least))
+        return cls(value, max(min(last, COARSEST), least))
 
     def holds(self, found: float) -> bool:
         """Whether `found` is as near as claimed; a claim that is not a number holds never."""

@@ -5,7 +5,7 @@ import struct
 from typing import NamedTuple
 
 from slhmc.errors import InputError
-from slhmc.io.formats.bounded import HEADER_BYTES, BoundedFile
+from slhmc.io.formats.bounded import HEADER_BYTES, BoundedFile, printable
 
 MAGIC = 0x456789AB
 MAGIC_BYTES = struct.pack(">I", MAGIC)
@@ -32,7 +32,7 @@ def records(file: BoundedFile) -> list[Record]:
         if magic != MAGIC or version != 1:
             raise InputError(f"{file.path}: damaged: LIME record {len(found) + 1}, at byte {offset}, has magic number {magic:x} "
                              f"and version {version}, {MAGIC:x} and 1 expected; use another copy")
-        name = kind.partition(b"\0")[0].decode("ascii", "replace")
+        name = printable(kind.partition(b"\0")[0].decode("ascii", "replace"))
         offset += HEADER.size
         if size > file.size - offset:
             raise InputError(f"{file.path}: truncated, or damaged in its header: LIME record {name!r} of {size} bytes found, "

@@ -4,7 +4,7 @@ import struct
 from typing import Any
 
 from slhmc.errors import InputError
-from slhmc.io.formats.bounded import BoundedFile, check_extent, check_payload
+from slhmc.io.formats.bounded import BoundedFile, check_extent, check_payload, printable
 from slhmc.io.formats.checksums import MILCChecksum
 from slhmc.io.formats.description import SINGLE, Description
 from slhmc.io.formats.layout import Encoded
@@ -34,15 +34,11 @@ def open_source(file: BoundedFile, extent: tuple[int, ...] | None, colors: int |
         raise InputError(f"{file.path}: sites in order {sites} found in the header, 0 (x fastest) expected; write the file with "
                          "MILC's save_serial")
     description = Description(NAME, check_extent(file.path, tuple(lengths)), 3, SINGLE, None, None, f"{sum29:x} {sum31:x}",
-                              {"time stamp": _plain(stamp), "byte order": "little" if order == "<" else "big"})
+                              {"time stamp": printable(stamp.partition(b"\0")[0].decode("ascii", "replace")),
+                               "byte order": "little" if order == "<" else "big"})
     check_payload(file, _SIZE, description.sites * description.site_bytes(), file.size - _SIZE,
                   f"a lattice {'x'.join(map(str, lengths))}")
     return SitePayload(file, description, _SIZE, order + "f4", MILCChecksum())
-
-
-def _plain(stamp: bytes) -> str:
-    text = stamp.partition(b"\0")[0].decode("ascii", "replace")
-    return "".join(letter if letter.isprintable() else " " for letter in text).strip()
 
 
 # ---- writing

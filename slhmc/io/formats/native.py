@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from slhmc.io.formats.bounded import BoundedFile
+from slhmc.io.formats.bounded import BoundedFile, printable
 from slhmc.io.formats.description import DOUBLE, Description
 from slhmc.io.formats.source import Source
 from slhmc.io.links import load_links
@@ -22,7 +22,8 @@ def recognises(head: bytes, size: int) -> bool:
 def open_source(file: BoundedFile, extent: tuple[int, ...] | None, colors: int | None) -> "SealedLinks":
     """The links of a file, whose seal is verified."""
     links, attributes = load_links(file.path)
-    details = {name: value for name, value in attributes.items() if name not in ("extent", "colors")}
+    details = {printable(name): printable(value) if isinstance(value, str) else value
+               for name, value in attributes.items() if name not in ("extent", "colors")}
     description = Description(NAME, tuple(attributes["extent"]), attributes["colors"], DOUBLE, details=details)
     return SealedLinks(file, description, links)
 

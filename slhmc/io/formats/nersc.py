@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 from slhmc.errors import InputError
-from slhmc.io.formats.bounded import BoundedFile, check_extent, check_payload
+from slhmc.io.formats.bounded import BoundedFile, check_extent, check_payload, printable
 from slhmc.io.formats.checksums import NERSCChecksum
 from slhmc.io.formats.description import DOUBLE, REALS, SINGLE, Claim, Description
 from slhmc.io.formats.layout import Encoded
@@ -20,6 +20,7 @@ PRECISIONS = (SINGLE, DOUBLE)
 CHECKSUM = NERSCChecksum
 _BEGIN, _END = b"BEGIN_HEADER", b"END_HEADER\n"
 _REALS = {"IEEE32": ">f4", "IEEE32BIG": ">f4", "IEEE32LITTLE": "<f4", "IEEE64BIG": ">f8", "IEEE64LITTLE": "<f8"}
+_LONGEST = 200  # letters of a value
 # codes in single precision add up their plaquette and trace in it, whatever they store
 _LEAST = {SINGLE: 1e-6, DOUBLE: 1e-7}
 
@@ -34,7 +35,7 @@ def open_source(file: BoundedFile, extent: tuple[int, ...] | None, colors: int |
     head, end, _ = file.head().partition(_END)
     if not end:
         raise InputError(f"{file.path}: damaged: no END_HEADER found in the first {len(head)} bytes; use another copy")
-    keys = dict(re.findall(r"^[ \t]*(\w{1,40})[ \t]*=[ \t]*(.{0,200}?)[ \t\r]*$", head.decode("latin-1"), re.MULTILINE))
+    keys = _keys(head.decode("latin-1"))
     number, rows = _data_type(file, keys.get("DATATYPE", ""))
     real = _REALS.get(keys.get("FLOATING_POINT", ""))
     lengths = [keys.get(f"DIMENSION_{k}", "") for k in (1, 2, 3, 4)]
@@ -50,6 +51,12 @@ def open_source(file: BoundedFile, extent: tuple[int, ...] | None, colors: int |
     what = f"{keys['DATATYPE']} in {keys['FLOATING_POINT']} on {'x'.join(lengths)}"
     check_payload(file, begin, description.sites * description.site_bytes(rows), file.size - begin, what)
     return SitePayload(file, description, begin, real, NERSCChecksum(), rows)
+
+
+def _keys(head: str) -> dict[str, str]:
+    """What stands on both sides of equality signs. Cut, not matched: a pattern can be made to take hours."""
+    pairs = (line.partition("=") for line in head.split("\n"))
+    return {name.strip(): printable(value) for name, sign, value in pairs if sign and len(value.strip()) <= _LONGEST}
 
 
 def _data_type(file: BoundedFile, found: str) -> tuple[int, int]:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from slhmc.errors import InputError
+from slhmc.io.atomic import read_error
 from slhmc.io.formats.bounded import BoundedFile
 from slhmc.io.formats.checksums import SciDACChecksum
 from slhmc.io.formats.description import REALS, Description
@@ -36,8 +37,11 @@ def open_parts(file: BoundedFile) -> "SitesInParts":
     if match is None:
         raise InputError(f"{file.path}: one of several parts found; give it the name NAME.volNNNN that QIO gave it, beside "
                          "the others")
-    paths = sorted(path for path in file.path.parent.iterdir()
-                   if (other := _NAME.fullmatch(path.name)) and other[1] == match[1])
+    try:
+        paths = sorted(path for path in file.path.parent.iterdir()
+                       if (other := _NAME.fullmatch(path.name)) and other[1] == match[1])
+    except OSError as error:
+        raise read_error(file.path.parent, error) from error
     found, description = [], None
     for path in paths:
         with BoundedFile(path) as part:

@@ -3,7 +3,7 @@
 import re
 
 from slhmc.errors import InputError
-from slhmc.io.formats.bounded import BoundedFile, check_extent
+from slhmc.io.formats.bounded import HEADER_BYTES, BoundedFile, check_extent
 from slhmc.io.formats.description import DOUBLE, REALS, SINGLE, Claim, Description
 from slhmc.io.formats.lime import Record, element, text
 
@@ -26,8 +26,8 @@ def describe(file: BoundedFile, found: list[Record], extent: tuple[int, ...] | N
     by_kind, binary = {record.kind: record for record in reversed(found)}, binary_record(file, found)
     stated = [_ildg_format(file, by_kind), _scidac_format(file, by_kind)]
     shape = _agreed(file, [entry for entry in stated if entry]) or _from_caller(file, binary, extent, colors)
-    return Description(binary.kind.partition("-")[0], *shape, _plaquette(file, by_kind, shape[2]), None,
-                       _checksum(file, by_kind), {"records": [record.kind for record in found]})
+    return Description(binary.kind.partition("-")[0], *shape, *_claims(file, by_kind, shape[2]), _checksum(file, by_kind),
+                       {"records": [record.kind for record in found]})
 
 
 def words_of(description: Description) -> str:
@@ -80,11 +80,20 @@ def _from_caller(file: BoundedFile, binary: Record, extent: tuple[int, ...] | No
     return tuple(extent), colors, SINGLE if binary.size == 4 * reals else DOUBLE
 
 
-def _plaquette(file: BoundedFile, by_kind: dict[str, Record], precision: str) -> Claim | None:
-    """Of the record xlf-info that tmLQCD and its kin write."""
-    match = re.search(r"plaquette\s*=\s*([-+.\deE]{1,40})", text(file, by_kind.get("xlf-info")))
+def _claims(file: BoundedFile, by_kind: dict[str, Record], precision: str) -> tuple[Claim | None, Claim | None]:
+    """Plaquette and link trace: of usqcdInfo (QIO; MILC, CPS, Grid), else of the record xlf-info (tmLQCD and its kin)."""
+    records = (by_kind.get(f"scidac-{name}-xml") for name in ("record", "file"))
+    texts = (text(file, record) for record in records if record is not None and record.size <= HEADER_BYTES)
+    info = next((xml for xml in texts if "<usqcdInfo" in xml), "")
+    plaquette, trace = (_claim(element(info, name), precision, 1e-7) for name in ("plaq", "linktr"))
+    found = re.search(r"plaquette\s*=\s*([-+.\deE]{1,40})", text(file, by_kind.get("xlf-info")))
+    return plaquette or _claim(found and found[1], precision, 1e-9), trace
+
+
+def _claim(word: str | None, precision: str, least: float) -> Claim | None:
+    """None as well for words such as `unknown`."""
     try:
-        return None if match is None else Claim.of_text(match[1], 1e-6 if precision == SINGLE else 1e-9)
+        return None if word is None else Claim.of_text(word, 1e-6 if precision == SINGLE else least)
     except (ValueError, OverflowError):
         return None
 

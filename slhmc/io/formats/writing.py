@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from slhmc.errors import InputError
-from slhmc.io.atomic import TEMPORARY_SUFFIX, describe, replace_file, sync_directory
+from slhmc.errors import ComputationError, InputError
+from slhmc.io.atomic import TEMPORARY_SUFFIX, describe, replace_file, sync_directory, target_of
 from slhmc.io.formats import milc, native, nersc, openqcd
 from slhmc.io.formats.configuration import FORMATS
 from slhmc.io.formats.description import DOUBLE
 from slhmc.io.formats.layout import Encoded
-from slhmc.io.formats.matrices import project
+from slhmc.io.formats.matrices import DEVIATION_LIMIT, deviations, last_row, project
 from slhmc.io.formats.part import Part, together
 from slhmc.io.links import links_fault, save_links
 
@@ -29,17 +29,21 @@ def write_configuration(path: str | os.PathLike, part: Part, name: str, precisio
     """Write links in the format `name` of NAMES, in a precision; None: that of the links, if the format has it. Collective.
 
     A rank writes its own slices (MPI.File); only the format slhmc is written by rank 0 alone. Raises InputError if the format has
-    no such lattice, group or precision, or if the file cannot be written.
+    no such lattice, group or precision, or if the file cannot be written; ComputationError if links are not in SU(N) to 1e-5.
     """
     module = _module(name)
     _check_lattice(path, name, part)
     precision = precision or ("single" if part.links.dtype == np.complex64 else DOUBLE)
     if precision not in module.PRECISIONS:
         precision = _only_precision(path, module, precision, part)
-    if module is native:
-        _write_native(path, part)
-        return
     rounded = part.in_precision(precision)
+    _refuse_other_fields(path, rounded)
+    if module is native:
+        _write_native(path, rounded)
+        return
+    if name == TWO_ROWS:  # the numbers in the header are those of links as a reader completes them
+        rounded = Part(last_row(rounded.links[..., :2, :]), part.slices, part.communicator)
+        _refuse_other_fields(path, rounded, " once the third row is computed; use nersc, with all rows")
     plaquette, link_trace = rounded.averages()
     encoded = module.encode(rounded, {"precision": precision, "plaquette": plaquette, "link_trace": link_trace,
                                       "rows": 2 if name == TWO_ROWS else None})
@@ -83,13 +87,21 @@ def _check_lattice(path: str | os.PathLike, name: str, part: Part) -> None:
         raise InputError(f"{path}: {name} files have even extents, the lattice is {lattice}; use another format")
 
 
+def _refuse_other_fields(path: str | os.PathLike, part: Part, advice: str = "") -> None:
+    """What no reader would take is not written. Collective."""
+    worst = np.max([deviations(links.astype(np.complex128, copy=False)).max() for links in part.links])
+    worst = np.max(part.communicator.allgather(worst))
+    if not worst <= DEVIATION_LIMIT:
+        raise ComputationError(f"{path}: not written: links are not in SU({part.colors}) by up to {worst:.1e}, at most "
+                               f"{DEVIATION_LIMIT:.0e} expected{advice}")
+
+
 def _write_native(path: str | os.PathLike, part: Part) -> None:
     links = part.gather()
 
     def save() -> None:
         if links is not None:
-            doubled = links.astype(np.complex128)
-            save_links(path, doubled if links_fault(doubled) is None else project(doubled))
+            save_links(path, links if links_fault(links) is None else project(links))
     together(part.communicator, save)
 
 
@@ -114,7 +126,7 @@ def _write(path: Path, encoded: Encoded, checksum: str, part: Part) -> None:
     pieces = [(len(head) + part.begin * slice_bytes, data)]
     if part.communicator.rank == 0:
         pieces += [(0, memoryview(head)), (len(head) + part.slices * slice_bytes, memoryview(tail))]
-    _write_together(Path(os.path.realpath(path)), pieces, part.communicator)
+    _write_together(together(part.communicator, lambda: target_of(path)), pieces, part.communicator)
 
 
 def _write_together(path: Path, pieces: list[tuple[int, memoryview]], communicator: Any) -> None:
