@@ -134,15 +134,15 @@ def _shown(source: str, measured: dict[str, Measured], card: RunCard, averages: 
             numbers[name] = {channel.name: {"effective_mass": [None if mass is None else {"mean": mass.value, "error": mass.error}
                                                                for mass in channel.masses]} for channel in channels}
             tables.append(_mass_table(name, numbers[name], len(found.values)))
-            panels.append((f"Effective masses of {name}, {len(found.values)} configurations.",
+            panels.append((f"effective masses of {name}, {len(found.values)} configurations",
                            lambda panel, name=name, channels=channels: draw_masses(panel, name, channels)))
     return Measurements(source, numbers, tables, panels)
 
 
 def _flow_panels(values: np.ndarray, card: RunCard) -> list:
-    panels = [("Energy density along the gradient flow; dotted: 0.3 and t0.", lambda panel: draw_energy(panel, values, card))]
+    panels = [("energy density along the gradient flow; dotted: 0.3 and t0", lambda panel: draw_energy(panel, values, card))]
     if values.shape[1] > 3:
-        panels.append(("Topological charge along the flow, one line for each of the last configurations.",
+        panels.append(("topological charge along the flow, a line for each of the last configurations",
                        lambda panel: draw_charge(panel, values)))
     return panels
 
@@ -150,9 +150,9 @@ def _flow_panels(values: np.ndarray, card: RunCard) -> list:
 def _average_table(entries: dict[str, dict]) -> "Table":
     from slhmc.report import Table
 
-    rows = [[name, parenthesis(entry["mean"], entry["error"]), parenthesis(entry["tau_int"], entry["tau_int_error"]),
-             str(entry["measurements"]), entry.get("note", "")] for name, entry in entries.items()]
-    return Table("averages", ["observable", "value", "τ_int [configurations]", "configurations", "note"], rows)
+    rows = [[name, parenthesis(entry["mean"], entry["error"]), "-" if entry["tau_int"] is None else f"{entry['tau_int']:.2g}",
+             str(entry["measurements"])] for name, entry in entries.items()]
+    return Table("averages", ["observable", "value", "τ_int [configurations]", "configurations"], rows)
 
 
 def _mass_table(name: str, masses: dict[str, dict], configurations: int) -> "Table":

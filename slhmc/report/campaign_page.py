@@ -8,7 +8,7 @@ from typing import Any
 
 from slhmc.io.atomic import replace_file
 from slhmc.report.campaign import Campaign, Measurements
-from slhmc.report.campaign_tables import change_table, ensemble_table, facts, observables_of, state_words
+from slhmc.report.campaign_tables import SLOWEST, change_table, ensemble_table, facts, observables_of, state_words
 from slhmc.report.comparison import Comparison
 from slhmc.report.ensemble import Ensemble
 from slhmc.report.ensemble_figures import (
@@ -23,31 +23,37 @@ from slhmc.report.markup import bullets, check_page, document, image, table_box,
 from slhmc.report.page import verdict_box
 from slhmc.report.tables import cost_table, difference_table, notes, observable_table
 
-_OPEN = ("plaquette", "polyakov_loop_t", "chiral_condensate", "residual_mass", "learned_flow")    # first, and not folded
+_OPEN = ("plaquette", "rectangle", "chiral_condensate", "polyakov_loop_t", "learned_flow")    # first, and not folded
+_GUIDE = ("Histories: thermalization grey, long ones as means of blocks in the band of their extremes; thick: running mean; "
+          "dashed: mean of production with its error. Autocorrelation functions with their errors; dashed: the window of the sum.")
 _STYLE = """
 body { max-width: 84rem; }
 main { min-width: 0; }
 nav ul { list-style: none; margin: 0; padding: 0; } nav li { padding: .1rem 0; } nav a { text-decoration: none; }
 nav a:hover { text-decoration: underline; }
-section { border-top: 1px solid var(--line); margin-top: 2.5rem; } section > h2 { font-size: 1.3rem; margin: 1.2rem 0 .2rem; }
+section { border-top: 1px solid var(--line); margin-top: 2.5rem; }
+section > h2 { font-size: 1.3rem; margin: 1.2rem 0 .2rem; }
 section > p { margin: .2rem 0; } h4 { font-size: .95rem; margin: 1.2rem 0 .2rem; }
 .soft { color: color-mix(in srgb, currentColor 72%, transparent); }
 .state { white-space: nowrap; } .state::before { content: "\\25cf\\00a0"; color: var(--open); }
 .state.done::before { color: var(--good); } .state.running::before { color: #0072b2; }
 .state.failed::before, .state.killed::before { color: var(--bad); }
-td.text .physics { display: block; white-space: normal; min-width: 15rem; }
+.physics { display: block; white-space: normal; min-width: 11.5rem; } .below { display: block; white-space: normal; }
+.below { font-size: .8rem; max-width: 7.5rem; margin-left: auto; }
+.ensembles table { font-size: .87rem; } .ensembles :is(th, td) { padding-left: .3rem; padding-right: .3rem; }
 .facts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 11rem), 1fr)); gap: .6rem; margin: 1rem 0; }
 .facts div { background: var(--soft); border-radius: 6px; padding: .5rem .7rem; }
 .facts dt { font-size: .82rem; } .facts dd { margin: 0; font-size: 1.15rem; font-variant-numeric: tabular-nums; }
 .facts dd.soft { font-size: .82rem; }
-.panels { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 25rem), 1fr)); gap: 1.2rem 1.6rem; margin: .6rem 0; }
-figure { margin: 0; min-width: 0; } figcaption { font-size: .85rem; margin-top: .2rem; }
+.panels { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 25rem), 1fr)); gap: 1.2rem 1.6rem; }
+.panels { margin: .6rem 0; }
+figure { margin: 0; min-width: 0; } .begins { grid-column-start: 1; } figcaption { font-size: .85rem; margin-top: .2rem; }
 .notes { border-left: .4rem solid var(--open); background: var(--soft); padding: .5rem 1rem .5rem 2rem; margin: .8rem 0; }
 .notes.bad { border-color: var(--bad); }
 details { margin: .8rem 0; } summary { cursor: pointer; }
 .top { font-size: .85rem; }
 @media (min-width: 70rem) {
-  body { display: grid; grid-template-columns: 13rem minmax(0, 1fr); gap: 2.5rem; }
+  body { display: grid; grid-template-columns: 11.5rem minmax(0, 1fr); gap: 2rem; }
   nav { position: sticky; top: 1.5rem; align-self: start; max-height: calc(100vh - 3rem); overflow-y: auto; font-size: .93rem; }
 }
 @media print {
@@ -70,8 +76,8 @@ def page(campaign: Campaign, title: str) -> str:
     groups = [(f"same-physics-{number}", comparison) for number, comparison in enumerate(campaign.comparisons, 1)]
     main = [
         f"<h1 id='top'>{html.escape(title)}</h1>",
-        f"<p class='soft'>{_count(len(campaign.ensembles), 'ensemble')}. Averages are over production; errors and τ_int are those of the "
-        "Gamma method; dH is the energy violation ΔH of a trajectory.</p>",
+        f"<p class='soft'>{_count(len(campaign.ensembles), 'ensemble')}. Averages are over production; errors and τ_int are "
+        "those of the Gamma method, τ_int in trajectories; dH is the energy violation ΔH of a trajectory.</p>",
         "<h2 id='ensembles'>Ensembles</h2>", _ensembles(result, anchors), _pictures(overview_pictures(result["ensembles"])),
         *(_comparison(anchor, comparison, anchors) for anchor, comparison in groups),
         *(_section(ensemble, entry, shown, anchors, groups) for ensemble, entry, shown in
@@ -104,8 +110,12 @@ def _ensembles(result: dict[str, Any], anchors: dict[str, str]) -> str:
     def cell(column: int, word: str) -> str:
         if column == 0:
             return _link(anchors[word], word)
-        return _state(word) if column == 1 else f"<span class=physics>{html.escape(word)}</span>" if column == 2 else html.escape(word)
-    return table_box(ensemble_table(result), cell)
+        if column == 1:
+            return _state(word)
+        first, _, rest = word.partition(" ") if column == SLOWEST else ("", "", "")
+        below = html.escape(rest).replace("_", "_<wbr>")
+        return f"{first}<span class='below soft'>{below}</span>" if rest else f"<span class='{'physics' * (column == 2)}'>{html.escape(word)}</span>"
+    return f"<div class='ensembles'>{table_box(ensemble_table(result), cell)}</div>"
 
 
 def _state(words: str) -> str:
@@ -136,15 +146,19 @@ def _section(ensemble: Ensemble, entry: dict[str, Any], shown: list[Measurements
             others = [run.label for run in group.runs if run.label != ensemble.label]
             parts.append(f"<p>Same physics as {', '.join(_link(anchors[name], name) for name in others)}: "
                          f"{_link(anchor, 'differences')}.</p>")
-    parts.append("<dl class='facts'>" + "".join(
-        f"<div><dt class='soft'>{html.escape(name)}</dt><dd>{html.escape(words)}</dd><dd class='soft'>{html.escape(beside)}</dd></div>"
-        for name, words, beside in facts(entry)) + "</dl>")
+    parts.append(_facts(entry))
     if entry["observables"]:
         parts.append(titled(observables_of(entry), 3))
     parts += [*_histories(ensemble, entry), *_titled_pictures("molecular dynamics", dynamics_pictures(ensemble)),
               *_titled_pictures("cost", cost_pictures(ensemble)), *(_measurements(part) for part in shown)]
     changes = change_table(entry)
     return "\n".join([*parts, titled(changes, 3) if changes else "", _top(), "</section>"])
+
+
+def _facts(entry: dict[str, Any]) -> str:
+    return "<dl class='facts'>" + "".join(
+        f"<div><dt class='soft'>{html.escape(name)}</dt><dd>{html.escape(words)}</dd>"
+        f"<dd class='soft'>{html.escape(beside)}</dd></div>" for name, words, beside in facts(entry)) + "</dl>"
 
 
 def _origin(entry: dict[str, Any]) -> str:
@@ -154,23 +168,26 @@ def _origin(entry: dict[str, Any]) -> str:
 
 
 def _notes(entry: dict[str, Any]) -> str:
-    """About the run, then about its numbers: the same words once, with the names that they are about."""
+    """About the run; folded those about its numbers, the same words once with the names that they are about."""
     said: dict[str, list[str]] = {}
     numbers = {name: row for name, row in entry.items() if isinstance(row, dict) and name != "observables"} | entry["observables"]
     for name, row in numbers.items():
         if note := row.get("note"):
             said.setdefault(note, []).append(name)
-    lines = [*entry["notes"], *(f"{', '.join(names)}: {note}" for note, names in said.items())]
-    return bullets(lines).replace("<ul>", f"<ul class='notes{' bad' * (entry['state'] == 'failed')}'>")
+    lines = [f"{', '.join(names)}: {note}" for note, names in said.items()]
+    box = bullets(entry["notes"]).replace("<ul>", f"<ul class='notes{' bad' * (entry['state'] == 'failed')}'>")
+    return box + (_folded(f"{_count(len(lines), 'note')} on the numbers", bullets(lines)) if lines else "")
 
 
 def _histories(ensemble: Ensemble, entry: dict[str, Any]) -> list[str]:
     """Those that matter most first, the others folded."""
-    names = list(ensemble.histories())
+    names = sorted(ensemble.histories(), key=lambda name: next((place for place, first in enumerate(_OPEN)
+                                                                if name.startswith(first)), len(_OPEN)))
     slowest = (entry["slowest"] or {}).get("observable")
-    first = [name for name in names if name.startswith(_OPEN) or name == slowest or name == "rectangle"]
+    first = [name for name in names if name.startswith(_OPEN) or name == slowest]
     shown = _titled_pictures("histories and autocorrelations", [picture for name in first
                                                                for picture in observable_pictures(ensemble, name)])
+    shown[1:1] = [f"<p class='soft'>{_GUIDE}</p>"] * bool(shown)
     others = [name for name in names if name not in first]
     rest = [picture for name in others for picture in observable_pictures(ensemble, name)]
     return shown + ([_folded(f"more: {', '.join(others)}", _pictures(rest))] if rest else [])
@@ -179,7 +196,8 @@ def _histories(ensemble: Ensemble, entry: dict[str, Any]) -> list[str]:
 def _measurements(part: Measurements) -> str:
     """What `slhmc measure` shows."""
     pictures = [panel_picture(words, words, draw) for words, draw in part.panels]
-    return "\n".join([f"<h3>measured: {html.escape(part.source)}</h3>", _pictures(pictures),
+    remarks = [f"{name}: {entry['note']}" for name, entry in part.numbers.get("observables", {}).items() if entry.get("note")]
+    return "\n".join([f"<h3>measured: {html.escape(part.source)}</h3>", bullets(part.notes), _pictures(pictures), bullets(remarks),
                       *(titled(table, 4) if len(table.rows) <= 12 else _folded(table.title, table_box(table))
                         for table in part.tables)])
 
@@ -189,8 +207,8 @@ def _titled_pictures(title: str, pictures: list[Picture]) -> list[str]:
 
 
 def _pictures(pictures: Iterable[Picture]) -> str:
-    shown = "".join(f"<figure>{image(picture.name, picture.svg)}<figcaption class='soft'>{html.escape(picture.caption)}</figcaption>"
-                    "</figure>" for picture in pictures)
+    shown = "".join(f"<figure{' class=begins' * picture.begins}>{image(picture.name, picture.svg)}<figcaption class='soft'>"
+                    f"{html.escape(picture.caption)}</figcaption></figure>" for picture in pictures)
     return f"<div class='panels'>{shown}</div>" if shown else ""
 
 

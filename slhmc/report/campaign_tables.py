@@ -6,20 +6,21 @@ from typing import Any
 from slhmc.analysis import parenthesis
 from slhmc.report.tables import Table
 
+SLOWEST = 8    # column of the slowest observable in the table of ensembles
 
 def ensemble_table(result: dict[str, Any]) -> Table:
     """One row for each ensemble."""
     headings = ["ensemble", "state", "physics", "trajectories", "acceptance", "⟨dH⟩", "⟨exp(−dH)⟩", "s/trajectory",
-                "slowest τ_int", "of", "seed", "version"]
+                "slowest τ_int", "seed", "version"]
     return Table("ensembles", headings, [_row(entry) for entry in result["ensembles"]], 3)
 
 
 def _row(entry: dict[str, Any]) -> list[str]:
     slowest = entry["slowest"] or {}
-    return [entry["name"], state_words(entry), entry["physics"] or "-", str(entry["trajectories"]), value(entry.get("acceptance")),
-            value(entry.get("delta_h")), value(entry.get("exp_minus_delta_h")),
+    return [entry["name"], state_words(entry), entry["physics"] or "-", str(entry["trajectories"]),
+            value(entry.get("acceptance")), value(entry.get("delta_h")), value(entry.get("exp_minus_delta_h")),
             number(entry.get("seconds_per_trajectory", {}).get("mean"), ".3g"),
-            named(slowest, "tau_int_trajectories"), slowest.get("observable", "-"),
+            f"{named(slowest, 'tau_int_trajectories')} {slowest['observable']}" if slowest else "-",
             "-" if entry["seed"] is None else str(entry["seed"]), entry["version"] or "-"]
 
 
@@ -34,7 +35,7 @@ def state_words(entry: dict[str, Any]) -> str:
 def observables_of(entry: dict[str, Any]) -> Table:
     """The observables of one ensemble: averages of production, published values if there are any."""
     published = any("published" in row for row in entry["observables"].values())
-    headings = ["observable", "value", "τ_int [trajectories]", "measurements", "s/independent configuration",
+    headings = ["observable", "value", "τ_int [trajectories]", "measurements", "s/independent config.",
                 *(["published", "σ"] if published else [])]
     rows = []
     for name, row in entry["observables"].items():

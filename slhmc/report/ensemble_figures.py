@@ -23,21 +23,25 @@ from slhmc.report.run import predicted_acceptance
 from slhmc.report.svg import COLORS, INK, MUTED, SIZE, figure
 
 _MEANS = 25       # a running mean is over so many parts of a history
-_SHOWN = 200      # points of a running mean
+_SHOWN = 150      # points of a running mean
+_POINTS = 250     # of a history: as many as can be told apart in a panel
+_MARKERS = "os^Dv"
 EXP = r"$\langle e^{-\Delta H}\rangle$"
 
 
 class Picture(NamedTuple):
-    """`name` for those who do not see it, `caption` below it."""
+    """`name` for those who do not see it, `caption` below it; `begins`: it stands at the begin of a row."""
 
     name: str
     caption: str
     svg: bytes
+    begins: bool = False
 
 
-def panel_picture(name: str, caption: str, draw: Callable[[Any], None], size: tuple[float, float] = SIZE) -> Picture:
+def panel_picture(name: str, caption: str, draw: Callable[[Any], None], size: tuple[float, float] = SIZE,
+                  begins: bool = False) -> Picture:
     """What `draw` puts onto one panel."""
-    return Picture(name, caption, figure(lambda panels: draw(panels[0]), 1, size))
+    return Picture(name, caption, figure(lambda panels: draw(panels[0]), 1, size), begins)
 
 
 def observable_pictures(ensemble: Ensemble, name: str) -> list[Picture]:
@@ -47,8 +51,8 @@ def observable_pictures(ensemble: Ensemble, name: str) -> list[Picture]:
     if len(values) < 2:
         return []
     produced = values[inside]
-    found = [panel_picture(f"history of {name}", _history_words(ensemble, len(produced)),
-                           lambda panel: _observable_history(panel, ensemble, name, trajectories, values))]
+    found = [panel_picture(f"history of {name}", _history_words(name, produced),
+                           lambda panel: _observable_history(panel, ensemble, name, trajectories, values), begins=True)]
     if len(produced) >= MINIMUM_LENGTH and np.isfinite(produced).all() and (estimate := gamma_method(produced)).error:
         every = _every(trajectories[inside])
         words = parenthesis(estimate.tau_int * every, estimate.tau_int_error * every)
@@ -58,8 +62,7 @@ def observable_pictures(ensemble: Ensemble, name: str) -> list[Picture]:
             panel.axhline(0, color=MUTED, linewidth=0.8)
             panel.set(xlabel="$t$ [trajectories]", ylabel=rf"$\rho(t)$ of {label_of(name)}", xlim=(0, None))
         found.append(panel_picture(f"autocorrelation function of {name}",
-                                   f"Normalised autocorrelation function with its error; dashed: the window, {estimate.window * every:g} "
-                                   f"trajectories, for τ_int = {words} trajectories.", draw))
+                                   f"τ_int of {name} = {words} trajectories, window {estimate.window * every:g}", draw))
     return found
 
 
@@ -71,15 +74,14 @@ def dynamics_pictures(ensemble: Ensemble) -> list[Picture]:
         return []
     expected = predicted_acceptance(float(delta_h.mean()), None)["mean"]
     found = [
-        panel_picture("history of dH", "Energy violation of each trajectory of production; of a long chain means of blocks, in the "
-                      "band of their extremes.", lambda panel: _delta_h_history(panel, production)),
-        panel_picture("histogram of dH", "Line: the Gaussian of variance 2⟨ΔH⟩, which is the one with ⟨exp(−ΔH)⟩ = 1.",
+        panel_picture("history of dH", "energy violation", lambda panel: _delta_h_history(panel, production)),
+        panel_picture("histogram of dH", "line: the Gaussian of the same variance with ⟨exp(−ΔH)⟩ = 1",
                       lambda panel: _delta_h_histogram(panel, delta_h)),
-        panel_picture("acceptance along the chain", "Steps: acceptance in parts of the chain. Dashed: what ⟨ΔH⟩ lets expect, "
-                      + ("-" if expected is None else f"{expected:.4f}") + ".",
+        panel_picture("acceptance along the chain", f"acceptance {production['accepted'].mean():.4f} in parts of the chain"
+                      + ("" if expected is None else f"; {expected:.4f} expected"),
                       lambda panel: _acceptance(panel, production, expected))]
     if len(delta_h) >= MINIMUM_LENGTH and np.isfinite(np.exp(np.minimum(-delta_h, 800))).all():
-        found.insert(2, panel_picture("mean of exp(-dH)", "Mean over the chain so far with its error; it must be 1.",
+        found.insert(2, panel_picture("mean of exp(-dH)", "mean over the chain so far with its error; 1 expected",
                                       lambda panel: _exponential(panel, production)))
     return found
 
@@ -91,13 +93,13 @@ def cost_pictures(ensemble: Ensemble) -> list[Picture]:
         return []
 
     def draw(panel: Any, name: str, words: str) -> None:
-        history(panel, production["trajectory"], production[name].astype(float), COLORS[0], "")
+        history(panel, production["trajectory"], production[name].astype(float), COLORS[0], "", _POINTS)
         panel.set(xlabel="trajectory", ylabel=words, ylim=(0, _top(production[name].astype(float))))
-    found = [panel_picture("time of trajectories", "Wall time of each trajectory of production.",
+    found = [panel_picture("time of trajectories", "wall time of each trajectory",
                            lambda panel: draw(panel, "seconds", "time [s]"))]
     if production["iterations"].any():
-        found.append(panel_picture("solver iterations", "Iterations of the solver in each trajectory, all fields and forces.",
-                                   lambda panel: draw(panel, "iterations", "solver iterations")))
+        words = "iterations of the solver in each trajectory, all fields and forces"
+        found.append(panel_picture("solver iterations", words, lambda panel: draw(panel, "iterations", "solver iterations")))
     return found
 
 
@@ -107,20 +109,18 @@ def overview_pictures(numbers: Sequence[dict[str, Any]]) -> list[Picture]:
     if not shown:
         return []
     height = max(2.9, 0.9 + 0.28 * len(shown))
-    found = [panel_picture("acceptance over dH", "Acceptance of all ensembles with a Metropolis step. Line: erfc(√⟨ΔH⟩ / 2).",
+    found = [panel_picture("acceptance over dH", "acceptance of ensembles with a Metropolis step; symbols as beside",
                            lambda panel: _acceptances(panel, shown))]
-    exact = [entry for entry in shown if entry["exp_minus_delta_h"]["error"]]
-    if exact:
-        found.append(panel_picture("exp(-dH) of all ensembles", "⟨exp(−ΔH)⟩ must be 1, whatever guides the trajectories.",
-                                   lambda panel: _exponentials(panel, exact), (5.0, height)))
+    if all(entry["exp_minus_delta_h"]["mean"] is not None for entry in shown):
+        found.append(panel_picture("exp(-dH) of all ensembles", "mean of exp(−ΔH); 1 expected, whatever guides the trajectories",
+                                   lambda panel: _exponentials(panel, shown), (5.0, height)))
     return found
 
 
 # ---- panels
-def _history_words(ensemble: Ensemble, produced: int) -> str:
-    words = "One point for each measurement" if produced <= 400 else "Means of blocks in the band of their extremes"
-    words += "; thick: running mean; dashed: mean of production with its error."
-    return words + (" Grey: thermalization." if ensemble.last_of_thermalization else "")
+def _history_words(name: str, produced: np.ndarray) -> str:
+    entry = series_entry(produced)
+    return name + (f" = {parenthesis(entry['mean'], entry['error'])}" if entry["mean"] is not None else "")
 
 
 def _observable_history(panel: Any, ensemble: Ensemble, name: str, trajectories: np.ndarray, values: np.ndarray) -> None:
@@ -130,14 +130,15 @@ def _observable_history(panel: Any, ensemble: Ensemble, name: str, trajectories:
     inside = trajectories > last
     if last:
         panel.axvspan(trajectories[0], last, color=MUTED, alpha=0.18, linewidth=0)
-        history(panel, trajectories[~inside], values[~inside], MUTED, "")
+        history(panel, trajectories[~inside], values[~inside], MUTED, "", _POINTS)
     if inside.any():
-        history(panel, trajectories[inside], values[inside], COLORS[0], "", faint=True)
+        history(panel, trajectories[inside], values[inside], COLORS[0], "", _POINTS, 0.5)
         _running_mean(panel, trajectories[inside], values[inside])
         entry = series_entry(values[inside])
-        if entry["error"]:
-            panel.axhspan(entry["mean"] - entry["error"], entry["mean"] + entry["error"], color=COLORS[1], alpha=0.35, linewidth=0)
-        panel.axhline(entry["mean"], color=INK, linestyle="--", linewidth=0.9)
+        mean, error = entry["mean"], entry["error"]
+        if error:
+            panel.axhspan(mean - error, mean + error, color=COLORS[1], alpha=0.35, linewidth=0)
+        panel.axhline(mean, color=INK, linestyle="--", linewidth=0.9)
         panel.set_ylim(*_limits(values[inside]))
     panel.set(xlabel="trajectory", ylabel=label_of(name))
     panel.margins(x=0.01)
@@ -159,13 +160,14 @@ def _delta_h_history(panel: Any, production: np.ndarray) -> None:
     finite = production[np.isfinite(production["delta_h"])]
     panel.axhline(0, color=MUTED, linewidth=0.8)
     if len(finite):
-        history(panel, finite["trajectory"], finite["delta_h"], COLORS[0], "")
+        history(panel, finite["trajectory"], finite["delta_h"], COLORS[0], "", _POINTS)
         panel.set_ylim(*_limits(finite["delta_h"]))
     panel.set(xlabel="trajectory", ylabel=DELTA_H)
 
 
 def _delta_h_histogram(panel: Any, delta_h: np.ndarray) -> None:
-    histograms(panel, [(delta_h, COLORS[0])], lambda axes, values, edges, color: gaussian(axes, values, edges, COLORS[1]))
+    finite = delta_h[np.isfinite(delta_h)]
+    histograms(panel, [(finite, COLORS[0])], lambda axes, values, edges, _: gaussian(axes, 0.5 * values.var(), edges, COLORS[1]))
     panel.axvline(0, color=MUTED, linewidth=0.8)
     panel.set(xlabel=DELTA_H, ylabel="density", ylim=(0, None))
 
@@ -199,11 +201,8 @@ def _acceptances(panel: Any, numbers: Sequence[dict[str, Any]]) -> None:
     grid = np.linspace(0, max(1.15 * max(means), 1e-3), 200)
     panel.plot(grid, [math.erfc(math.sqrt(x) / 2) for x in grid], color=MUTED, label=EXPECTED_ACCEPTANCE)
     for number, (mean, entry) in enumerate(zip(means, numbers, strict=True)):
-        color = COLORS[number % len(COLORS)]
         panel.errorbar(mean, entry["acceptance"]["mean"], entry["acceptance"]["error"] or 0.0, entry["delta_h"]["error"] or 0.0,
-                       fmt="o", markersize=4, capsize=2, color=color)
-        panel.annotate(entry["name"], (mean, entry["acceptance"]["mean"]), (6, 5), textcoords="offset points", fontsize=8,
-                       color=color)
+                       **_symbol(number))
     panel.set(xlabel=MEAN_DELTA_H, ylabel="acceptance")
 
 
@@ -211,10 +210,14 @@ def _exponentials(panel: Any, numbers: Sequence[dict[str, Any]]) -> None:
     panel.axvline(1, color=INK, linestyle="--", linewidth=0.9)
     for number, entry in enumerate(numbers):
         weights = entry["exp_minus_delta_h"]
-        panel.errorbar(weights["mean"], number, xerr=weights["error"], fmt="o", markersize=4, capsize=2,
-                       color=COLORS[number % len(COLORS)])
+        panel.errorbar(weights["mean"], number, xerr=weights["error"] or 0.0, **_symbol(number))
     panel.set(xlabel=EXP, ylim=(len(numbers) - 0.5, -0.5))
     panel.set_yticks(range(len(numbers)), [entry["name"] for entry in numbers])
+
+
+def _symbol(number: int) -> dict[str, Any]:
+    """Of an ensemble: colours and shapes have no common period."""
+    return {"fmt": _MARKERS[number % len(_MARKERS)], "color": COLORS[number % len(COLORS)], "markersize": 5, "capsize": 2}
 
 
 def _limits(values: np.ndarray) -> tuple[float, float]:

@@ -54,7 +54,7 @@ def delta_h_figure(runs: Sequence[Run], form: str = "svg") -> bytes:
             if expected is not None:
                 panels[2].axhline(expected, color=color, linestyle="--", linewidth=1)
         histograms(panels[1], [(run.production["delta_h"], color) for run, color in zip(runs, _colors(), strict=False)],
-                    gaussian)
+                   lambda panel, values, edges, color: gaussian(panel, values.mean(), edges, color))
         panels[0].set(xlabel="trajectory", ylabel=DELTA_H, title="history")
         panels[1].set(xlabel=DELTA_H, ylabel="density", title=rf"histogram; line: expected of {MEAN_DELTA_H}", yticks=[])
         panels[2].set(xlabel="trajectory", ylabel="acceptance", title=f"dashed: {EXPECTED_ACCEPTANCE}", ylim=(-0.03, 1.03))
@@ -77,9 +77,10 @@ def _colors() -> list[str]:
 
 
 # ---- panels
-def history(panel: Any, trajectories: np.ndarray, values: np.ndarray, color: str, label: str, faint: bool = False) -> None:
-    """A line; of a long series means of blocks, within the band from the smallest to the largest number of each."""
-    block, alpha = -(-len(values) // _POINTS), 0.45 if faint else 0.85
+def history(panel: Any, trajectories: np.ndarray, values: np.ndarray, color: str, label: str, points: int = _POINTS,
+            alpha: float = 0.85) -> None:
+    """A line; of more than so many points means of blocks, within the band from the smallest to the largest number of each."""
+    block = -(-len(values) // points)
     if block <= 1:
         panel.plot(trajectories, values, color=color, linewidth=0.8, alpha=alpha, label=label)
         return
@@ -117,9 +118,8 @@ def histograms(panel: Any, series: list[tuple[np.ndarray, str]], curve: Callable
             curve(panel, values, edges, color)
 
 
-def gaussian(panel: Any, values: np.ndarray, edges: np.ndarray, color: str) -> None:
+def gaussian(panel: Any, mean: float, edges: np.ndarray, color: str) -> None:
     """dH of mean m and variance 2 m: what <exp(-dH)> = 1 asks of a Gaussian."""
-    mean = values.mean()
     if mean > 1e-12:
         x = np.linspace(edges[0], edges[-1], 120)
         panel.plot(x, np.exp(-(x - mean)**2 / (4 * mean)) / np.sqrt(4 * np.pi * mean), color=color, linewidth=0.9)

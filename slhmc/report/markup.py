@@ -10,7 +10,8 @@ from slhmc.report.svg import require_matplotlib
 from slhmc.report.tables import Table
 
 STYLE = """
-:root { color-scheme: light dark; --line: #8885; --soft: #8881; --link: #0067a8; --good: #009e73; --bad: #d55e00; --open: #74808c; }
+:root { color-scheme: light dark; --line: #8885; --soft: #8881;
+  --link: #0067a8; --good: #009e73; --bad: #d55e00; --open: #74808c; }
 @media (prefers-color-scheme: dark) { :root { --link: #6cbdf0; --good: #2fc39b; --bad: #f0803c; --open: #8f9aa5; } }
 * { box-sizing: border-box; }
 html { scroll-padding-top: 1rem; -webkit-text-size-adjust: 100%; }
@@ -18,12 +19,15 @@ body { font: 15px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto
 h1 { font-size: 1.5rem; line-height: 1.25; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
 h3 { font-size: 1rem; margin: 1.6rem 0 .3rem; }
 a { color: var(--link); }
-.wide { overflow-x: auto; max-width: 100%; }
+.wide { overflow-x: auto; max-width: 100%; background: linear-gradient(to right, Canvas 40%, transparent) 0 0 / 2rem 100% local,
+  linear-gradient(to left, Canvas 40%, transparent) 100% 0 / 2rem 100% local,
+  linear-gradient(to right, #8885, transparent) 0 0 / .7rem 100%,
+  linear-gradient(to left, #8885, transparent) 100% 0 / .7rem 100%; background-repeat: no-repeat; }
 .wide.figure img { min-width: 60rem; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .93rem; }
 th, td { padding: .15rem .8rem; text-align: right; white-space: nowrap; vertical-align: top; }
 th:first-child, td:first-child { padding-left: .2rem; }
-th { border-bottom: 1px solid var(--line); } .text { text-align: left; }
+th { border-bottom: 1px solid var(--line); white-space: normal; vertical-align: bottom; } .text { text-align: left; }
 tr.first td { border-top: 1px solid var(--line); } tbody tr:hover { background: var(--soft); }
 .verdict { border-left: .4rem solid var(--good); background: var(--soft); padding: .6rem 1rem; }
 .verdict.bad { border-color: var(--bad); } .verdict.open { border-color: var(--open); }

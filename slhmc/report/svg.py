@@ -13,8 +13,8 @@ INK, MUTED = "#1f262d", "#74808c"    # axes and words; what is beside the point
 _DARK = {"#0072B2": "#4aa8e0", "#D55E00": "#f0803c", "#009E73": "#2fc39b", "#CC79A7": "#dd93bd", "#56B4E9": "#8accf2",
          "#E69F00": "#f2b84b", "#444444": "#bbbbbb", INK: "#dfe5ea", MUTED: "#8f9aa5"}
 _STYLE = {
-    "svg.hashsalt": "slhmc", "font.size": 10, "axes.titlesize": 10, "axes.labelsize": 10, "xtick.labelsize": 9, "ytick.labelsize": 9,
-    "legend.fontsize": 9, "legend.frameon": False, "axes.spines.top": False, "axes.spines.right": False,
+    "svg.hashsalt": "slhmc", "font.size": 10, "axes.titlesize": 10, "axes.labelsize": 10, "xtick.labelsize": 9,
+    "ytick.labelsize": 9, "legend.fontsize": 9, "legend.frameon": False, "axes.spines.top": False, "axes.spines.right": False,
     "axes.formatter.useoffset": False, "axes.formatter.limits": (-3, 5), "axes.prop_cycle": None, "lines.linewidth": 1.3,
     "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": INK, "xtick.color": INK, "ytick.color": INK,
     "axes.titlecolor": INK, "axes.facecolor": "none", "grid.color": MUTED,
@@ -55,11 +55,17 @@ def figure(draw: Callable[[Sequence[Any]], None], panels: int = 1, size: tuple[f
 
 
 def compact(svg: bytes) -> bytes:
-    """Without prologue, metadata and comments, coordinates to a hundredth of a point."""
+    """Without prologue, metadata and comments, coordinates to a tenth of a point."""
     text = svg[svg.index(b"<svg"):]    # without the address of a document type
     text = re.sub(rb"<metadata>.*?</metadata>|<!--.*?-->", b"", text, flags=re.DOTALL)
-    text = re.sub(rb' (d|points|x|y)="[^"]*"', lambda found: re.sub(rb"(\.\d\d)\d+", rb"\1", found[0]).replace(b"\n", b""), text)
+    text = re.sub(rb' (d|x|y)="[^"]*"', lambda found: _shorter(found[0]), text)
     return re.sub(rb"\n\s*", b"\n", text)
+
+
+def _shorter(attribute: bytes) -> bytes:
+    """Numbers to one decimal, one space between them."""
+    text = re.sub(rb"-?\d+\.\d+", lambda number: b"%g" % round(float(number[0]), 1), attribute)
+    return b" " + re.sub(rb"\s*([MLQCZz])\s*", rb"\1", re.sub(rb"\s+", b" ", text[1:]))
 
 
 def themed(svg: bytes) -> bytes:
