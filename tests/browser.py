@@ -6,7 +6,6 @@ import shutil
 import pytest
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
-FONT = 40 / 3    # px of the letters of a figure in its natural size: 10 pt
 MEASURE = """() => ({
     width: document.documentElement.scrollWidth,
     images: [...document.images].map(image => ({name: image.alt, natural: [image.naturalWidth, image.naturalHeight],
@@ -16,9 +15,8 @@ MEASURE = """() => ({
     headings: [...document.querySelectorAll("h1, h2, h3, h4")].map(heading => [heading.tagName, heading.textContent]),
     anchors: [...document.querySelectorAll("a[href]")].map(link => link.getAttribute("href")),
     ids: [...document.querySelectorAll("[id]")].map(element => element.id),
-    outside: [...document.querySelectorAll("main *, body > *")].filter(element => !element.closest(".wide")
-        && element.getBoundingClientRect().right > document.documentElement.clientWidth + 1).map(element => element.outerHTML.slice(0, 80)),
-    background: getComputedStyle(document.documentElement).backgroundColor,
+    outside: [...document.body.querySelectorAll("*")].filter(element => !element.parentElement.closest(".wide")
+        && element.getBoundingClientRect().right > document.documentElement.clientWidth + 1).map(element => element.className),
 })"""
 
 

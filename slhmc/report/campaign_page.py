@@ -24,8 +24,9 @@ from slhmc.report.page import verdict_box
 from slhmc.report.tables import cost_table, difference_table, notes, observable_table
 
 _OPEN = ("plaquette", "rectangle", "chiral_condensate", "polyakov_loop_t", "learned_flow")    # first, and not folded
+_FOLDED = 12    # rows of a table that is shown at once
 _GUIDE = ("Histories: thermalization grey, long ones as means of blocks in the band of their extremes; thick: running mean; "
-          "dashed: mean of production with its error. Autocorrelation functions with their errors; dashed: the window of the sum.")
+          "dashed: mean of production with its error. Autocorrelation functions with their errors; dashed: the window.")
 _STYLE = """
 body { max-width: 84rem; }
 main { min-width: 0; }
@@ -38,8 +39,8 @@ section > p { margin: .2rem 0; } h4 { font-size: .95rem; margin: 1.2rem 0 .2rem;
 .state { white-space: nowrap; } .state::before { content: "\\25cf\\00a0"; color: var(--open); }
 .state.done::before { color: var(--good); } .state.running::before { color: #0072b2; }
 .state.failed::before, .state.killed::before { color: var(--bad); }
-.physics { display: block; white-space: normal; min-width: 11.5rem; } .below { display: block; white-space: normal; }
-.below { font-size: .8rem; max-width: 7.5rem; margin-left: auto; }
+.physics { display: block; white-space: normal; min-width: 10rem; } .below { display: block; white-space: normal; }
+.below { font-size: .8rem; min-width: 6.2rem; max-width: 7.5rem; margin-left: auto; }
 .ensembles table { font-size: .87rem; } .ensembles :is(th, td) { padding-left: .3rem; padding-right: .3rem; }
 .facts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 11rem), 1fr)); gap: .6rem; margin: 1rem 0; }
 .facts div { background: var(--soft); border-radius: 6px; padding: .5rem .7rem; }
@@ -53,7 +54,7 @@ figure { margin: 0; min-width: 0; } .begins { grid-column-start: 1; } figcaption
 details { margin: .8rem 0; } summary { cursor: pointer; }
 .top { font-size: .85rem; }
 @media (min-width: 70rem) {
-  body { display: grid; grid-template-columns: 11.5rem minmax(0, 1fr); gap: 2rem; }
+  body { display: grid; grid-template-columns: 10.5rem minmax(0, 1fr); gap: 2rem; }
   nav { position: sticky; top: 1.5rem; align-self: start; max-height: calc(100vh - 3rem); overflow-y: auto; font-size: .93rem; }
 }
 @media print {
@@ -96,10 +97,14 @@ def _anchors(names: list[str]) -> dict[str, str]:
 
 
 def _navigation(anchors: dict[str, str], groups: list[tuple[str, Comparison]]) -> str:
-    items = [("ensembles", "Ensembles"), *((anchor, f"Same physics: {len(group.runs)} runs") for anchor, group in groups),
+    items = [("ensembles", "Ensembles"), *((anchor, _group(group)) for anchor, group in groups),
              *((anchor, name) for name, anchor in anchors.items())]
     return "<nav aria-label='sections'><ul>" + "".join(
         f"<li>{_link(anchor, words)}</li>" for anchor, words in items) + "</ul></nav>"
+
+
+def _group(group: Comparison) -> str:
+    return f"Same physics: {group.runs[0].label} and {len(group.runs) - 1} more"
 
 
 def _link(anchor: str, words: str) -> str:
@@ -114,7 +119,9 @@ def _ensembles(result: dict[str, Any], anchors: dict[str, str]) -> str:
             return _state(word)
         first, _, rest = word.partition(" ") if column == SLOWEST else ("", "", "")
         below = html.escape(rest).replace("_", "_<wbr>")
-        return f"{first}<span class='below soft'>{below}</span>" if rest else f"<span class='{'physics' * (column == 2)}'>{html.escape(word)}</span>"
+        if rest:
+            return f"{first}<span class='below soft'>{below}</span>"
+        return f"<span class='physics'>{html.escape(word)}</span>" if column == 2 else html.escape(word)
     return f"<div class='ensembles'>{table_box(ensemble_table(result), cell)}</div>"
 
 
@@ -197,9 +204,9 @@ def _measurements(part: Measurements) -> str:
     """What `slhmc measure` shows."""
     pictures = [panel_picture(words, words, draw) for words, draw in part.panels]
     remarks = [f"{name}: {entry['note']}" for name, entry in part.numbers.get("observables", {}).items() if entry.get("note")]
-    return "\n".join([f"<h3>measured: {html.escape(part.source)}</h3>", bullets(part.notes), _pictures(pictures), bullets(remarks),
-                      *(titled(table, 4) if len(table.rows) <= 12 else _folded(table.title, table_box(table))
-                        for table in part.tables)])
+    tables = [titled(table, 4) if len(table.rows) <= _FOLDED else _folded(table.title, table_box(table)) for table in part.tables]
+    return "\n".join([f"<h3>measured: {html.escape(part.source)}</h3>", bullets(part.notes), _pictures(pictures),
+                      bullets(remarks), *tables])
 
 
 def _titled_pictures(title: str, pictures: list[Picture]) -> list[str]:

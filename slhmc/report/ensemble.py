@@ -88,7 +88,12 @@ def _read(path: Path, label: str) -> Ensemble:
     card = run.card if run else _card(path, faults)
     status = _status(files, faults)
     faults += _state_notes(files, status, chain)
-    return Ensemble(label, path, card, status, run, chain, _configurations(files), faults)
+    return Ensemble(label, path, card, status, run, chain, _configurations(files), [_line(fault) for fault in faults])
+
+
+def _line(words: str) -> str:
+    """A card has one line for each of its faults."""
+    return "; ".join(words.splitlines())
 
 
 def _card(path: Path, faults: list[str]) -> RunCard | None:

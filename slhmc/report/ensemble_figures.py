@@ -26,6 +26,7 @@ _MEANS = 25       # a running mean is over so many parts of a history
 _SHOWN = 150      # points of a running mean
 _POINTS = 250     # of a history: as many as can be told apart in a panel
 _MARKERS = "os^Dv"
+_RUNAWAY = 700    # |dH| beyond which exp(-dH) is no number
 EXP = r"$\langle e^{-\Delta H}\rangle$"
 
 
@@ -80,7 +81,7 @@ def dynamics_pictures(ensemble: Ensemble) -> list[Picture]:
         panel_picture("acceptance along the chain", f"acceptance {production['accepted'].mean():.4f} in parts of the chain"
                       + ("" if expected is None else f"; {expected:.4f} expected"),
                       lambda panel: _acceptance(panel, production, expected))]
-    if len(delta_h) >= MINIMUM_LENGTH and np.isfinite(np.exp(np.minimum(-delta_h, 800))).all():
+    if len(delta_h) >= MINIMUM_LENGTH and np.all(np.abs(delta_h) < _RUNAWAY):
         found.insert(2, panel_picture("mean of exp(-dH)", "mean over the chain so far with its error; 1 expected",
                                       lambda panel: _exponential(panel, production)))
     return found

@@ -10,6 +10,7 @@ from slhmc.report.run import Run, predicted_acceptance
 from slhmc.report.svg import COLORS, MUTED, figure
 
 _POINTS = 400     # of a line: longer histories are drawn as means of blocks within the band of their extremes
+_FEW = 60         # points that have marks
 _BLOCKS = 40      # of a history of averages
 _SIZE = (11.0, 2.9)
 DELTA_H, MEAN_DELTA_H = r"$\Delta H$", r"$\langle\Delta H\rangle$"
@@ -82,7 +83,8 @@ def history(panel: Any, trajectories: np.ndarray, values: np.ndarray, color: str
     """A line; of more than so many points means of blocks, within the band from the smallest to the largest number of each."""
     block = -(-len(values) // points)
     if block <= 1:
-        panel.plot(trajectories, values, color=color, linewidth=0.8, alpha=alpha, label=label)
+        panel.plot(trajectories, values, color=color, linewidth=0.8, alpha=alpha, label=label,
+                   marker="." if len(values) <= _FEW else "")
         return
     begins = np.arange(0, len(values), block)
     lengths = np.diff(np.append(begins, len(values)))
