@@ -20,7 +20,7 @@ from slhmc.report.figures import (
     label_of,
 )
 from slhmc.report.run import predicted_acceptance
-from slhmc.report.svg import COLORS, INK, MUTED, SIZE, figure
+from slhmc.report.svg import COLORS, INK, MUTED, SIZE, figure, short
 
 _MEANS = 25       # a running mean is over so many parts of a history
 _SHOWN = 150      # points of a running mean
@@ -213,7 +213,7 @@ def _exponentials(panel: Any, numbers: Sequence[dict[str, Any]]) -> None:
         weights = entry["exp_minus_delta_h"]
         panel.errorbar(weights["mean"], number, xerr=weights["error"] or 0.0, **_symbol(number))
     panel.set(xlabel=EXP, ylim=(len(numbers) - 0.5, -0.5))
-    panel.set_yticks(range(len(numbers)), [entry["name"] for entry in numbers])
+    panel.set_yticks(range(len(numbers)), [short(entry["name"]) for entry in numbers])
 
 
 def _symbol(number: int) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import numpy as np
 
 from slhmc.analysis import MINIMUM_LENGTH, autocorrelation, gamma_method
 from slhmc.report.run import Run, predicted_acceptance
-from slhmc.report.svg import COLORS, MUTED, figure
+from slhmc.report.svg import COLORS, MUTED, figure, short
 
 _POINTS = 400     # of a line: longer histories are drawn as means of blocks within the band of their extremes
 _FEW = 60         # points that have marks
@@ -34,7 +34,7 @@ def observable_figure(name: str, runs: Sequence[Run], form: str = "svg") -> byte
 
     def draw(panels: Sequence[Any]) -> None:
         for (run, trajectories, values), color in zip(series, _colors(), strict=False):
-            history(panels[0], trajectories, values, color, run.label)
+            history(panels[0], trajectories, values, color, short(run.label))
             autocorrelation_function(panels[2], trajectories, values, color)
         histograms(panels[1], [(values, color) for (_, _, values), color in zip(series, _colors(), strict=False)])
         panels[0].set(xlabel="trajectory", ylabel=label_of(name), title="history")
@@ -49,7 +49,7 @@ def delta_h_figure(runs: Sequence[Run], form: str = "svg") -> bytes:
     def draw(panels: Sequence[Any]) -> None:
         for run, color in zip(runs, _colors(), strict=False):
             trajectories, delta_h = run.production["trajectory"], run.production["delta_h"]
-            history(panels[0], trajectories, delta_h, color, run.label)
+            history(panels[0], trajectories, delta_h, color, short(run.label))
             averages(panels[2], trajectories, run.production["accepted"].astype(float), color)
             expected = predicted_acceptance(float(delta_h.mean()), None)["mean"]
             if expected is not None:
@@ -67,7 +67,7 @@ def time_figure(runs: Sequence[Run], form: str = "svg") -> bytes:
     def draw(panels: Sequence[Any]) -> None:
         for run, color in zip(runs, _colors(), strict=False):
             for panel, name in zip(panels, ("seconds", "iterations"), strict=True):
-                history(panel, run.production["trajectory"], run.production[name].astype(float), color, run.label)
+                history(panel, run.production["trajectory"], run.production[name].astype(float), color, short(run.label))
         panels[0].set(xlabel="trajectory", ylabel="time of a trajectory [s]", ylim=(0, None))
         panels[1].set(xlabel="trajectory", ylabel="solver iterations", ylim=(0, None))
     return figure(draw, 2, _SIZE, form)

@@ -20,6 +20,7 @@ _STYLE = {
     "axes.titlecolor": INK, "axes.facecolor": "none", "grid.color": MUTED,
 }
 _METADATA = {"Date": None, "Creator": None, "Format": None, "Type": None}
+_NAME = 26    # letters of a name in a figure
 SIZE = (5.0, 2.9)    # inches of a panel that stands alone: its letters are legible on a telephone
 
 
@@ -52,6 +53,11 @@ def figure(draw: Callable[[Sequence[Any]], None], panels: int = 1, size: tuple[f
             return image.getvalue()
         shown.savefig(image, format="svg", metadata=_METADATA, transparent=True)
     return themed(compact(image.getvalue()))
+
+
+def short(name: str) -> str:
+    """A name in a figure: the middle of a long one is left out."""
+    return name if len(name) <= _NAME else f"{name[:_NAME // 2]}…{name[-_NAME // 2 + 1:]}"
 
 
 def compact(svg: bytes) -> bytes:
