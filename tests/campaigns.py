@@ -51,7 +51,7 @@ def write_measurements(folder, configurations=12, seed=1):
     rng = np.random.default_rng(seed)
     file, t = MeasurementFile(folder / "measure.h5", "0.1.0"), np.arange(8)
     file.begin("gradient_flow", {"action": "zeuthen"})
-    file.begin("mesons", {}, ("pion", "rho"))
+    file.begin("mesons", {"quark": {"operator": "wilson", "kappa": 0.125}}, ("pion", "rho"))
     for number in range(configurations):
         energy = SLOPE / TIMES * (1 + 0.01 * rng.standard_normal())
         charge = np.full_like(TIMES, rng.integers(-2, 3))

@@ -96,6 +96,22 @@ def test_measurements_are_those_of_the_file(found, capsys, runs):
     assert pion[0] is None and abs(pion[2]["mean"] - 0.5) < 5 * pion[2]["error"]
     assert abs(rho[2]["mean"] - 0.9) < 5 * rho[2]["error"]
     assert found.result["ensembles"][1]["measurements"] == {}
+    titles = [table.title for table in found.measurements[0][0].tables]
+    assert titles == ["averages", "zeuthen flow, 12 configurations",
+                      "effective masses of mesons (wilson, kappa 0.125), 12 configurations"]
+
+
+def test_correlators_measured_on_the_way_are_shown(tmp_path):
+    run = write_run(tmp_path / "run", 1)
+    chain, t = EnsembleFile.open(run / "chain.h5"), np.arange(8)
+    for trajectory in range(THERMALIZATION - 5, THERMALIZATION + 30):
+        chain.append_observable("mesons", trajectory, np.cosh(0.7 * (t - 4))[None] * (1 if trajectory > THERMALIZATION else np.nan))
+    chain.flush()
+    ((shown,),) = campaign([run], describe, measured_of).measurements
+    masses = shown.numbers["mesons"]["pion"]["effective_mass"]
+    assert shown.source == "on the way" and masses[0] is None
+    assert [mass["mean"] for mass in masses[1:]] == pytest.approx([0.7] * 4)
+    assert shown.tables[0].title == "effective masses of mesons (staggered, mass 0.5), 29 configurations"
 
 
 def test_published_values_are_beside_ours(tmp_path):

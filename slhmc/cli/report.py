@@ -9,11 +9,11 @@ import numpy as np
 from slhmc.cli import ranks
 from slhmc.cli.compare import rich_table
 from slhmc.cli.flow import draw_charge, draw_energy, flow_numbers
-from slhmc.cli.measure import Measured, base_name, channels_of, draw_masses
+from slhmc.cli.measure import Measured, channels_of, draw_masses
 from slhmc.cli.summary import describe, finite, parenthesis
 from slhmc.cli.terminal import on_terminal
 from slhmc.errors import InputError
-from slhmc.runcard import FlowTable, QuarkTable, RunCard
+from slhmc.runcard import FlowTable, RunCard
 
 if TYPE_CHECKING:
     from slhmc.report import Ensemble, Measurements, Table
@@ -79,11 +79,14 @@ def measured_of(ensemble: "Ensemble") -> list["Measurements"]:
         try:
             file = MeasurementFile.open(path, __version__)
             measured = {name: Measured(file.labels[name], *file.series(name)) for name in file.names}
-            found.append(_shown("measure.h5", measured, _measured_card(ensemble.card, file.settings), averages=True))
+            quarks = {name: _quark(told["quark"]) for name, told in file.settings.items() if "quark" in told}
+            found.append(_shown("measure.h5", measured, quarks, _measured_card(ensemble.card, file.settings), averages=True))
         except InputError as error:
             found.append(Measurements("measure.h5", notes=[str(error)]))
     if online := _online(ensemble):
-        found.append(_shown("on the way", online, ensemble.card, averages=False))
+        names = [name for name in online if name.startswith("mesons")]
+        quarks = dict(zip(names, (_quark(quark.model_dump()) for quark in ensemble.card.measured_quarks), strict=False))
+        found.append(_shown("on the way", online, quarks, ensemble.card, averages=False))
     return found
 
 
@@ -91,30 +94,34 @@ def _online(ensemble: "Ensemble") -> dict[str, Measured]:
     """Correlators and flows of the chain's production: what has no average of its own."""
     from slhmc.observables import StaggeredMesons, WilsonMesons
 
+    channels = {len(kind.channels): kind.channels for kind in (StaggeredMesons, WilsonMesons)}
     found = {}
     for name, (trajectories, values) in ({} if ensemble.chain is None else ensemble.chain.observables).items():
         kept = trajectories > ensemble.last_of_thermalization
-        if name.startswith(("mesons", "gradient_flow")) and kept.any():
-            channels = next((kind.channels for kind in (WilsonMesons, StaggeredMesons)
-                             if name.startswith("mesons") and len(kind.channels) == values.shape[1]), ())
-            found[name] = Measured(channels, trajectories[kept], values[kept])
+        if name.startswith("mesons") and kept.any() and values.shape[1] in channels:
+            found[name] = Measured(channels[values.shape[1]], trajectories[kept], values[kept])
+        elif name == "gradient_flow" and kept.any():
+            found[name] = Measured((), trajectories[kept], values[kept])
     return found
 
 
 def _measured_card(card: RunCard, settings: dict[str, dict[str, Any]]) -> RunCard:
-    """The card with the flow and the quarks that were measured, which --set may have changed."""
-    changes: dict[str, Any] = {}
-    if "gradient_flow" in settings:
-        told = {key: value for key, value in settings["gradient_flow"].items() if key in FlowTable.model_fields}
-        changes["gradient_flow"] = FlowTable.model_validate(told, strict=False)
-    quarks = {name: told["quark"] for name, told in settings.items() if "quark" in told and base_name(name) == "mesons"}
-    if quarks and sorted(quarks) == [f"mesons_{number}" if number > 1 else "mesons" for number in range(1, len(quarks) + 1)]:
-        changes["quarks"] = tuple(QuarkTable.model_validate(quarks[name], strict=False) for name in sorted(quarks))
-    return card.model_copy(update={"measure": card.measure.model_copy(update=changes)})
+    """The card with the flow that was measured, which --set may have changed."""
+    if "gradient_flow" not in settings:
+        return card
+    told = {key: value for key, value in settings["gradient_flow"].items() if key in FlowTable.model_fields}
+    flow = FlowTable.model_validate(told, strict=False)
+    return card.model_copy(update={"measure": card.measure.model_copy(update={"gradient_flow": flow})})
 
 
-def _shown(source: str, measured: dict[str, Measured], card: RunCard, averages: bool) -> "Measurements":
-    """Numbers, tables and panels. averages: also those that a chain has in its own table."""
+def _quark(told: dict[str, Any]) -> str:
+    """The quark of a correlator, from its keys of a card."""
+    known = f"kappa {told['kappa']:g}" if told.get("kappa") is not None else f"mass {told['mass']:g}"
+    return f"{told['operator']}, {known}"
+
+
+def _shown(source: str, measured: dict[str, Measured], quarks: dict[str, str], card: RunCard, averages: bool) -> "Measurements":
+    """Numbers, tables and panels. quarks: of correlators, in words; averages: also those that a chain has in its own table."""
     from slhmc.analysis import observable_entries
     from slhmc.report import Measurements
 
@@ -133,9 +140,10 @@ def _shown(source: str, measured: dict[str, Measured], card: RunCard, averages: 
             channels = channels_of(found, None)
             numbers[name] = {channel.name: {"effective_mass": [None if mass is None else {"mean": mass.value, "error": mass.error}
                                                                for mass in channel.masses]} for channel in channels}
-            tables.append(_mass_table(name, numbers[name], len(found.values)))
-            panels.append((f"effective masses of {name}, {len(found.values)} configurations",
-                           lambda panel, name=name, channels=channels: draw_masses(panel, name, channels)))
+            title = f"{name} ({quarks[name]})" if name in quarks else name
+            tables.append(_mass_table(title, numbers[name], len(found.values)))
+            panels.append((f"effective masses, {len(found.values)} configurations",
+                           lambda panel, title=title, channels=channels: draw_masses(panel, title, channels)))
     return Measurements(source, numbers, tables, panels)
 
 

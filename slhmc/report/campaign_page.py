@@ -40,7 +40,7 @@ section > p { margin: .2rem 0; } h4 { font-size: .95rem; margin: 1.2rem 0 .2rem;
 .state.done::before { color: var(--good); } .state.running::before { color: #0072b2; }
 .state.failed::before, .state.killed::before { color: var(--bad); }
 .physics { display: block; white-space: normal; min-width: 10rem; } .below { display: block; white-space: normal; }
-.below { font-size: .8rem; min-width: 6.2rem; max-width: 7.5rem; margin-left: auto; }
+.below { font-size: .8rem; min-width: 7rem; max-width: 8rem; margin-left: auto; }
 .ensembles table { font-size: .87rem; } .ensembles :is(th, td) { padding-left: .3rem; padding-right: .3rem; }
 .facts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 11rem), 1fr)); gap: .6rem; margin: 1rem 0; }
 .facts div { background: var(--soft); border-radius: 6px; padding: .5rem .7rem; }
