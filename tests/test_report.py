@@ -105,7 +105,8 @@ def test_correlators_measured_on_the_way_are_shown(tmp_path):
     run = write_run(tmp_path / "run", 1)
     chain, t = EnsembleFile.open(run / "chain.h5"), np.arange(8)
     for trajectory in range(THERMALIZATION - 5, THERMALIZATION + 30):
-        chain.append_observable("mesons", trajectory, np.cosh(0.7 * (t - 4))[None] * (1 if trajectory > THERMALIZATION else np.nan))
+        factor = 1.0 if trajectory > THERMALIZATION else np.nan
+        chain.append_observable("mesons", trajectory, factor * np.cosh(0.7 * (t - 4))[None])
     chain.flush()
     ((shown,),) = campaign([run], describe, measured_of).measurements
     masses = shown.numbers["mesons"]["pion"]["effective_mass"]

@@ -188,7 +188,7 @@ def _notes(entry: dict[str, Any]) -> str:
 
 def _histories(ensemble: Ensemble, entry: dict[str, Any]) -> list[str]:
     """Those that matter most first, the others folded."""
-    names = sorted(ensemble.histories(), key=lambda name: next((place for place, first in enumerate(_OPEN)
+    names = sorted(ensemble.histories, key=lambda name: next((place for place, first in enumerate(_OPEN)
                                                                 if name.startswith(first)), len(_OPEN)))
     slowest = (entry["slowest"] or {}).get("observable")
     first = [name for name in names if name.startswith(_OPEN) or name == slowest]

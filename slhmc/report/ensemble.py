@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ class Ensemble:
     configurations: list[int]
     faults: list[str] = field(default_factory=list)
 
-    @property
+    @cached_property
     def records(self) -> np.ndarray:
         """All trajectories, thermalization too."""
         return np.empty(0, RECORD) if self.chain is None else self.chain.records
@@ -45,12 +46,13 @@ class Ensemble:
         """Whether there is a trajectory of production."""
         return self.run is not None and len(self.run.production) > 0
 
-    @property
+    @cached_property
     def last_of_thermalization(self) -> int:
         """Trajectory after which production begins; 0 without thermalization."""
         hot = self.records["trajectory"][self.records["thermalization"]]
         return int(hot[-1]) if len(hot) else 0
 
+    @cached_property
     def histories(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """Name -> (trajectories, real numbers) of all observables, from the first trajectory on."""
         return {} if self.chain is None else chain_series(self.chain, thermalization=True)

@@ -47,7 +47,7 @@ def panel_picture(name: str, caption: str, draw: Callable[[Any], None], size: tu
 
 def observable_pictures(ensemble: Ensemble, name: str) -> list[Picture]:
     """History and autocorrelation function; nothing of fewer than two measurements."""
-    trajectories, values = ensemble.histories().get(name, (np.empty(0), np.empty(0)))
+    trajectories, values = ensemble.histories.get(name, (np.empty(0), np.empty(0)))
     inside = trajectories > ensemble.last_of_thermalization
     if len(values) < 2:
         return []
