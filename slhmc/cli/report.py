@@ -9,7 +9,7 @@ import numpy as np
 from slhmc.cli import ranks
 from slhmc.cli.compare import rich_table
 from slhmc.cli.flow import draw_charge, draw_energy, flow_numbers
-from slhmc.cli.measure import Measured, channels_of, draw_masses
+from slhmc.cli.measure import Measured, _draw_masses, channels_of
 from slhmc.cli.summary import describe, finite, parenthesis
 from slhmc.cli.terminal import on_terminal
 from slhmc.errors import InputError
@@ -143,7 +143,7 @@ def _shown(source: str, measured: dict[str, Measured], quarks: dict[str, str], c
             title = f"{name} ({quarks[name]})" if name in quarks else name
             tables.append(_mass_table(title, numbers[name], len(found.values)))
             panels.append((f"effective masses, {len(found.values)} configurations",
-                           lambda panel, title=title, channels=channels: draw_masses(panel, title, channels)))
+                           lambda panel, title=title, channels=channels: _draw_masses(panel, title, channels)))
     return Measurements(source, numbers, tables, panels)
 
 
