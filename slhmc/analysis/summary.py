@@ -66,11 +66,12 @@ def chain_entries(chain: EnsembleFile) -> dict[str, dict[str, Any]]:
     return entries
 
 
-def chain_series(chain: EnsembleFile) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def chain_series(chain: EnsembleFile, thermalization: bool = False) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Name -> (trajectories, real numbers) of what `chain_entries` averages; a ratio of averages (m_res) or a scale of the
-    flow is no series.
+    flow is no series. `thermalization`: with what was measured before production.
     """
-    return {component: (trajectories, series) for name, (trajectories, values) in production_series(chain).items()
+    found = chain.observables if thermalization else production_series(chain)
+    return {component: (trajectories, series) for name, (trajectories, values) in found.items()
             if not name.startswith(("residual_mass", "gradient_flow")) for component, series in real_series(name, values)}
 
 
@@ -89,7 +90,7 @@ def observable_entries(name: str, values: np.ndarray) -> dict[str, dict[str, Any
     if name.startswith("residual_mass"):
         return {name: _residual_mass(values)}
     if name == "gradient_flow":
-        return flow_entries(name, values)
+        return flow_entries(name, values) if len(values) else {}
     return {component: series_entry(series) for component, series in real_series(name, values)}
 
 

@@ -167,6 +167,20 @@ def compare(
 
 
 @app.command()
+def report(
+    directories: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Directories of runs, of whatever physics.")],
+    as_json: JSON = False,
+    page: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Write a page with tables and figures, in one file.")
+    ] = None,
+) -> int:
+    """The ensembles of a campaign: state, averages, autocorrelations, costs, measurements."""
+    from slhmc.cli.report import report_runs
+
+    return report_runs(directories, as_json, page)
+
+
+@app.command()
 def measure(
     directory: Directory,
     observables: Annotated[

@@ -50,7 +50,7 @@ def _print(comparison: Any, page: Path | None) -> None:
     tables = (report.run_table, report.observable_table, report.cost_table, report.difference_table)
     for table in filter(None, (make(result) for make in tables)):
         console.print(f"\n{table.title}", soft_wrap=True)
-        console.print(_rich_table(table))
+        console.print(rich_table(table))
     console.print()
     for line in report.notes(result):
         console.print(f"  {line}", soft_wrap=True)
@@ -59,7 +59,8 @@ def _print(comparison: Any, page: Path | None) -> None:
         console.print(f"page: {page}", soft_wrap=True)
 
 
-def _rich_table(table: Any) -> Any:
+def rich_table(table: Any) -> Any:
+    """A table of `slhmc.report` for a terminal."""
     from rich import box
     from rich.table import Table
 

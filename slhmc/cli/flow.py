@@ -67,7 +67,7 @@ def draw_energy(panel, values: np.ndarray, card: RunCard) -> None:
     panel.axhline(0.3, color="0.5", linewidth=0.8, linestyle=":")
     if (t0 := scales(values)["t0"]) is not None:
         panel.axvline(t0.value, color="0.5", linewidth=0.8, linestyle=":")
-    panel.set(title=f"{card.measure.gradient_flow.action} flow", xlabel="$t / a^2$", ylim=(0, None))
+    panel.set(title=f"{card.measure.gradient_flow.action} flow", xlabel="$t / a^2$", ylabel="$t^2 E$, $W$", ylim=(0, None))
     panel.legend()
 
 

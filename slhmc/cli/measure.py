@@ -241,5 +241,6 @@ def _draw_masses(panel, title: str, channels: list[Channel]) -> None:
             fit = channel.plateau
             low, high = fit.mass.value - (fit.mass.error or 0), fit.mass.value + (fit.mass.error or 0)
             panel.fill_between([fit.first - 0.4, fit.last + 0.4], low, high, color=color, alpha=0.25, linewidth=0)
-    panel.set(title=title, xlabel="t", ylabel="effective mass", ylim=(0, None), xlim=(0.5, len(channels[0].masses) - 0.5))
+    panel.set(title=title, xlabel="$t / a$", ylabel="effective mass $a m$", ylim=(0, None),
+              xlim=(0.5, len(channels[0].masses) - 0.5))
     panel.legend()

@@ -28,10 +28,14 @@ def compare(directories: Sequence[str | os.PathLike]) -> Comparison:
     configuration is the mean of seconds per trajectory x 2 tau_int in trajectories; errors of costs and ratios are those of
     tau_int. `consistent` is whether no difference is larger than SIGMA_LIMIT, None if there is none.
     """
-    runs = read_runs(directories)
+    return compare_runs(read_runs(directories))
+
+
+def compare_runs(runs: list[Run]) -> Comparison:
+    """The same of runs that are read, of the same physics."""
     numbers = [run_numbers(run) for run in runs]
     names, left_out = _common(runs)
-    observables = {name: _beside_reference([_with_cost(run.entries[name], entry)
+    observables = {name: _beside_reference([with_cost(run.entries[name], entry)
                                             for run, entry in zip(runs, numbers, strict=True)]) for name in names}
     largest = _largest(observables, runs)
     result = {
@@ -46,7 +50,7 @@ def compare(directories: Sequence[str | os.PathLike]) -> Comparison:
         "observables": observables,
         "notes": [*left_out, *_dependence(runs)],
     }
-    return Comparison(runs, _finite(result))
+    return Comparison(runs, finite(result))
 
 
 def difference(entry: dict[str, Any], reference: dict[str, Any]) -> float | None:
@@ -66,7 +70,7 @@ def _common(runs: list[Run]) -> tuple[list[str], list[str]]:
     return names, [f"not in all runs, left out: {', '.join(missing)} of {label}" for label, missing in alone.items() if missing]
 
 
-def _with_cost(entry: dict[str, Any], numbers: dict[str, Any]) -> dict[str, Any]:
+def with_cost(entry: dict[str, Any], numbers: dict[str, Any]) -> dict[str, Any]:
     """The entry of an observable with tau_int in trajectories and with costs in seconds and in solver iterations."""
     entry = dict(entry)
     tau_int, error, every = entry["tau_int"], entry["tau_int_error"], entry["every"]
@@ -129,10 +133,10 @@ def _constant(entry: dict[str, Any]) -> bool:
     return entry["error"] == 0
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """JSON has no NaN and no infinity."""
     if isinstance(value, dict):
-        return {key: _finite(entry) for key, entry in value.items()}
+        return {key: finite(entry) for key, entry in value.items()}
     if isinstance(value, list):
-        return [_finite(entry) for entry in value]
+        return [finite(entry) for entry in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,29 +1,31 @@
 """Figures of a comparison: histories, histograms, autocorrelation functions, dH, acceptance, time; each as SVG text."""
 
-import io
-import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from slhmc.analysis import MINIMUM_LENGTH, autocorrelation, gamma_method
-from slhmc.errors import InputError
 from slhmc.report.run import Run, predicted_acceptance
+from slhmc.report.svg import COLORS, MUTED, figure, short
 
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#444444")    # told apart by all eyes
 _POINTS = 400     # of a line: longer histories are drawn as means of blocks within the band of their extremes
+_FEW = 60         # points that have marks
 _BLOCKS = 40      # of a history of averages
-_WIDTH, _HEIGHT = 11.0, 2.9
+_SIZE = (11.0, 2.9)
+DELTA_H, MEAN_DELTA_H = r"$\Delta H$", r"$\langle\Delta H\rangle$"
+EXPECTED_ACCEPTANCE = r"$\mathrm{erfc}(\sqrt{\langle\Delta H\rangle}/2)$"
+_LABELS = {"chiral_condensate": r"$\langle\bar\psi\psi\rangle$ per site", "learned_flow_energy": "$E$, learned flow",
+           "learned_flow_charge": "$Q$, learned flow", "learned_flow_charge_squared": "$Q^2$, learned flow"}
 
 
-def require_matplotlib(option: str) -> None:
-    """InputError that says what to install, if there is no matplotlib."""
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError as error:
-        raise InputError(f"{option}: matplotlib does not load ({error}); pip install 'slhmc[plot]'") from error
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)
+def label_of(name: str) -> str:
+    """An observable on an axis: Polyakov loops and condensates by their symbols, others by their names."""
+    if name.startswith("polyakov_loop_modulus_"):
+        return f"$|L_{name[-1]}|$"
+    if name.startswith("polyakov_loop_"):
+        return rf"$\mathrm{{Re}}\,L_{name[-1]}$"
+    return _LABELS.get(name, name.replace("_", " "))
 
 
 def observable_figure(name: str, runs: Sequence[Run], form: str = "svg") -> bytes:
@@ -32,15 +34,14 @@ def observable_figure(name: str, runs: Sequence[Run], form: str = "svg") -> byte
 
     def draw(panels: Sequence[Any]) -> None:
         for (run, trajectories, values), color in zip(series, _colors(), strict=False):
-            _history(panels[0], trajectories, values, color, run.label)
-            _autocorrelation(panels[2], trajectories, values, color)
-        _histograms(panels[1], [(values, color) for (_, _, values), color in zip(series, _colors(), strict=False)])
-        panels[0].set(xlabel="trajectory", title="history")
-        panels[1].set(xlabel=name, title="histogram", yticks=[])
-        panels[2].axhline(0, color="0.6", linewidth=0.8)
-        panels[2].set(xlabel="trajectories apart", title="autocorrelation; dashed: window")
-        _legend(panels[0], len(series))
-    return _figure(3, draw, form)
+            history(panels[0], trajectories, values, color, short(run.label))
+            autocorrelation_function(panels[2], trajectories, values, color)
+        histograms(panels[1], [(values, color) for (_, _, values), color in zip(series, _colors(), strict=False)])
+        panels[0].set(xlabel="trajectory", ylabel=label_of(name), title="history")
+        panels[1].set(xlabel=label_of(name), ylabel="density", title="histogram", yticks=[])
+        panels[2].axhline(0, color=MUTED, linewidth=0.8)
+        panels[2].set(xlabel="$t$ [trajectories]", ylabel=r"$\rho(t)$", title="autocorrelation; dashed: window")
+    return figure(draw, 3, _SIZE, form)
 
 
 def delta_h_figure(runs: Sequence[Run], form: str = "svg") -> bytes:
@@ -48,18 +49,17 @@ def delta_h_figure(runs: Sequence[Run], form: str = "svg") -> bytes:
     def draw(panels: Sequence[Any]) -> None:
         for run, color in zip(runs, _colors(), strict=False):
             trajectories, delta_h = run.production["trajectory"], run.production["delta_h"]
-            _history(panels[0], trajectories, delta_h, color, run.label)
-            _averages(panels[2], trajectories, run.production["accepted"].astype(float), color)
+            history(panels[0], trajectories, delta_h, color, short(run.label))
+            averages(panels[2], trajectories, run.production["accepted"].astype(float), color)
             expected = predicted_acceptance(float(delta_h.mean()), None)["mean"]
             if expected is not None:
                 panels[2].axhline(expected, color=color, linestyle="--", linewidth=1)
-        _histograms(panels[1], [(run.production["delta_h"], color) for run, color in zip(runs, _colors(), strict=False)],
-                    _gaussian)
-        panels[0].set(xlabel="trajectory", title="dH, history")
-        panels[1].set(xlabel="dH", title="dH, histogram; line: expected from <dH>", yticks=[])
-        panels[2].set(xlabel="trajectory", title="acceptance; dashed: erfc(sqrt(<dH>)/2)", ylim=(-0.03, 1.03))
-        _legend(panels[0], len(runs))
-    return _figure(3, draw, form)
+        histograms(panels[1], [(run.production["delta_h"], color) for run, color in zip(runs, _colors(), strict=False)],
+                   lambda panel, values, edges, color: gaussian(panel, values.mean(), edges, color))
+        panels[0].set(xlabel="trajectory", ylabel=DELTA_H, title="history")
+        panels[1].set(xlabel=DELTA_H, ylabel="density", title=rf"histogram; line: expected of {MEAN_DELTA_H}", yticks=[])
+        panels[2].set(xlabel="trajectory", ylabel="acceptance", title=f"dashed: {EXPECTED_ACCEPTANCE}", ylim=(-0.03, 1.03))
+    return figure(draw, 3, _SIZE, form)
 
 
 def time_figure(runs: Sequence[Run], form: str = "svg") -> bytes:
@@ -67,64 +67,42 @@ def time_figure(runs: Sequence[Run], form: str = "svg") -> bytes:
     def draw(panels: Sequence[Any]) -> None:
         for run, color in zip(runs, _colors(), strict=False):
             for panel, name in zip(panels, ("seconds", "iterations"), strict=True):
-                _history(panel, run.production["trajectory"], run.production[name].astype(float), color, run.label)
-        panels[0].set(xlabel="trajectory", title="seconds per trajectory", ylim=(0, None))
-        panels[1].set(xlabel="trajectory", title="solver iterations per trajectory", ylim=(0, None))
-        _legend(panels[0], len(runs))
-    return _figure(2, draw, form)
-
-
-def _figure(panels: int, draw: Callable[[Sequence[Any]], None], form: str) -> bytes:
-    """The same data give the same bytes."""
-    import matplotlib
-    from matplotlib.figure import Figure
-
-    style = {"svg.hashsalt": "slhmc", "font.size": 9, "axes.titlesize": 9, "axes.spines.top": False, "axes.spines.right": False,
-             "axes.formatter.useoffset": False}
-    with matplotlib.rc_context(style):
-        figure = Figure(figsize=(_WIDTH, _HEIGHT), layout="constrained")
-        draw(figure.subplots(1, panels))
-        image = io.BytesIO()
-        if form != "svg":
-            figure.savefig(image, format=form, dpi=100)
-            return image.getvalue()
-        figure.savefig(image, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    text = image.getvalue()
-    return text[text.index(b"<svg"):]    # without the address of a document type
+                history(panel, run.production["trajectory"], run.production[name].astype(float), color, short(run.label))
+        panels[0].set(xlabel="trajectory", ylabel="time of a trajectory [s]", ylim=(0, None))
+        panels[1].set(xlabel="trajectory", ylabel="solver iterations", ylim=(0, None))
+    return figure(draw, 2, _SIZE, form)
 
 
 def _colors() -> list[str]:
     return list(COLORS) * 100
 
 
-def _legend(panel: Any, runs: int) -> None:
-    if runs > 1:
-        panel.legend(fontsize=8, framealpha=0.7)
-
-
 # ---- panels
-def _history(panel: Any, trajectories: np.ndarray, values: np.ndarray, color: str, label: str) -> None:
-    """A line; of a long series means of blocks, within the band from the smallest to the largest number of each."""
-    block = -(-len(values) // _POINTS)
-    if block == 1:
-        panel.plot(trajectories, values, color=color, linewidth=0.8, alpha=0.85, label=label)
+def history(panel: Any, trajectories: np.ndarray, values: np.ndarray, color: str, label: str, points: int = _POINTS,
+            alpha: float = 0.85) -> None:
+    """A line; of more than so many points means of blocks, within the band from the smallest to the largest number of each."""
+    block = -(-len(values) // points)
+    if block <= 1:
+        panel.plot(trajectories, values, color=color, linewidth=0.8, alpha=alpha, label=label,
+                   marker="." if len(values) <= _FEW else "")
         return
     begins = np.arange(0, len(values), block)
     lengths = np.diff(np.append(begins, len(values)))
     centers = np.add.reduceat(trajectories, begins) / lengths
     low, high = np.minimum.reduceat(values, begins), np.maximum.reduceat(values, begins)
     panel.fill_between(centers, low, high, color=color, alpha=0.2, linewidth=0)
-    panel.plot(centers, np.add.reduceat(values, begins) / lengths, color=color, linewidth=0.9, label=label)
+    panel.plot(centers, np.add.reduceat(values, begins) / lengths, color=color, linewidth=0.8, alpha=alpha,
+               label=label)
 
 
-def _averages(panel: Any, trajectories: np.ndarray, values: np.ndarray, color: str) -> None:
+def averages(panel: Any, trajectories: np.ndarray, values: np.ndarray, color: str) -> None:
     """Means of blocks as steps."""
     parts = np.array_split(np.arange(len(values)), min(_BLOCKS, max(1, len(values) // MINIMUM_LENGTH)))
-    edges = [trajectories[part[0]] for part in parts] + [trajectories[-1]]
+    edges = [trajectories[part[0]] for part in parts] + [trajectories[-1] + 1]
     panel.stairs([values[part].mean() for part in parts], edges, baseline=None, color=color, linewidth=1.4)
 
 
-def _histograms(panel: Any, series: list[tuple[np.ndarray, str]], curve: Callable | None = None) -> None:
+def histograms(panel: Any, series: list[tuple[np.ndarray, str]], curve: Callable | None = None) -> None:
     """Densities of all series in the same bins; the outermost 0.2 percent are outside of them."""
     finite = [(values[np.isfinite(values)], color) for values, color in series]
     pooled = np.concatenate([values for values, _ in finite]) if finite else np.empty(0)
@@ -142,15 +120,14 @@ def _histograms(panel: Any, series: list[tuple[np.ndarray, str]], curve: Callabl
             curve(panel, values, edges, color)
 
 
-def _gaussian(panel: Any, values: np.ndarray, edges: np.ndarray, color: str) -> None:
+def gaussian(panel: Any, mean: float, edges: np.ndarray, color: str) -> None:
     """dH of mean m and variance 2 m: what <exp(-dH)> = 1 asks of a Gaussian."""
-    mean = values.mean()
     if mean > 1e-12:
         x = np.linspace(edges[0], edges[-1], 120)
         panel.plot(x, np.exp(-(x - mean)**2 / (4 * mean)) / np.sqrt(4 * np.pi * mean), color=color, linewidth=0.9)
 
 
-def _autocorrelation(panel: Any, trajectories: np.ndarray, values: np.ndarray, color: str) -> None:
+def autocorrelation_function(panel: Any, trajectories: np.ndarray, values: np.ndarray, color: str) -> None:
     """rho(t) = Gamma(t) / Gamma(0) with errors, up to three windows; t in trajectories."""
     if len(values) < MINIMUM_LENGTH or not np.isfinite(values).all():
         return

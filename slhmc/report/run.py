@@ -11,6 +11,7 @@ import numpy as np
 
 from slhmc.analysis import chain_entries, chain_series, derived, open_chain, series_entry
 from slhmc.errors import InputError
+from slhmc.io import EnsembleFile
 from slhmc.report.physics import foreign_keys
 from slhmc.runcard import RunCard, parse_card
 
@@ -39,17 +40,23 @@ def read_runs(directories: Sequence[str | os.PathLike]) -> list[Run]:
     Raises InputError if one of them has no chain, a damaged one, or no trajectory of production, if a directory is given
     twice, and if the physics of a run is not that of the first.
     """
-    paths = [Path(directory) for directory in directories]
-    resolved = [path.resolve() for path in paths]
-    for number, path in enumerate(paths):
-        if resolved[number] in resolved[:number]:
-            raise InputError(f"{path}: given twice, different runs expected; give each directory once")
-    runs = [_read(path, label) for path, label in zip(paths, _labels(paths), strict=True)]
+    paths = different(directories)
+    runs = [_read(path, label) for path, label in zip(paths, labels(paths), strict=True)]
     for run in runs[1:]:
         if foreign := foreign_keys(run.card, runs[0].card):
             raise InputError(f"{run.directory}: other physics than {runs[0].directory}: {', '.join(foreign)}; only runs of the "
                              f"same lattice, gauge action and quarks can be compared")
     return runs
+
+
+def different(directories: Sequence[str | os.PathLike]) -> list[Path]:
+    """The paths; InputError if one leads to where another does."""
+    paths = [Path(directory) for directory in directories]
+    resolved = [path.resolve() for path in paths]
+    for number, path in enumerate(paths):
+        if resolved[number] in resolved[:number]:
+            raise InputError(f"{path}: given twice, different runs expected; give each directory once")
+    return paths
 
 
 def run_numbers(run: Run) -> dict[str, Any]:
@@ -112,17 +119,22 @@ def _seconds(seconds: np.ndarray) -> dict[str, Any]:
 
 def _read(directory: Path, label: str) -> Run:
     chain = open_chain(directory)
-    card = parse_card(chain.card_text, f"{directory}/chain.h5: card")
-    records = chain.records
+    run = run_of(chain, directory, label)
+    if not len(run.production):
+        raise InputError(f"{directory}: {run.thermalization} trajectories of thermalization found and none of production, which "
+                         f"alone is compared; let the run go on")
+    return run
+
+
+def run_of(chain: EnsembleFile, directory: Path, label: str) -> Run:
+    """What a chain file has; production may be empty. InputError if its card is none."""
+    card, records = parse_card(chain.card_text, f"{directory}/chain.h5: card"), chain.records
     production = records[~records["thermalization"]]
-    if not len(production):
-        raise InputError(f"{directory}: {len(records)} trajectories of thermalization found and none of production, which alone "
-                         f"is compared; let the run go on")
     return Run(label, directory, chain.version, card, chain.guide, len(records) - len(production), production,
                chain_entries(chain), chain_series(chain))
 
 
-def _labels(paths: list[Path]) -> list[str]:
+def labels(paths: list[Path]) -> list[str]:
     """Names of the directories; whole paths where those are not different."""
     names = [path.resolve().name for path in paths]
     return names if len(set(names)) == len(names) else [str(path) for path in paths]
