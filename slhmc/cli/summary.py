@@ -66,7 +66,8 @@ def print_entries(entries: dict[str, dict[str, Any]], card: RunCard) -> None:
 def describe(card: RunCard) -> str:
     """The physics of a card in one line."""
     extent = "x".join(map(str, card.lattice.extent))
-    words = f"SU({card.lattice.colors}), {extent}, {card.gauge.action} beta {card.gauge.beta:g}"
+    words = f"SU({card.lattice.colors}), {extent}"
+    words += "" if card.gauge.beta is None else f", {card.gauge.action} beta {card.gauge.beta:g}"
     words += f", {_quarks(card.quarks)}" if card.quarks else ", no quarks"
     return words + ", smeared links" * (card.smearing is not None)
 

@@ -3,6 +3,7 @@
 from slhmc.runcard.fit import DataTable, FitTable, LayerTable, ModelTable
 from slhmc.runcard.flow import FlowTable, LearnedFlowTable
 from slhmc.runcard.guide import CorrectionTable, GuideQuarkTable, GuideSolverTable, GuideTable, NetworkTable
+from slhmc.runcard.measurement import load_measurement_card
 from slhmc.runcard.quarks import QuarkTable
 from slhmc.runcard.reader import load_card, parse_card, with_paths
 from slhmc.runcard.tables import (
@@ -59,6 +60,7 @@ __all__ = [
     "card_text",
     "json_schema",
     "load_card",
+    "load_measurement_card",
     "parse_card",
     "toml_value",
     "with_paths",
