@@ -97,8 +97,8 @@ def real_series(name: str, values: np.ndarray) -> list[tuple[str, np.ndarray]]:
     """The named real series of one observable with values of shape (n, ...)."""
     if name == "polyakov_loop":
         return _polyakov(values)
-    if name.startswith("mesons"):
-        return []    # functions of time: `slhmc measure` shows their effective masses
+    if name.startswith(("mesons", "static_potential")):
+        return []    # functions of time: `slhmc measure` shows their effective masses, and the potential
     if name == "learned_flow":
         charges = [(f"{name}_charge", values[:, 1]), (f"{name}_charge_squared", values[:, 1]**2)] if values.shape[1] > 1 else []
         return [(f"{name}_energy", values[:, 0]), *charges]

@@ -12,6 +12,8 @@ import numpy as np
 from slhmc.cli import ranks
 from slhmc.cli.chain import log_warnings
 from slhmc.cli.flow import draw_charge, draw_energy, flow_numbers, print_flow
+from slhmc.cli.potential import NAME as STATIC
+from slhmc.cli.potential import analysed, draw_potential, potential_numbers, print_potential
 from slhmc.cli.summary import describe, finite, parenthesis, print_entries
 from slhmc.cli.terminal import on_terminal
 from slhmc.errors import InputError, SlhmcError
@@ -151,19 +153,28 @@ def show(measured: dict[str, Measured], card: RunCard, plot: Path | None, window
         entries |= observable_entries(name, found.values)
     mesons = {name: channels_of(found, window) for name, found in measured.items() if name.startswith("mesons")}
     flow = measured["gradient_flow"].values if "gradient_flow" in measured else None
+    potential = analysed(measured[STATIC].values, card) if STATIC in measured else None
+    if potential is not None:
+        from slhmc.analysis import potential_entries
+
+        entries |= potential_entries(STATIC, potential, len(measured[STATIC].values))
     if title is not None:
         print(title)
         if entries:
             print_entries(entries, card)
         if flow is not None:
             print_flow(flow, card)
+        if potential is not None:
+            print_potential(potential, len(measured[STATIC].values), card)
         for name, channels in mesons.items():
             _print_masses(f"{name} ({_quark(card, name)})", channels, len(measured[name].trajectories), window)
         if not mesons and card.measured_quarks:
             print("  no meson correlators among them; --observable mesons measures them")
-    if plot is not None and (panels := _panels(mesons, flow, card)):
+    if plot is not None and (panels := _panels(mesons, flow, potential, card)):
         draw(plot, panels)
-    return _numbers(entries, mesons, flow, card) if title is None else None
+    if title is not None:
+        return None
+    return _numbers(entries, mesons, flow, card) | ({} if potential is None else {STATIC: potential_numbers(potential)})
 
 
 def _numbers(entries: dict, mesons: dict[str, list[Channel]], flow: np.ndarray | None, card: RunCard) -> dict[str, Any]:
@@ -242,17 +253,20 @@ def check_request(card: RunCard, plot: Path | None, window: tuple[int, int] | No
     """InputError before anything is computed if the card has no such times, or nothing to plot."""
     if window is not None and window[1] > card.lattice.extent[-1] // 2:
         raise InputError(f"--plateau {window[0]}:{window[1]}: times up to T/2 = {card.lattice.extent[-1] // 2} expected")
-    if plot is not None and card.measure.mesons is None and card.measure.gradient_flow is None:
-        raise InputError(f"--plot {plot}: no meson correlators to plot; add --observable mesons, or --flow")
+    drawn = card.measure.mesons, card.measure.gradient_flow, card.measure.static_potential
+    if plot is not None and not any(drawn):
+        raise InputError(f"--plot {plot}: no meson correlators to plot; add --observable mesons, or static_potential, or --flow")
 
 
-def _panels(mesons: dict[str, list[Channel]], flow: np.ndarray | None, card: RunCard) -> list[Callable]:
-    """What draws each panel: effective masses of each quark, t^2 E, charges along the flow."""
+def _panels(mesons: dict[str, list[Channel]], flow: np.ndarray | None, potential: Any, card: RunCard) -> list[Callable]:
+    """What draws each panel: effective masses of each quark, t^2 E, charges along the flow, the static potential."""
     panels: list[Callable] = [lambda panel, name=name, channels=channels: _draw_masses(
         panel, f"{name} ({_quark(card, name)})", channels) for name, channels in mesons.items()]
     if flow is not None:
         panels.append(lambda panel: draw_energy(panel, flow, card))
         panels += [lambda panel: draw_charge(panel, flow)] * (flow.shape[1] > 3)
+    if potential is not None:
+        panels.append(lambda panel: draw_potential(panel, potential))
     return panels
 
 

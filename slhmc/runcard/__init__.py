@@ -4,6 +4,7 @@ from slhmc.runcard.fit import DataTable, FitTable, LayerTable, ModelTable
 from slhmc.runcard.flow import FlowTable, LearnedFlowTable
 from slhmc.runcard.guide import CorrectionTable, GuideQuarkTable, GuideSolverTable, GuideTable, NetworkTable
 from slhmc.runcard.measurement import load_measurement_card
+from slhmc.runcard.potential import ANALYSIS_KEYS, PotentialChoices, StaticPotentialTable, potential_choices
 from slhmc.runcard.quarks import QuarkTable
 from slhmc.runcard.reader import load_card, parse_card, with_paths
 from slhmc.runcard.tables import (
@@ -28,6 +29,7 @@ from slhmc.runcard.train import TrainTable
 from slhmc.runcard.writer import card_entries, card_text, toml_value
 
 __all__ = [
+    "ANALYSIS_KEYS",
     "CadenceTable",
     "CondensateTable",
     "CorrectionTable",
@@ -48,6 +50,7 @@ __all__ = [
     "MesonsTable",
     "ModelTable",
     "NetworkTable",
+    "PotentialChoices",
     "QuarkTable",
     "ReferenceTable",
     "ReferenceValue",
@@ -55,6 +58,7 @@ __all__ = [
     "RunCard",
     "RunTable",
     "SolverTable",
+    "StaticPotentialTable",
     "TrainTable",
     "card_entries",
     "card_text",
@@ -62,6 +66,7 @@ __all__ = [
     "load_card",
     "load_measurement_card",
     "parse_card",
+    "potential_choices",
     "toml_value",
     "with_paths",
 ]

@@ -13,7 +13,15 @@ from slhmc.io import KeptConfiguration, MeasurementFile, RunDirectory, fingerpri
 from slhmc.io.fit import model_digest
 from slhmc.lattice import Draws, GaugeField
 from slhmc.lattice.communicator import SerialCommunicator
-from slhmc.runcard import MeasureTable, RunCard, load_measurement_card, parse_card, with_paths
+from slhmc.runcard import (
+    ANALYSIS_KEYS,
+    MeasureTable,
+    RunCard,
+    load_measurement_card,
+    parse_card,
+    potential_choices,
+    with_paths,
+)
 from slhmc.simulation.build import QUARK_OBSERVABLES, kernel_units, make_lattice, make_observables
 from slhmc.simulation.farm import Farm, on_root_alone
 from slhmc.simulation.kept import Misfit, links_of_file, links_of_run
@@ -203,6 +211,9 @@ def settings(card: RunCard, name: str) -> dict:
     base, _, number = name.rpartition("_")
     base, number = (base, int(number)) if number.isdecimal() else (name, 1)
     told = {key: value for key, value in getattr(card.measure, base).model_dump().items() if key != "every"}
+    if base == "static_potential":
+        told |= potential_choices(card.measure.static_potential, card.lattice.extent)._asdict()
+        told = {key: value for key, value in told.items() if key not in ANALYSIS_KEYS}
     if base == "learned_flow":
         told["weights"] = model_digest(told["weights"])  # wherever it lies
     if base in QUARK_OBSERVABLES:
