@@ -14,9 +14,11 @@ from slhmc.analysis.potential import (
     static_potential,
 )
 from slhmc.analysis.summary import chain_entries, chain_series, observable_entries, open_chain, series_entry, summarise
+from slhmc.analysis.susceptibility import susceptibility_entries
 
 __all__ = ["MINIMUM_LENGTH", "CornellFit", "DerivedValue", "Estimate", "Plateau", "Potential", "as_numbers",
            "autocorrelation", "chain_entries", "chain_series", "cosh_mass", "derived", "effective_masses", "encoded",
            "flow_curves", "flow_entries", "folded", "gamma_method", "gamma_method_derived", "generalized_energies",
            "has_charge", "inverse_distance", "observable_entries", "open_chain", "parenthesis", "plateau",
-           "potential_entries", "pyerrors_json", "scales", "series_entry", "squared_charge", "static_potential", "summarise"]
+           "potential_entries", "pyerrors_json", "scales", "series_entry", "squared_charge", "static_potential",
+           "summarise", "susceptibility_entries"]

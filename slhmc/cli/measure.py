@@ -146,11 +146,13 @@ def parse_window(text: str | None) -> tuple[int, int] | None:
 def show(measured: dict[str, Measured], card: RunCard, plot: Path | None, window: tuple[int, int] | None,
          title: str | None) -> dict[str, Any] | None:
     """Averages, then the flow, then effective masses for each quark, then the plot; without a title all as numbers for JSON."""
-    from slhmc.analysis import observable_entries
+    from slhmc.analysis import observable_entries, susceptibility_entries
 
     entries: dict = {}
     for name, found in measured.items():
         entries |= observable_entries(name, found.values)
+    for name, found in measured.items():
+        entries |= susceptibility_entries(name, found.values, card.lattice.extent)
     mesons = {name: channels_of(found, window) for name, found in measured.items() if name.startswith("mesons")}
     flow = measured["gradient_flow"].values if "gradient_flow" in measured else None
     potential = analysed(measured[STATIC].values, card) if STATIC in measured else None

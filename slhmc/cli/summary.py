@@ -46,8 +46,9 @@ def print_summary(directory: Path) -> None:
     for name, words in [*_guide_lines(card, result), *_run_lines(result)]:
         console.print(f"  {name:<30}{words}", soft_wrap=True)
     console.print()
-    console.print(_observable_table(result["observables"], card))
-    for note in _notes(result["observables"], card):
+    entries = result["observables"] | result.get("susceptibilities", {})
+    console.print(_observable_table(entries, card))
+    for note in _notes(entries, card):
         console.print(f"  {note}", soft_wrap=True)
 
 
