@@ -101,6 +101,19 @@ def test_each_file_is_measured_once(campaign, capsys):
     assert told(capsys) == ["ckpoint_lat.50"] and measured(path).series("plaquette")[0].tolist() == [50, 100, 200, 300]
 
 
+def test_a_file_of_measurements_of_an_earlier_version_goes_on(campaign, capsys):
+    """It has no list of configurations: they are in it from the next one on."""
+    path = campaign / "lat" / "measure.h5"
+    assert slhmc_command(*arguments(campaign)) == 0
+    file = measured(path)
+    file.configurations = {}
+    file.flush()
+    write(campaign / "lat" / "ckpoint_lat.400", 4)
+    capsys.readouterr()
+    assert slhmc_command(*arguments(campaign)) == 0 and told(capsys) == ["ckpoint_lat.400"]
+    assert list(measured(path).configurations) == [400]
+
+
 def test_a_damaged_file_does_not_keep_the_others_from_being_measured(campaign, capsys):
     """Its message in the end, after the tables, with exit code 2; mended, it alone is measured."""
     path = campaign / "lat" / "ckpoint_lat.200"
@@ -253,6 +266,7 @@ def test_other_files_are_passed_over_and_named(campaign, caplog, capsys):
     (["--observable", "mesons"], "--observable mesons: needs at least one [[quarks]]"),
     (["-o", "nowhere/m.h5"], "nowhere/m.h5: cannot be locked: no such file or directory; make the directory first"),
     (["--online"], "--online: shows what runs have measured on their way"),
+    (sets("lattice.ranks=[1,1,1,2]"), "2 ranks"),
     (sets("lattice.extent=[2,2,2,3]"), "--set lattice.extent=[2,2,2,3]: "),
 ])
 def test_bad_requests_are_told(campaign, capsys, more, words):

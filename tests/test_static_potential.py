@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from itertools import product
 
 import numpy as np
@@ -252,6 +253,17 @@ def test_a_run_measures_it_on_its_way(finished, capsys):
     out = capsys.readouterr().out
     assert "static potential, log W(t) / W(t + 1) of the ground state, V(r) from t = 1 ... 2" in out and "4 configurations" in out
     assert slhmc_command("export", finished, finished / "all.json") == 0
+
+
+def test_a_chain_keeps_its_loops(finished, tmp_path, capsys):
+    """What is made of them may change."""
+    run = shutil.copytree(finished, tmp_path / "run")
+    for key, words in (("levels=[3,4]", "levels = [3, 4] found, but the chain holds measurements with [2, 4]; keep that"),
+                       ("rho=0.04", "rho = 0.04 found, but the chain holds measurements with 0.05"),
+                       ("t_max=3", "t_max = 3 found")):
+        assert f"{TABLE}.{words}" in refusal(capsys, "resume", run, "--trajectories", 15, "--set", f"{TABLE}.{key}")
+    assert slhmc_command("resume", run, "--trajectories", 15, *sets(f"{TABLE}.plateau=[1,1]", f"{TABLE}.t_max=4")) == 0
+    assert EnsembleFile.open(run / "chain.h5").observables["static_potential"][1].shape == (6, 2, 2, 2, 5)
 
 
 def test_it_is_measured_on_kept_configurations_and_analysed_anew_at_no_cost(finished, tmp_path, capsys):
