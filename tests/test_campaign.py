@@ -327,6 +327,24 @@ def test_several_directories_are_measured_one_after_the_other(campaign, capsys):
     assert all((campaign / folder / "measure.h5").exists() for folder in ("lat", "more"))
 
 
+def test_several_runs_are_measured_and_shown_one_after_the_other(tmp_path, capsys):
+    runs = [tmp_path / "first", tmp_path / "second"]
+    shorter = sets("run.thermalization=0", "run.trajectories=4", "run.save_every=2", "lattice.extent=[4,4]")
+    assert slhmc_command("run", ROOT / "run_cards" / "su2_2d_pure_gauge.toml", "-o", runs[0], *shorter) == 0
+    shutil.copytree(*runs)
+    path = runs[1] / "configs" / "cfg_000002.h5"
+    path.write_bytes(path.read_bytes()[:-10])
+    capsys.readouterr()
+    assert slhmc_command("measure", *runs) == 2  # for the second one, after both are measured
+    captured = capsys.readouterr()
+    assert [line for line in captured.out.splitlines() if "/2" in line[-4:]] == [
+        f"trajectory {n}: plaquette, polyakov_loop  {n // 2}/2" for n in (2, 4, 4)]
+    assert f"{path}: truncated" in captured.err
+    assert slhmc_command("measure", *runs, "--online", "--json") == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown[str(runs[0])] == shown[str(runs[1])] and shown[str(runs[0])]["observables"]["plaquette"]["measurements"] == 4
+
+
 def test_a_second_process_is_refused(campaign, capsys):
     with open(campaign / "lat" / ".measure.h5.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
