@@ -32,7 +32,7 @@ from slhmc.lattice import (
     rectangle_sum,
 )
 from slhmc.networks import make_network
-from slhmc.observables import FlowedLinks, Propagator, StaggeredMesons, WilsonCondensate, WilsonMesons
+from slhmc.observables import FlowedLinks, Propagator, StaggeredMesons, StaticPotential, WilsonCondensate, WilsonMesons
 from slhmc.runcard import parse_card
 from slhmc.simulation.build import make_update
 from slhmc.simulation.guide import guide_parts
@@ -249,6 +249,13 @@ def flow(lattice, colors):
     return result
 
 
+def static_potential(lattice, colors):
+    """Wilson loops of thin and smeared lines, as long as a rank's part and longer."""
+    r_max, t_max = min(lattice.extent[:-1]) // 2, lattice.extent[-1] // 2
+    levels = (0, 2) if lattice.dimensions > 2 else (0,)
+    return {"loops": StaticPotential(lattice, colors, r_max, t_max, levels, 0.05).measure(hot_start(lattice, colors), None)}
+
+
 def trajectory_results(hmc, U, trajectories):
     """Links after each trajectory, and the energy changes."""
     result, delta_h = {}, []
@@ -331,7 +338,7 @@ def guided_chain(lattice, colors):
 
 KINDS = {function.__name__: function for function in (
     random_fields, gauge, quarks, roots, one_flavor, wilson, clover, domain_wall, quark_ratios, mesons, chain, gauge_chain,
-    nested_chain, guided_chain, clover_chain, networks, flow)}
+    nested_chain, guided_chain, clover_chain, networks, flow, static_potential)}
 
 
 def results_of(case, communicator=None):

@@ -156,6 +156,31 @@ def line_trace(links, mu):
     return trace_sum(path_product(links, [(mu, 1)] * length))
 
 
+def wilson_loops(lines, other, links, r, t):
+    """Mean over x and the directions k of space of Re tr S(x) T(x + r k) S'(x + t)^+ T(x)^+ / Nc.
+
+    S are lines of r links of `lines` in direction k, S' those of `other`, T lines of t links in time, the last direction.
+    """
+    d, time, total = dimensions(links), dimensions(links) - 1, 0.0
+    rail = path_product(links, [(time, 1)] * t)
+    for k in range(time):
+        early, late = (path_product(smeared, [(k, 1)] * r) for smeared in (lines, other))
+        total += trace_sum(early @ shift(rail, k, r, d) @ dagger(shift(late, time, t, d)) @ dagger(rail)).real
+    return total / (time * np.prod(links.shape[:d]) * links.shape[-1])
+
+
+def spatial_stout(links, rho):
+    """exp(Q) U, Q = 2 [rho C U^+]_TA, C the staples in space, for links in space; links in time stay."""
+    d, smeared = dimensions(links), links.copy()
+    for mu in range(d - 1):
+        paths = [path_product(links, [(nu, s), (mu, 1), (nu, -s)]) for nu in range(d - 1) if nu != mu for s in (1, -1)]
+        Q = 2 * rho * sum(paths, np.zeros_like(links[..., mu, :, :])) @ dagger(links[..., mu, :, :])
+        Q = 0.5 * (Q - dagger(Q))
+        Q = Q - np.trace(Q, axis1=-2, axis2=-1)[..., None, None] * np.eye(links.shape[-1]) / links.shape[-1]
+        smeared[..., mu, :, :] = exponential(Q) @ links[..., mu, :, :]
+    return smeared
+
+
 def staples(links, mu):
     """Sum of the paths that close with U_mu(x) to a plaquette: from x + mu to x. Re tr U_mu staples."""
     others = [(nu, s) for nu in range(dimensions(links)) if nu != mu for s in (1, -1)]

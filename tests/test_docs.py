@@ -17,7 +17,19 @@ from slhmc.bench.cases import Workbench
 from slhmc.cli.app import app
 from slhmc.jobs import Site
 from slhmc.lattice import Purpose
-from slhmc.runcard import FlowTable, LearnedFlowTable, card_text, fit, guide, load_card, parse_card, quarks, tables, train
+from slhmc.runcard import (
+    FlowTable,
+    LearnedFlowTable,
+    StaticPotentialTable,
+    card_text,
+    fit,
+    guide,
+    load_card,
+    parse_card,
+    quarks,
+    tables,
+    train,
+)
 from slhmc.simulation.changes import CHANGEABLE
 from slhmc.updates import SCHEMES
 
@@ -183,7 +195,7 @@ def test_the_table_of_the_card_has_all_keys():
              "[heat_bath]": tables.HeatBathTable, "[run]": tables.RunTable, "[measure.NAME]": tables.MeasureTable,
              "[measure.chiral_condensate]": tables.CondensateTable, "[measure.mesons]": tables.MesonsTable,
              "[measure.residual_mass]": tables.ResidualMassTable, "[measure.gradient_flow]": FlowTable,
-                 "[measure.learned_flow]": LearnedFlowTable,
+             "[measure.learned_flow]": LearnedFlowTable, "[measure.static_potential]": StaticPotentialTable,
              "[reference.NAME]": tables.ReferenceValue}
     rows = {names(head)[0]: names(keys) for head, keys, _ in table("README.md", "table")}
     assert rows.keys() == known.keys()

@@ -46,7 +46,7 @@ def _series(chain: EnsembleFile) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Name -> (trajectories [n], real numbers [n, ...])."""
     found: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     for name, (trajectories, values) in production_series(chain).items():
-        if name.startswith(("mesons", "gradient_flow")):
+        if name.startswith(("mesons", "gradient_flow", "static_potential")):
             found[name] = trajectories, values
         elif name.startswith("residual_mass"):
             found[name] = trajectories, values.mean(axis=1)

@@ -1,6 +1,8 @@
 """The numbers of a run: what `slhmc summary --json` prints."""
 
 import os
+import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import numpy as np
 from slhmc.analysis.effective_mass import derived
 from slhmc.analysis.flow import flow_entries
 from slhmc.analysis.gamma import MINIMUM_LENGTH, gamma_method
+from slhmc.analysis.susceptibility import susceptibility_entries
 from slhmc.errors import InputError
 from slhmc.io import EnsembleFile
 
@@ -20,10 +23,10 @@ def summarise(directory: str | os.PathLike) -> dict[str, Any]:
 
     Keys: version, guide (words about the frozen network, none of other chains), trajectories and thermalization (their
     numbers), acceptance, exp_minus_delta_h, seconds_per_trajectory, iterations_per_trajectory,
-    cost_per_independent_configuration (seconds x 2 tau_int of the plaquette), observables. Observables and exp_minus_delta_h
-    are entries mean, error, tau_int, tau_int_error, measurements, and `note` where there is something to say; those of
-    observables have also `every`, the trajectories between measurements: tau_int counts measurements. What cannot be known
-    (too few measurements) is None.
+    cost_per_independent_configuration (seconds x 2 tau_int of the plaquette), observables, susceptibilities. Entries of the last
+    two and exp_minus_delta_h are mean, error, tau_int, tau_int_error, measurements, and `note` where there is something to say;
+    those of the last two have also `every`, the trajectories between measurements: tau_int counts measurements. What cannot be
+    known (too few measurements) is None.
     Raises InputError if there is no chain or it is damaged.
     """
     chain = open_chain(directory)
@@ -43,6 +46,7 @@ def summarise(directory: str | os.PathLike) -> dict[str, Any]:
         "iterations_per_trajectory": _mean(production["iterations"]),
         "cost_per_independent_configuration": _cost(seconds, observables.get("plaquette")),
         "observables": observables,
+        "susceptibilities": chain_susceptibilities(chain),
     }
 
 
@@ -59,10 +63,23 @@ def open_chain(directory: str | os.PathLike) -> EnsembleFile:
 
 def chain_entries(chain: EnsembleFile) -> dict[str, dict[str, Any]]:
     """Entries (see `summarise`) of all numbers that the observables of a chain have in production."""
+    return _entries_of(chain, observable_entries)
+
+
+def chain_susceptibilities(chain: EnsembleFile) -> dict[str, dict[str, Any]]:
+    """Entries of the susceptibilities of a chain's production; none if its card does not tell the lattice."""
+    try:
+        extent = tuple(tomllib.loads(chain.card_text)["lattice"]["extent"])
+    except (tomllib.TOMLDecodeError, KeyError, TypeError):
+        return {}
+    return _entries_of(chain, lambda name, values: susceptibility_entries(name, values, extent))
+
+
+def _entries_of(chain: EnsembleFile, find: Callable[[str, np.ndarray], dict]) -> dict[str, dict[str, Any]]:
     entries = {}
     for name, (trajectories, values) in production_series(chain).items():
         every = int((trajectories[-1] - trajectories[0]) // (len(trajectories) - 1)) if len(trajectories) > 1 else None
-        entries |= {component: {**entry, "every": every} for component, entry in observable_entries(name, values).items()}
+        entries |= {component: {**entry, "every": every} for component, entry in find(name, values).items()}
     return entries
 
 
@@ -98,8 +115,8 @@ def real_series(name: str, values: np.ndarray) -> list[tuple[str, np.ndarray]]:
     """The named real series of one observable with values of shape (n, ...)."""
     if name == "polyakov_loop":
         return _polyakov(values)
-    if name.startswith("mesons"):
-        return []    # functions of time: `slhmc measure` shows their effective masses
+    if name.startswith(("mesons", "static_potential")):
+        return []    # functions of time: `slhmc measure` shows their effective masses, and the potential
     if name == "learned_flow":
         charges = [(f"{name}_charge", values[:, 1]), (f"{name}_charge_squared", values[:, 1]**2)] if values.shape[1] > 1 else []
         return [(f"{name}_energy", values[:, 0]), *charges]

@@ -205,6 +205,11 @@ KERNELS = {
         "staggered_force": ("site", _LATTICE + "const real *links; const real *field; real *force; "
                                                "const signed char *codes; const real *signs; real weight"),
     },
+    "static_potential.cc": {
+        "spatial_stout": ("site", _LATTICE + "const real *links; real *smeared; real rho"),
+        "shifted": ("site", _LATTICE + "const real *from; real *to; int mu"),
+        "ladder": ("site", _LATTICE + "const real *from; const real *left; const real *right; real *to; int mu"),
+    },
     "stout.cc": {
         "stout_links": ("site", _LATTICE + "const real *links; const real *staples; real *smeared"),
         "stout_pull_back": ("site", _LATTICE + "const real *links; const real *staples; " + _SMEARED_FORCE),

@@ -8,6 +8,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from slhmc import __version__
+from slhmc.cli import measure_options as options
 from slhmc.cli import ranks
 from slhmc.cli.failure import fail
 
@@ -182,39 +183,26 @@ def report(
 
 @app.command()
 def measure(
-    directory: Directory,
-    observables: Annotated[
-        list[str] | None,
-        typer.Option("--observable", metavar="NAME", help="Measure this one (repeatable).", show_default="those of the card"),
-    ] = None,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Change [measure] or [solver] of the card (repeatable)."),
-    ] = None,
-    output: Annotated[
-        Path | None, typer.Option("-o", "--output", metavar="FILE", help="File of results.", show_default="DIR/measure.h5")
-    ] = None,
-    plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Plot effective masses and the flow (png, pdf, svg).")] = None,
-    plateau: Annotated[
-        str | None, typer.Option(metavar="FIRST:LAST", help="Average the effective masses over these times.")
-    ] = None,
-    flow: Annotated[
-        bool, typer.Option("--flow", help="Measure along the gradient flow: --observable gradient_flow.")
-    ] = False,
+    directories: options.Directories,
+    observables: options.Names = None,
+    overrides: options.Settings = None,
+    card: options.Card = None,
+    pattern: options.Pattern = None,
+    output: options.Results = None,
+    farm: options.Groups = 1,
+    plot: options.Plot = None,
+    plateau: options.Plateau = None,
+    flow: options.Flow = False,
     as_json: JSON = False,
-    online: Annotated[
-        bool, typer.Option("--online", help="Measure nothing: show what the run itself has measured.")
-    ] = False,
+    online: options.Online = False,
     device: DeviceOption = Device.CPU,
 ) -> None:
-    """Measure the kept configurations of a run: effective masses of mesons, scales and charges of the gradient flow."""
-    from slhmc.cli.measure import measure_run, show_online
+    """Measure kept configurations, of runs or of other programs: effective masses, scales, charges, static potential."""
+    from slhmc.cli.measure import Request, measure_directories
 
-    if online:
-        show_online(directory, plot, plateau, as_json)
-    else:
-        names = [*(observables or []), *["gradient_flow"] * flow]
-        measure_run(directory, names, overrides or [], output, plot, plateau, device.value, as_json)
+    names = [*(observables or []), *["gradient_flow"] * flow]
+    request = Request(names, overrides or [], card, pattern, output, plot, plateau, as_json, farm, online, device.value)
+    measure_directories(directories, request)
 
 
 @app.command()

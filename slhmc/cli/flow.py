@@ -31,7 +31,7 @@ def print_flow(values: np.ndarray, card: RunCard) -> None:
     for heading in ("t", *columns.values()):
         table.add_column(heading, justify="right", no_wrap=True)
     for row in flow_curves(values, sites(card)):
-        table.add_row(f"{row['t']:.4g}", *(_words(row[key]) for key in columns))
+        table.add_row(f"{row['t']:.4g}", *(words(row[key]) for key in columns))
     console = Console(highlight=False, markup=False, force_terminal=on_terminal())
     console.print(f"\n  {card.measure.gradient_flow.action} flow: E and Q from clovers, beside them E from plaquettes and Q from "
                   "five loops", soft_wrap=True)
@@ -41,7 +41,8 @@ def print_flow(values: np.ndarray, card: RunCard) -> None:
     console.print(f"  {len(values)} configurations; {how}", soft_wrap=True)
 
 
-def _words(value: Any) -> str:
+def words(value: Any) -> str:
+    """A DerivedValue with its error in parentheses."""
     return "-" if value is None else parenthesis(value.value, value.error)
 
 

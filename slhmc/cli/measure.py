@@ -12,9 +12,11 @@ import numpy as np
 from slhmc.cli import ranks
 from slhmc.cli.chain import log_warnings
 from slhmc.cli.flow import draw_charge, draw_energy, flow_numbers, print_flow
+from slhmc.cli.potential import NAME as STATIC
+from slhmc.cli.potential import analysed, draw_potential, potential_numbers, print_potential
 from slhmc.cli.summary import describe, finite, parenthesis, print_entries
 from slhmc.cli.terminal import on_terminal
-from slhmc.errors import InputError
+from slhmc.errors import InputError, SlhmcError
 from slhmc.runcard import RunCard, load_card
 
 
@@ -34,37 +36,82 @@ class Channel(NamedTuple):
     plateau: Any
 
 
-def measure_run(directory: Path, names: list[str], overrides: list[str], output: Path | None, plot: Path | None,
-                window: str | None, device: str, as_json: bool = False) -> None:
-    """Measure what the file of measurements lacks, then show all that it holds of the observables asked for. Collective."""
-    times = parse_window(window)
-    check_plot(plot)
+class Request(NamedTuple):
+    """What is asked for. card: of directories that are not of runs, whose files `pattern` chooses."""
+
+    names: list[str]
+    overrides: list[str]
+    card: Path | None = None
+    pattern: str | None = None
+    output: Path | None = None
+    plot: Path | None = None
+    window: str | None = None
+    as_json: bool = False
+    farm: int = 1
+    online: bool = False
+    device: str = "cpu"
+
+
+def measure_directories(directories: list[Path], request: Request) -> None:
+    """Measure what the files of measurements lack, then show all that they hold of the observables asked for; if `online`, show
+    what runs have measured themselves. Collective.
+
+    Raises what went wrong on single configurations after the tables.
+    """
+    parse_window(request.window)
+    check_plot(request.plot)
+    for option, path in (("-o", request.output), ("--plot", request.plot)):
+        if path is not None and len(directories) > 1:
+            raise InputError(f"{option} {path}: one file for {len(directories)} directories found; leave it out, or give one "
+                             "directory at a time")
+    if request.online and request.card is not None:
+        raise InputError(f"--online: shows what runs have measured on their way, --card {request.card} is for files of other "
+                         "programs; leave out one of the two")
     log_warnings()
+    failures: list[SlhmcError] = []
+    if request.online:
+        shown = {str(directory): _show_online(directory, request) for directory in directories}
+    else:
+        communicator = ranks.world()
+        shown = {str(directory): _measure_one(directory, request, communicator, failures) for directory in directories}
+    if request.as_json and ranks.rank() == 0:
+        print(json.dumps(next(iter(shown.values())) if len(directories) == 1 else shown, indent=2, allow_nan=False))
+    if failures:
+        from slhmc.simulation import gathered
+
+        raise gathered(failures)
+
+
+def _measure_one(directory: Path, request: Request, communicator: Any, failures: list) -> dict | None:
+    """Measure in one directory and show its tables; its numbers, if they are wanted for JSON."""
     from slhmc import simulation
 
-    communicator = ranks.world()
+    times = parse_window(request.window)
+    chosen = request.names, request.overrides, request.card
     if ranks.rank() == 0:
-        check_request(simulation.measurement_card(directory, names, overrides), plot, times)
-    file = simulation.measure(directory, names, overrides, output=output, device=device, communicator=communicator,
-                              observer=lambda *told: _tell(*told, sys.stderr if as_json else sys.stdout))
-    if file is not None:
-        card = simulation.measurement_card(directory, names, overrides)
-        wanted = [name for name in file.names if getattr(card.measure, base_name(name)) is not None]
-        measured = {name: Measured(file.labels[name], *file.series(name)) for name in wanted}
-        show(measured, card, plot, times, None if as_json else f"\n{file.path}: {describe(card)}")
+        check_request(simulation.measurement_card(directory, *chosen), request.plot, times)
+    file = simulation.measure(directory, request.names, request.overrides, card=request.card, pattern=request.pattern,
+                              output=request.output, device=request.device, communicator=communicator, farm=request.farm,
+                              failures=failures,
+                              observer=lambda *told: _tell(*told, sys.stderr if request.as_json else sys.stdout))
+    if file is None:
+        return None
+    card = simulation.measurement_card(directory, *chosen)
+    wanted = [name for name in file.names if getattr(card.measure, base_name(name)) is not None]
+    measured = {name: Measured(file.labels[name], *file.series(name)) for name in wanted}
+    return show(measured, card, request.plot, times, None if request.as_json else f"\n{file.path}: {describe(card)}")
 
 
-def show_online(directory: Path, plot: Path | None, window: str | None, as_json: bool = False) -> None:
+def _show_online(directory: Path, request: Request) -> dict | None:
     """The same tables of what the production part of a chain has."""
-    times = parse_window(window)
-    check_plot(plot)
     if ranks.rank():
-        return
+        return None
     from slhmc.io import EnsembleFile
     from slhmc.observables import StaggeredMesons, WilsonMesons
 
     card, chain = load_card(directory / "card.toml"), EnsembleFile.open(directory / "chain.h5")
-    check_request(card, plot, times)
+    times = parse_window(request.window)
+    check_request(card, request.plot, times)
     production, measured = chain.records["trajectory"][~chain.records["thermalization"]], {}
     for name, (trajectories, values) in chain.observables.items():
         kept = np.isin(trajectories, production)
@@ -72,7 +119,7 @@ def show_online(directory: Path, plot: Path | None, window: str | None, as_json:
                          if name.startswith("mesons") and len(kind.channels) == values.shape[1]), ())
         if kept.any():
             measured[name] = Measured(channels, trajectories[kept], values[kept])
-    show(measured, card, plot, times, None if as_json else f"\n{directory}: {describe(card)}")
+    return show(measured, card, request.plot, times, None if request.as_json else f"\n{directory}: {describe(card)}")
 
 
 def base_name(name: str) -> str:
@@ -81,8 +128,8 @@ def base_name(name: str) -> str:
     return base if number.isdecimal() else name
 
 
-def _tell(trajectory: int, done: int, total: int, names: list[str], stream) -> None:
-    print(f"trajectory {trajectory}: {', '.join(names)}  {done}/{total}", file=stream, flush=True)
+def _tell(configuration: Any, done: int, total: int, names: list[str], stream) -> None:
+    print(f"{configuration.label}: {', '.join(names)}  {done}/{total}", file=stream, flush=True)
 
 
 def parse_window(text: str | None) -> tuple[int, int] | None:
@@ -97,29 +144,39 @@ def parse_window(text: str | None) -> tuple[int, int] | None:
 
 # ---- tables
 def show(measured: dict[str, Measured], card: RunCard, plot: Path | None, window: tuple[int, int] | None,
-         title: str | None) -> None:
-    """Averages, then the flow, then effective masses for each quark, then the plot; without a title all as JSON."""
-    from slhmc.analysis import observable_entries
+         title: str | None) -> dict[str, Any] | None:
+    """Averages, then the flow, then effective masses for each quark, then the plot; without a title all as numbers for JSON."""
+    from slhmc.analysis import observable_entries, susceptibility_entries
 
     entries: dict = {}
     for name, found in measured.items():
         entries |= observable_entries(name, found.values)
+    for name, found in measured.items():
+        entries |= susceptibility_entries(name, found.values, card.lattice.extent)
     mesons = {name: channels_of(found, window) for name, found in measured.items() if name.startswith("mesons")}
     flow = measured["gradient_flow"].values if "gradient_flow" in measured else None
-    if title is None:
-        print(json.dumps(_numbers(entries, mesons, flow, card), indent=2, allow_nan=False))
-    else:
+    potential = analysed(measured[STATIC].values, card) if STATIC in measured else None
+    if potential is not None:
+        from slhmc.analysis import potential_entries
+
+        entries |= potential_entries(STATIC, potential, len(measured[STATIC].values))
+    if title is not None:
         print(title)
         if entries:
             print_entries(entries, card)
         if flow is not None:
             print_flow(flow, card)
+        if potential is not None:
+            print_potential(potential, len(measured[STATIC].values), card)
         for name, channels in mesons.items():
             _print_masses(f"{name} ({_quark(card, name)})", channels, len(measured[name].trajectories), window)
         if not mesons and card.measured_quarks:
             print("  no meson correlators among them; --observable mesons measures them")
-    if plot is not None and (panels := _panels(mesons, flow, card)):
+    if plot is not None and (panels := _panels(mesons, flow, potential, card)):
         draw(plot, panels)
+    if title is not None:
+        return None
+    return _numbers(entries, mesons, flow, card) | ({} if potential is None else {STATIC: potential_numbers(potential)})
 
 
 def _numbers(entries: dict, mesons: dict[str, list[Channel]], flow: np.ndarray | None, card: RunCard) -> dict[str, Any]:
@@ -198,17 +255,20 @@ def check_request(card: RunCard, plot: Path | None, window: tuple[int, int] | No
     """InputError before anything is computed if the card has no such times, or nothing to plot."""
     if window is not None and window[1] > card.lattice.extent[-1] // 2:
         raise InputError(f"--plateau {window[0]}:{window[1]}: times up to T/2 = {card.lattice.extent[-1] // 2} expected")
-    if plot is not None and card.measure.mesons is None and card.measure.gradient_flow is None:
-        raise InputError(f"--plot {plot}: no meson correlators to plot; add --observable mesons, or --flow")
+    drawn = card.measure.mesons, card.measure.gradient_flow, card.measure.static_potential
+    if plot is not None and not any(drawn):
+        raise InputError(f"--plot {plot}: no meson correlators to plot; add --observable mesons, or static_potential, or --flow")
 
 
-def _panels(mesons: dict[str, list[Channel]], flow: np.ndarray | None, card: RunCard) -> list[Callable]:
-    """What draws each panel: effective masses of each quark, t^2 E, charges along the flow."""
+def _panels(mesons: dict[str, list[Channel]], flow: np.ndarray | None, potential: Any, card: RunCard) -> list[Callable]:
+    """What draws each panel: effective masses of each quark, t^2 E, charges along the flow, the static potential."""
     panels: list[Callable] = [lambda panel, name=name, channels=channels: _draw_masses(
         panel, f"{name} ({_quark(card, name)})", channels) for name, channels in mesons.items()]
     if flow is not None:
         panels.append(lambda panel: draw_energy(panel, flow, card))
         panels += [lambda panel: draw_charge(panel, flow)] * (flow.shape[1] > 3)
+    if potential is not None:
+        panels.append(lambda panel: draw_potential(panel, potential))
     return panels
 
 

@@ -46,8 +46,9 @@ def print_summary(directory: Path) -> None:
     for name, words in [*_guide_lines(card, result), *_run_lines(result)]:
         console.print(f"  {name:<30}{words}", soft_wrap=True)
     console.print()
-    console.print(_observable_table(result["observables"], card))
-    for note in _notes(result["observables"], card):
+    entries = result["observables"] | result.get("susceptibilities", {})
+    console.print(_observable_table(entries, card))
+    for note in _notes(entries, card):
         console.print(f"  {note}", soft_wrap=True)
 
 
@@ -66,7 +67,8 @@ def print_entries(entries: dict[str, dict[str, Any]], card: RunCard) -> None:
 def describe(card: RunCard) -> str:
     """The physics of a card in one line."""
     extent = "x".join(map(str, card.lattice.extent))
-    words = f"SU({card.lattice.colors}), {extent}, {card.gauge.action} beta {card.gauge.beta:g}"
+    words = f"SU({card.lattice.colors}), {extent}"
+    words += "" if card.gauge.beta is None else f", {card.gauge.action} beta {card.gauge.beta:g}"
     words += f", {_quarks(card.quarks)}" if card.quarks else ", no quarks"
     return words + ", smeared links" * (card.smearing is not None)
 

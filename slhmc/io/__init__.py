@@ -1,6 +1,7 @@
 """Files of a run: every one appears whole or not at all, and is verified before it is used."""
 
 from slhmc.io.checkpoint import load_checkpoint, save_checkpoint
+from slhmc.io.collection import KeptConfiguration, fingerprint, found_configurations, run_configurations
 from slhmc.io.datasets import DataSet, check_data_set, load_data_set, save_data_set
 from slhmc.io.directory import RunDirectory
 from slhmc.io.ensemble import RECORD, EnsembleFile
@@ -11,7 +12,8 @@ from slhmc.io.measurements import MeasurementFile
 from slhmc.io.training import TrainingFile
 from slhmc.io.weights import Weights, check_weights, load_weights, save_weights, write_weights
 
-__all__ = ["RECORD", "DataSet", "EnsembleFile", "FitFile", "MeasurementFile", "RunDirectory", "TrainingFile", "Weights",
-           "check_data_set", "check_weights", "load_checkpoint", "load_configuration", "load_data_set", "load_fit_state",
-           "load_links", "load_model", "load_weights", "save_checkpoint", "save_data_set", "save_fit_state", "save_links",
-           "save_model", "save_weights", "write_weights"]
+__all__ = ["RECORD", "DataSet", "EnsembleFile", "FitFile", "KeptConfiguration", "MeasurementFile", "RunDirectory", "TrainingFile",
+           "Weights", "check_data_set", "check_weights", "fingerprint", "found_configurations", "load_checkpoint",
+           "load_configuration", "load_data_set", "load_fit_state", "load_links", "load_model", "load_weights",
+           "run_configurations", "save_checkpoint", "save_data_set", "save_fit_state", "save_links", "save_model",
+           "save_weights", "write_weights"]

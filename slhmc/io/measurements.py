@@ -13,10 +13,13 @@ import numpy as np
 
 from slhmc.errors import InputError
 from slhmc.io.atomic import describe
+from slhmc.io.collection import KeptConfiguration, fingerprint
 from slhmc.io.sealed import open_sealed, write_sealed
 
 if TYPE_CHECKING:
     import h5py
+
+_CONFIGURATIONS = "configurations"  # no observable
 
 logger = logging.getLogger(__name__)
 
@@ -25,13 +28,15 @@ class MeasurementFile:
     """Values by observable and trajectory, kept in memory; `flush` replaces the file on disk atomically.
 
     `settings`: for each observable, what its values depend on besides the links, ready for JSON. `labels`: names along the first
-    axis of a value, if it has any.
+    axis of a value, if it has any. `configurations`: by trajectory the name of the file and its fingerprint (io/collection.py) as
+    it was measured.
     """
 
     def __init__(self, path: str | os.PathLike, version: str):
         self.path, self.version = Path(path), version
         self.settings: dict[str, dict[str, Any]] = {}
         self.labels: dict[str, tuple[str, ...]] = {}
+        self.configurations: dict[int, tuple[str, str]] = {}
         self._values: dict[str, dict[int, np.ndarray]] = {}
 
     @classmethod
@@ -47,6 +52,11 @@ class MeasurementFile:
             return
         with open_sealed(self.path, "measurements") as file:
             for name, group in file.items():
+                if name == _CONFIGURATIONS:
+                    names, prints = (group[key].asstr()[()].tolist() for key in ("file", "fingerprint"))
+                    found = zip(names, prints, strict=True)
+                    self.configurations = dict(zip(group["trajectory"][()].tolist(), found, strict=True))
+                    continue
                 trajectories, values = group["trajectory"][()].tolist(), group["values"][()]
                 if len(trajectories) != len(values):
                     raise ValueError(f"{name}: {len(trajectories)} trajectories, {len(values)} values")
@@ -64,6 +74,23 @@ class MeasurementFile:
             raise InputError(f"{self.path}: holds {name} with {changed}; measure into another file by -o, or remove this one")
         self.labels[name] = labels
         self._values.setdefault(name, {})
+
+    def check(self, configuration: KeptConfiguration) -> None:
+        """InputError if what was measured after that trajectory was another file, or this one before it was changed."""
+        name = configuration.path.name
+        known = next((number for number, (file, _) in self.configurations.items() if file == name), configuration.number)
+        if known != configuration.number:
+            raise InputError(f"{self.path}: {name} was measured as number {known}, it is number {configuration.number} now; "
+                             "measure into another file by -o, or say where the number is by --files")
+        if configuration.number not in self.configurations:
+            return
+        name, kept = self.configurations[configuration.number]
+        if name != configuration.path.name:
+            raise InputError(f"{self.path}: number {configuration.number} was measured on {name}, which is "
+                             f"{configuration.path.name} now; measure into another file by -o, or choose files by --files")
+        if kept != fingerprint(configuration.path):
+            raise InputError(f"{configuration.path}: has changed since it was measured into {self.path}; restore it, or measure "
+                             "all anew into another file by -o")
 
     def has(self, name: str, trajectory: int) -> bool:
         """Whether the observable was measured after that trajectory."""
@@ -92,6 +119,12 @@ class MeasurementFile:
         import h5py
 
         file.attrs["version"] = self.version
+        if self.configurations:
+            entries = sorted(self.configurations.items())
+            group, text = file.create_group(_CONFIGURATIONS), h5py.string_dtype()
+            group.create_dataset("trajectory", data=np.array([number for number, _ in entries], np.int64))
+            for place, key in enumerate(("file", "fingerprint")):
+                group.create_dataset(key, data=np.array([entry[place] for _, entry in entries], dtype=object), dtype=text)
         for name in self.names:
             group, (trajectories, values) = file.create_group(name), self.series(name)
             group.attrs["settings"] = json.dumps(self.settings[name])
@@ -106,7 +139,7 @@ class MeasurementFile:
         try:
             descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         except OSError as error:
-            raise InputError(f"{self.path}: cannot be locked: {describe(error)}") from error
+            raise InputError(f"{self.path}: cannot be locked: {describe(error)}, by -o FILE") from error
         try:
             _take(descriptor, self.path)
             yield

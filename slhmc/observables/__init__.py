@@ -8,7 +8,8 @@ from slhmc.observables.observable import Observable
 from slhmc.observables.propagator import Propagator
 from slhmc.observables.residual_mass import ResidualMass
 from slhmc.observables.smeared import OnSmearedLinks
+from slhmc.observables.static_potential import StaticPotential
 
 __all__ = ["CHANNELS", "ChiralCondensate", "FlowedLinks", "GradientFlow", "Mesons", "Observable", "OnSmearedLinks", "Plaquette",
            "PolyakovLoop", "Propagator", "Rectangle", "ResidualMass", "StaggeredCondensate", "StaggeredMesons",
-           "WilsonCondensate", "WilsonMesons"]
+           "StaticPotential", "WilsonCondensate", "WilsonMesons"]

@@ -3,6 +3,8 @@
 from slhmc.runcard.fit import DataTable, FitTable, LayerTable, ModelTable
 from slhmc.runcard.flow import FlowTable, LearnedFlowTable
 from slhmc.runcard.guide import CorrectionTable, GuideQuarkTable, GuideSolverTable, GuideTable, NetworkTable
+from slhmc.runcard.measurement import load_measurement_card
+from slhmc.runcard.potential import ANALYSIS_KEYS, PotentialChoices, StaticPotentialTable, potential_choices
 from slhmc.runcard.quarks import QuarkTable
 from slhmc.runcard.reader import load_card, parse_card, with_paths
 from slhmc.runcard.tables import (
@@ -27,6 +29,7 @@ from slhmc.runcard.train import TrainTable
 from slhmc.runcard.writer import card_entries, card_text, toml_value
 
 __all__ = [
+    "ANALYSIS_KEYS",
     "CadenceTable",
     "CondensateTable",
     "CorrectionTable",
@@ -47,6 +50,7 @@ __all__ = [
     "MesonsTable",
     "ModelTable",
     "NetworkTable",
+    "PotentialChoices",
     "QuarkTable",
     "ReferenceTable",
     "ReferenceValue",
@@ -54,12 +58,15 @@ __all__ = [
     "RunCard",
     "RunTable",
     "SolverTable",
+    "StaticPotentialTable",
     "TrainTable",
     "card_entries",
     "card_text",
     "json_schema",
     "load_card",
+    "load_measurement_card",
     "parse_card",
+    "potential_choices",
     "toml_value",
     "with_paths",
 ]

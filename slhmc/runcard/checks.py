@@ -10,6 +10,7 @@ from typing import Any
 
 from slhmc.runcard.fit_checks import draws_links, fit_faults
 from slhmc.runcard.guide import NetworkTable, merged_quark, merged_solver
+from slhmc.runcard.potential import potential_faults
 from slhmc.runcard.quarks import COMMON_KEYS, FIELD_FLAVORS, OPERATOR_KEYS, OPTIONAL_KEYS
 from slhmc.runcard.train import train_faults
 
@@ -25,6 +26,7 @@ def cross_faults(card: Any) -> Iterator[Fault]:
     if card.gauge is not None:
         yield from _rectangle_coefficient(card.gauge)
     yield from _quarks(card)
+    yield from _potential(card)
     yield from _update(card)
     yield from _levels(card)
     if card.run is not None:
@@ -93,6 +95,13 @@ def _quarks(card: Any) -> Iterator[Fault]:
             if extent and len(extent) != 4 and quark.operator != "staggered":
                 yield (*path, "operator"), (f'"{quark.operator}" needs four directions, lattice.extent has {len(extent)}; use '
                                             '"staggered" or four extents')
+
+
+def _potential(card: Any) -> Iterator[Fault]:
+    table = card.measure.static_potential if card.measure is not None else None
+    extent = card.lattice.extent if card.lattice is not None else None
+    if table is not None and extent:
+        yield from ((("measure", "static_potential", *path), words) for path, words in potential_faults(table, extent))
 
 
 def _measured_quarks(card: Any) -> Iterator[Fault]:

@@ -22,13 +22,17 @@ def load_card(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> 
     Raises RunCardError, one line for each fault.
     """
     path = Path(path)
+    return with_paths(parse_card(read_card_text(path), str(path), overrides), path.absolute().parent, overrides)
+
+
+def read_card_text(path: Path) -> str:
+    """The text of a card; RunCardError if it cannot be read."""
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        return path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise RunCardError(f"{path}: not a TOML file: byte {error.start} is not UTF-8 text") from None
     except OSError as error:
         raise RunCardError(f"{path}: cannot read the run card: {(error.strerror or str(error)).lower()}") from None
-    return with_paths(parse_card(text, str(path), overrides), path.absolute().parent, overrides)
 
 
 def with_paths(card: RunCard, folder: Path, overrides: list[str] | tuple[str, ...] = ()) -> RunCard:

@@ -23,6 +23,7 @@ from slhmc.runcard.checks import cross_faults
 from slhmc.runcard.fit import DataTable, FitTable, ModelTable
 from slhmc.runcard.flow import FlowTable, LearnedFlowTable
 from slhmc.runcard.guide import GuideTable, NetworkTable, merged_quark, merged_solver
+from slhmc.runcard.potential import StaticPotentialTable
 from slhmc.runcard.quarks import QuarkTable
 from slhmc.runcard.train import TrainTable
 
@@ -149,6 +150,7 @@ class MeasureTable(Table):
     mesons: MesonsTable | None = Field(None, description="meson correlators of each quark")
     gradient_flow: FlowTable | None = Field(None, description="energy density and topological charge along the gradient flow")
     learned_flow: LearnedFlowTable | None = Field(None, description="energy density and topological charge behind a learned flow")
+    static_potential: StaticPotentialTable | None = Field(None, description="Wilson loops of smeared lines: the static potential")
     residual_mass: ResidualMassTable | None = Field(None, description="residual mass of each domain-wall quark")
     quarks: Annotated[tuple[QuarkTable, ...], Field(strict=False)] = Field(
         (), description="valence quarks, to be measured in place of the dynamical ones"

@@ -7,8 +7,8 @@ from slhmc.backend import Device, HostDevice
 from slhmc.backend.compiler import compile_host
 from slhmc.lattice import Lattice
 from slhmc.networks import KERNEL_FILES
-from slhmc.observables import FlowedLinks, Observable, OnSmearedLinks, Plaquette, PolyakovLoop, Rectangle
-from slhmc.runcard import RunCard
+from slhmc.observables import FlowedLinks, Observable, OnSmearedLinks, Plaquette, PolyakovLoop, Rectangle, StaticPotential
+from slhmc.runcard import RunCard, potential_choices
 from slhmc.simulation.guide import boundary_phases, has_network, molecular_dynamics, on_links, smearing_network, target_parts
 from slhmc.simulation.learned_flow import LearnedFlowEnd
 from slhmc.simulation.quarks import QUARKS, condensate, mesons, quark_kernels, residual_mass
@@ -48,6 +48,10 @@ def make_observables(card: RunCard, lattice: Lattice) -> list[tuple[Observable, 
         observables.append((flowed, table.every))
     if (table := measure.learned_flow) is not None:
         observables.append((LearnedFlowEnd(table.weights, lattice, card.lattice.colors), table.every))
+    if (table := measure.static_potential) is not None:
+        loops = potential_choices(table, card.lattice.extent)
+        observables.append((StaticPotential(lattice, card.lattice.colors, loops.r_max, loops.t_max, loops.levels, table.rho),
+                            table.every))
     for name, make in QUARK_OBSERVABLES.items():
         if (table := getattr(measure, name)) is not None:
             for number, quark in enumerate(card.measured_quarks, 1):
@@ -63,6 +67,7 @@ def kernel_units(card: RunCard, lattice: Lattice) -> list[tuple]:
     gauge = ["gauge.cc", "links.cc"] + ["heat_bath.cc"] * (card.heat_bath is not None)
     gauge += sorted({*KERNEL_FILES} - {*gauge}) * has_network(card)
     gauge += ["flow.cc"] + ["topology.cc"] * (dimensions == 4) if card.measure.gradient_flow is not None else []
+    gauge += ["static_potential.cc"] * (card.measure.static_potential is not None)
     forms = ("matrix", "quaternion")[:1 + (colors == 2)] if card.measure.learned_flow is not None else ()
     plain = ["linear_algebra.cc"] + ["bicgstab.cc"] * _measures_by_bicgstab(card)
     units = [(file, "double", lattice.layout("double").lanes, colors, dimensions, 0) for file in gauge]

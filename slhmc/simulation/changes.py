@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from slhmc.errors import InputError
-from slhmc.runcard import RunCard, card_entries
+from slhmc.runcard import RunCard, card_entries, potential_choices
 
 # a key, or a table with all its keys; none of them changes what the chain samples
 CHANGEABLE = ("run.trajectories", "run.checkpoint_every", "run.save_every", "run.time_limit", "run.max_delta_h",
@@ -39,6 +39,23 @@ def changes(before: RunCard, now: RunCard) -> list[Change]:
     """All keys in which two cards differ."""
     old, new = card_entries(before), card_entries(now)
     return [Change(key, old.get(key, ""), new.get(key, "")) for key in old | new if old.get(key) != new.get(key)]
+
+
+def check_potential(before: RunCard, now: RunCard) -> None:
+    """InputError if two cards measure other loops, which would not make one series of the chain file."""
+    tables = [card.measure.static_potential for card in (before, now)]
+    if None in tables:
+        return
+    for key in ("r_max", "t_max", "levels", "rho"):
+        was, is_now = (table.rho if key == "rho" else getattr(potential_choices(table, card.lattice.extent), key)
+                       for table, card in zip(tables, (before, now), strict=True))
+        if was != is_now:
+            raise InputError(f"measure.static_potential.{key} = {_words(is_now)} found, but the chain holds measurements with "
+                             f"{_words(was)}; keep that, and measure others on kept configurations by `slhmc measure`")
+
+
+def _words(value: float | tuple[int, ...]) -> str:
+    return str(list(value)) if isinstance(value, tuple) else f"{value:g}"
 
 
 def _changeable(key: str) -> bool:

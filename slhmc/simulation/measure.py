@@ -1,34 +1,74 @@
-"""Measurements on the saved configurations of a run, finished or at work."""
+"""Measurements on kept configurations: those of a run, finished or at work, or files of other programs."""
 
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from slhmc import __version__
 from slhmc.backend import open_device
-from slhmc.errors import ComputationError, InputError, RunCardError
-from slhmc.io import MeasurementFile, RunDirectory, load_links
+from slhmc.errors import ComputationError, InputError, RunCardError, SlhmcError, SolverNotConverged
+from slhmc.io import KeptConfiguration, MeasurementFile, RunDirectory, fingerprint, found_configurations, run_configurations
 from slhmc.io.fit import model_digest
 from slhmc.lattice import Draws, GaugeField
 from slhmc.lattice.communicator import SerialCommunicator
-from slhmc.runcard import MeasureTable, RunCard, parse_card, with_paths
+from slhmc.runcard import (
+    ANALYSIS_KEYS,
+    MeasureTable,
+    RunCard,
+    load_measurement_card,
+    parse_card,
+    potential_choices,
+    with_paths,
+)
 from slhmc.simulation.build import QUARK_OBSERVABLES, kernel_units, make_lattice, make_observables
+from slhmc.simulation.farm import Farm, on_root_alone
+from slhmc.simulation.kept import Misfit, links_of_file, links_of_run
 from slhmc.simulation.simulation import on_root
 
 # what a measurement may have otherwise than the run: a key, or a table with all its keys
 CHOICES = ("measure", "solver", "lattice.ranks", "lattice.lanes")
-Observer = Callable[[int, int, int, list[str]], None]
+Observer = Callable[[KeptConfiguration, int, int, list[str]], None]
 
 
-def measurement_card(directory, names: Iterable[str] = (), overrides: Iterable[str] = ()) -> RunCard:
+class Outcome(NamedTuple):
+    """What a group of ranks has found on a configuration: values by observable, and what could not be measured."""
+
+    configuration: KeptConfiguration
+    fingerprint: str | None
+    values: dict
+    failures: list[SlhmcError]
+
+
+def measurement_card(directory, names: Iterable[str] = (), overrides: Iterable[str] = (), card=None) -> RunCard:
     """The card of a run with what is to be measured in [measure]: `names` alone, or what the card has; `overrides` as of --set.
 
+    card: the file of a card (`load_measurement_card`) for a directory that is not of a run; `overrides` may set anything then.
     Raises InputError for a name that is no observable, an override of anything but CHOICES, or what does not fit the card.
     """
-    names, overrides, path = list(names), list(overrides), Path(directory) / "card.toml"
+    names, overrides = list(names), list(overrides)
     known = [name for name in MeasureTable.model_fields if name != "quarks"]
     if unknown := [name for name in names if name not in known]:
         raise InputError(f"--observable {unknown[0]}: no such observable; there are {', '.join(known)}")
+    read = _card_of_run(Path(directory), overrides) if card is None else partial(load_measurement_card, card)
+    found = read(overrides)
+    missing = [f"measure.{name}={{}}" for name in names if getattr(found.measure, name) is None]
+    try:
+        found = read([*missing, *overrides])
+    except RunCardError as error:
+        words = str(error)
+        for override in missing:
+            words = words.replace(f"--set {override}:", f"--observable {override[8:-3]}:")
+        raise RunCardError(words) from None
+    found = with_paths(found, Path(directory if card is None else Path(card).parent).absolute(), overrides)
+    if not names:
+        return found
+    unwanted = {name: None for name in known if name not in names}
+    return found.model_copy(update={"measure": found.measure.model_copy(update=unwanted)})
+
+
+def _card_of_run(directory: Path, overrides: list[str]) -> Callable[[list[str]], RunCard]:
     for override in overrides:
         key = override.partition("=")[0].strip()
         if not any(key == choice or key.startswith(f"{choice}.") for choice in CHOICES):
@@ -36,106 +76,134 @@ def measurement_card(directory, names: Iterable[str] = (), overrides: Iterable[s
     files = RunDirectory(directory)
     if files.training.exists() or files.fit.exists():
         raise InputError(f"{directory}: a training found, the directory of a run expected; its configurations are samples")
+    if directory.is_dir() and not files.card.exists():
+        raise InputError(f"{directory}: no card.toml found, the directory of a run expected; for files of links of other "
+                         "programs give a card with [lattice] and [measure] by --card")
     text = files.read_card()
-    card = parse_card(text, str(path), overrides)
-    missing = [f"measure.{name}={{}}" for name in names if getattr(card.measure, name) is None]
-    try:
-        card = parse_card(text, str(path), [*missing, *overrides])
-    except RunCardError as error:
-        words = str(error)
-        for override in missing:
-            words = words.replace(f"--set {override}:", f"--observable {override[8:-3]}:")
-        raise RunCardError(words) from None
-    card = with_paths(card, Path(directory).absolute(), overrides)
-    if not names:
-        return card
-    unwanted = {name: None for name in known if name not in names}
-    return card.model_copy(update={"measure": card.measure.model_copy(update=unwanted)})
+    return lambda overrides: parse_card(text, str(files.card), overrides)
 
 
-def measure(directory, names=(), overrides=(), *, output=None, device: str = "cpu", communicator=None,
-            observer: Observer | None = None) -> MeasurementFile | None:
-    """Measure each configuration in configs/ that the file of measurements lacks; the file on rank 0, None elsewhere. Collective.
+def measure(directory, names=(), overrides=(), *, card=None, pattern: str | None = None, output=None, device: str = "cpu",
+            communicator=None, farm: int = 1, observer: Observer | None = None,
+            failures: list[SlhmcError] | None = None) -> MeasurementFile | None:
+    """Measure each configuration that the file of measurements lacks; the file on rank 0, None elsewhere. Collective.
 
-    names, overrides: see `measurement_card`; `every` does not matter here. output: the file, DIR/measure.h5 if None. It is
-    written after each configuration, so what is interrupted goes on where it was. The noise of a configuration is that of its
-    trajectory, the same for each observable whichever others are measured. observer(trajectory, done, total, names) is called on
-    rank 0 after each configuration. Raises InputError where there is no configuration, or none that can be read, or the
-    file has other settings; ComputationError with the trajectory.
+    names, overrides, card: see `measurement_card`; `every` does not matter here. The configurations are those in configs/ of a
+    run, or, with a card, the files of links in the directory (`found_configurations`, by `pattern`). output: the file,
+    DIR/measure.h5 if None. farm: groups of ranks, each of which works on configurations of its own; the file is written when all
+    have one more, so what is interrupted goes on where it was. The noise of a configuration is that of its number, the same for
+    each observable whichever others are measured. observer(configuration, done, total, names) is called on rank 0.
+
+    A configuration that cannot be read, or on which a solver does not converge, is left out and told in the end: appended to
+    `failures`, or raised, as InputError if all are, else as ComputationError. Raises InputError where there is no configuration,
+    where links do not fit the card, where the file has other settings or was made of other links; ComputationError.
     """
     communicator = communicator or SerialCommunicator()
-    card = on_root(communicator, lambda: measurement_card(directory, names, overrides))
+    campaign = Farm(communicator, farm)
+    settled = on_root(communicator, lambda: measurement_card(directory, names, overrides, card))
     file = MeasurementFile(output or Path(directory) / "measure.h5", __version__)
-    files = RunDirectory(directory)
-    found = on_root(communicator, lambda: _configurations(files))
+    found = on_root(communicator, lambda: _configurations(Path(directory), card, pattern))
     with ExitStack() as stack:
         def begin():
             stack.enter_context(file.locked())
             file.read()
+            for configuration in found:
+                file.check(configuration)
         on_root(communicator, begin)
-        _measure(files, card, found, file, device, communicator, observer)
+        missed = _measure(settled, links_of_run if card is None else links_of_file, found, file, campaign, device, observer)
+    if missed and failures is None:
+        raise gathered(missed)
+    if failures is not None:
+        failures.extend(missed)
     return file if communicator.rank == 0 else None
 
 
-def _measure(files: RunDirectory, card: RunCard, found, file: MeasurementFile, device: str, communicator, observer) -> None:
-    lattice = make_lattice(card, open_device(device), communicator)
+def gathered(failures: list[SlhmcError]) -> SlhmcError:
+    """One error for what went wrong on single configurations: InputError if all are, else ComputationError."""
+    kind = InputError if all(isinstance(error, InputError) for error in failures) else ComputationError
+    left = f"{len(failures)} failure{'s' * (len(failures) > 1)}; all else is measured and kept"
+    return kind("\n".join([*(str(error) for error in failures[:-1]), f"{failures[-1]} ({left})"]))
+
+
+def _configurations(directory: Path, card, pattern: str | None) -> list[KeptConfiguration]:
+    if card is None:
+        if pattern is not None:
+            raise InputError(f"--files {pattern}: chooses files of other programs, which need --card; the run in {directory} "
+                             "keeps its own in configs/")
+        return run_configurations(RunDirectory(directory))
+    if RunDirectory(directory).card.exists():
+        raise InputError(f"{directory}: the directory of a run found, which has its own card; leave out --card, or give "
+                         f"{directory / 'configs'}")
+    return found_configurations(directory, pattern)
+
+
+def _measure(card: RunCard, read, found: list[KeptConfiguration], file: MeasurementFile, farm: Farm, device: str,
+             observer) -> list[SlhmcError]:
+    """Round by round: each group of ranks measures one configuration, then rank 0 writes."""
+    lattice = make_lattice(card, open_device(device), farm.group)
     lattice.device.prepare(kernel_units(card.model_copy(update={"guide": None}), lattice))
     observables = [observable for observable, _ in make_observables(card, lattice)]
 
     def due():
         for observable in observables:
             file.begin(observable.name, settings(card, observable.name), getattr(observable, "channels", ()))
-        pending = {number: [o.name for o in observables if not file.has(o.name, number)] for number in found}
-        return {number: wanted for number, wanted in pending.items() if wanted}
-    pending = on_root(communicator, due)
-    U = GaugeField(lattice, card.lattice.colors)
-    for done, (number, wanted) in enumerate(pending.items(), 1):
-        U.from_sites(on_root_alone(communicator, lambda number=number: _links(files, card, number)))
-        values = {o.name: _value(o, U, card.run.seed, number) for o in observables if o.name in wanted}
-
-        def keep(number=number, values=values, done=done):
-            for name, value in values.items():
-                file.add(name, number, value)
-            file.flush()
-            if observer is not None:
-                observer(number, done, len(pending), list(values))
-        on_root(communicator, keep)
+        pending = [(entry, [o.name for o in observables if not file.has(o.name, entry.number)]) for entry in found]
+        return [(entry, wanted) for entry, wanted in pending if wanted]
+    pending = on_root(farm.everyone, due)
+    U, failures, done = GaugeField(lattice, card.lattice.colors), [], 0
+    for share in farm.shares(pending):
+        outcome = None if share is None else _attempt(card, read, U, [o for o in observables if o.name in share[1]], share[0])
+        outcomes = farm.gather(outcome)
+        failures += [error for outcome in outcomes for error in outcome.failures]
+        on_root(farm.everyone, partial(_keep, file, outcomes, done, len(pending), observer))
+        done += len(outcomes)
+    return failures
 
 
-def on_root_alone(communicator, function):
-    """function() on rank 0, None elsewhere; its error on all ranks. For what is too large to share. Collective."""
-    result = None
-
-    def call():
-        nonlocal result
-        result = function()
-    on_root(communicator, call)
-    return result
-
-
-def _configurations(files: RunDirectory) -> list[int]:
-    """Trajectories of the configurations in configs/; InputError if there is none."""
-    numbers = sorted(int(path.stem[4:]) for path in files.configurations.glob("cfg_*.h5") if path.stem[4:].isdecimal())
-    if not numbers:
-        raise InputError(f"{files.configurations}: no configurations found, cfg_NNNNNN.h5 expected; a run keeps them if its "
-                         f"card has run.save_every: `slhmc resume {files.path} --set run.save_every=10` with more --trajectories")
-    return numbers
+def _keep(file: MeasurementFile, outcomes: list[Outcome], done: int, total: int, observer) -> None:
+    for outcome in outcomes:
+        for name, value in outcome.values.items():
+            file.add(name, outcome.configuration.number, value)
+        if outcome.values:
+            file.configurations[outcome.configuration.number] = outcome.configuration.path.name, outcome.fingerprint
+    if any(outcome.values for outcome in outcomes):
+        file.flush()
+    for place, outcome in enumerate(outcomes, done + 1):
+        if observer is not None and outcome.values:
+            observer(outcome.configuration, place, total, list(outcome.values))
 
 
-def _links(files: RunDirectory, card: RunCard, number: int):
-    path = files.configuration(number)
-    links, attributes = load_links(path, card.lattice.extent, card.lattice.colors)
-    if attributes.get("trajectory") != number:
-        raise InputError(f"{path}: holds trajectory {attributes.get('trajectory')}, {number} expected by its name; "
-                         "restore the file, or move it away")
-    return links
+def _attempt(card: RunCard, read, U: GaugeField, observables: list, configuration: KeptConfiguration) -> Outcome:
+    """Measure on one configuration. What all ranks of the group know to have failed is told; anything else ends the job."""
+    group, print_of = U.lattice.communicator, None
 
-
-def _value(observable, U, seed: int, trajectory: int):
+    def load():
+        before = fingerprint(configuration.path)
+        links = read(configuration, card)
+        if fingerprint(configuration.path) != before:
+            raise InputError(f"{configuration.path}: has changed while it was read; measure again when its writer is done")
+        return links, before
     try:
-        return observable.measure(U, Draws(seed, trajectory))
+        links, print_of = on_root_alone(group, load) or (None, None)
+    except Misfit:
+        raise
+    except InputError as error:
+        return Outcome(configuration, None, {}, [error])
+    U.from_sites(links)
+    values, failures = {}, []
+    for observable in observables:
+        try:
+            values[observable.name] = _value(observable, U, card.run.seed, configuration)
+        except SolverNotConverged as error:
+            failures.append(error)
+    return Outcome(configuration, print_of, values, failures)
+
+
+def _value(observable, U, seed: int, configuration: KeptConfiguration):
+    try:
+        return observable.measure(U, Draws(seed, configuration.number))
     except ComputationError as error:
-        raise type(error)(f"trajectory {trajectory}, measuring {observable.name}: {error}") from None
+        raise type(error)(f"{configuration.label}, measuring {observable.name}: {error}") from None
 
 
 def settings(card: RunCard, name: str) -> dict:
@@ -143,6 +211,9 @@ def settings(card: RunCard, name: str) -> dict:
     base, _, number = name.rpartition("_")
     base, number = (base, int(number)) if number.isdecimal() else (name, 1)
     told = {key: value for key, value in getattr(card.measure, base).model_dump().items() if key != "every"}
+    if base == "static_potential":
+        told |= potential_choices(card.measure.static_potential, card.lattice.extent)._asdict()
+        told = {key: value for key, value in told.items() if key not in ANALYSIS_KEYS}
     if base == "learned_flow":
         told["weights"] = model_digest(told["weights"])  # wherever it lies
     if base in QUARK_OBSERVABLES:

@@ -24,10 +24,10 @@ from slhmc.io import (
 from slhmc.lattice import Draws, GaugeField
 from slhmc.lattice.communicator import SerialCommunicator
 from slhmc.lattice.random import Purpose
-from slhmc.observables import FlowedLinks
+from slhmc.observables import FlowedLinks, StaticPotential
 from slhmc.runcard import RunCard, card_text, parse_card, with_paths
 from slhmc.simulation.build import kernel_units, make_lattice, make_observables, make_update
-from slhmc.simulation.changes import changes, check_overrides
+from slhmc.simulation.changes import changes, check_overrides, check_potential
 from slhmc.simulation.guide import frozen_guide, read_weights
 from slhmc.simulation.stopping import StopRequest
 
@@ -177,7 +177,8 @@ class Simulation:
     def _open_chain(self, text: str) -> int:
         """Chain and links of the checkpoint, and its trajectory; what changed in the card goes on record."""
         self.chain = EnsembleFile.open(self.files.chain)
-        changed = changes(parse_card(self.chain.card_text, f"card in {self.files.chain}"), self.card)
+        before = parse_card(self.chain.card_text, f"card in {self.files.chain}")
+        changed = changes(before, self.card)
         if refused := [str(change) for change in changed if not change.allowed]:
             raise InputError(f"{self.files.card}: not the card that made this chain: {', '.join(refused)}; restore the card, "
                              f"or start a new run in another directory from {self.files.checkpoint.name} or configs/")
@@ -188,6 +189,8 @@ class Simulation:
         self._links, trajectory, _ = load_checkpoint(self.files.checkpoint, self.lattice.extent, self.U.colors)
         self.chain.truncate(trajectory)
         self._check_noise()
+        if StaticPotential.name in self.chain.observables:
+            check_potential(before, self.card)
         self._check_length(trajectory)
         if changed:
             self.chain.change_card(text, trajectory, changed)

@@ -15,6 +15,7 @@ from slhmc.io.formats.matrices import DEVIATION_LIMIT, project
 from slhmc.io.formats.part import Part, share, together
 from slhmc.io.formats.source import Source
 from slhmc.io.links import UNITARITY_TOLERANCE, check_fit
+from slhmc.io.sealed import sealed_kind
 from slhmc.lattice.communicator import SerialCommunicator
 
 # openQCD's has no magic number: it is asked last
@@ -82,6 +83,17 @@ def load_configuration(path: str | os.PathLike, extent: tuple[int, ...] | None =
     check_fit(path, {"extent": found.description.extent, "colors": found.description.colors}, extent, colors)
     refuse_faults(found)
     return found.links(), found.description
+
+
+def is_links_file(path: str | os.PathLike) -> bool:
+    """Whether a file is one of links by its first bytes or its suffix; other files of ours are not. InputError: unreadable."""
+    with BoundedFile(path) as file:
+        kind = sealed_kind(path)
+        if kind is not None:
+            return kind == "links"
+        head = file.head(64)
+        suffixes = tuple(suffix for module in FORMATS for suffix in module.SUFFIXES)
+        return file.path.name.endswith(suffixes) or any(module.recognises(head, file.size) for module in FORMATS)
 
 
 def refuse_faults(found: Configuration) -> None:
