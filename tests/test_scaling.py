@@ -13,7 +13,7 @@ from slhmc.bench.cases import Workbench
 from slhmc.bench.scaling_model import Machine, Trajectory, iteration, operators
 from slhmc.bench.spinors import wilson_solver
 
-SCRIPT = ROOT / "scripts" / "scaling"
+SCRIPT = ROOT / "scripts" / "scaling.py"
 MACHINE = Machine("round numbers", memory=1e12, flops=1e15, network=1e10, latency=1e-6, launch=1e-7)
 
 

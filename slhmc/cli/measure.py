@@ -262,7 +262,7 @@ def check_request(card: RunCard, plot: Path | None, window: tuple[int, int] | No
 
 def _panels(mesons: dict[str, list[Channel]], flow: np.ndarray | None, potential: Any, card: RunCard) -> list[Callable]:
     """What draws each panel: effective masses of each quark, t^2 E, charges along the flow, the static potential."""
-    panels: list[Callable] = [lambda panel, name=name, channels=channels: _draw_masses(
+    panels: list[Callable] = [lambda panel, name=name, channels=channels: draw_masses(
         panel, f"{name} ({_quark(card, name)})", channels) for name, channels in mesons.items()]
     if flow is not None:
         panels.append(lambda panel: draw_energy(panel, flow, card))
@@ -289,7 +289,7 @@ def draw(path: Path, panels: list[Callable]) -> None:
     print(f"  plot: {path}")
 
 
-def _draw_masses(panel, title: str, channels: list[Channel]) -> None:
+def draw_masses(panel, title: str, channels: list[Channel]) -> None:
     """Effective masses over time with errors, plateaus as bands."""
     for number, channel in enumerate(channels):
         times = [t for t, mass in enumerate(channel.masses) if mass is not None]

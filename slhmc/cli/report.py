@@ -8,12 +8,14 @@ import numpy as np
 
 from slhmc.cli import ranks
 from slhmc.cli.compare import rich_table
-from slhmc.cli.flow import draw_charge, draw_energy, flow_numbers
-from slhmc.cli.measure import Measured, _draw_masses, channels_of
+from slhmc.cli.flow import draw_charge, draw_energy, flow_numbers, words
+from slhmc.cli.measure import Measured, draw_masses, channels_of
+from slhmc.cli.potential import NAME as POTENTIAL
+from slhmc.cli.potential import analysed, draw_potential, potential_numbers
 from slhmc.cli.summary import describe, finite, parenthesis
 from slhmc.cli.terminal import on_terminal
 from slhmc.errors import InputError
-from slhmc.runcard import FlowTable, RunCard
+from slhmc.runcard import FlowTable, RunCard, StaticPotentialTable
 
 if TYPE_CHECKING:
     from slhmc.report import Ensemble, Measurements, Table
@@ -100,18 +102,20 @@ def _online(ensemble: "Ensemble") -> dict[str, Measured]:
         kept = trajectories > ensemble.last_of_thermalization
         if name.startswith("mesons") and kept.any() and values.shape[1] in channels:
             found[name] = Measured(channels[values.shape[1]], trajectories[kept], values[kept])
-        elif name == "gradient_flow" and kept.any():
+        elif name in ("gradient_flow", POTENTIAL) and kept.any():
             found[name] = Measured((), trajectories[kept], values[kept])
     return found
 
 
 def _measured_card(card: RunCard, settings: dict[str, dict[str, Any]]) -> RunCard:
-    """The card with the flow that was measured, which --set may have changed."""
-    if "gradient_flow" not in settings:
-        return card
-    told = {key: value for key, value in settings["gradient_flow"].items() if key in FlowTable.model_fields}
-    flow = FlowTable.model_validate(told, strict=False)
-    return card.model_copy(update={"measure": card.measure.model_copy(update={"gradient_flow": flow})})
+    """The card with the flow and the loops that were measured, which --set may have changed."""
+    changes = {}
+    for name, kind in (("gradient_flow", FlowTable), (POTENTIAL, StaticPotentialTable)):
+        if name in settings:
+            own = getattr(card.measure, name)
+            told = {key: value for key, value in settings[name].items() if key in kind.model_fields}
+            changes[name] = kind.model_validate(({} if own is None else own.model_dump()) | told, strict=False)
+    return card.model_copy(update={"measure": card.measure.model_copy(update=changes)})
 
 
 def _quark(told: dict[str, Any]) -> str:
@@ -122,20 +126,28 @@ def _quark(told: dict[str, Any]) -> str:
 
 def _shown(source: str, measured: dict[str, Measured], quarks: dict[str, str], card: RunCard, averages: bool) -> "Measurements":
     """Numbers, tables and panels. quarks: of correlators, in words; averages: also those that a chain has in its own table."""
-    from slhmc.analysis import observable_entries
+    from slhmc.analysis import observable_entries, susceptibility_entries
     from slhmc.report import Measurements
 
     entries: dict[str, dict] = {}
     for name, found in measured.items():
         if averages or name == "gradient_flow":
-            entries |= observable_entries(name, found.values)
+            entries |= observable_entries(name, found.values) | susceptibility_entries(name, found.values, card.lattice.extent)
     numbers: dict[str, Any] = {"observables": finite(entries)} if averages else {}
+    if POTENTIAL in measured:
+        potential, potential_entries = _potential(measured[POTENTIAL].values, card)
+        entries |= potential_entries
+        numbers |= {"observables": finite(entries)} if averages else {}
     tables, panels = [_average_table(entries)] if averages and entries else [], []
     for name, found in measured.items():
         if name == "gradient_flow":
             numbers[name] = flow_numbers(found.values, card)
             tables.append(_flow_table(numbers[name]["curves"], card, len(found.values)))
             panels += _flow_panels(found.values, card)
+        elif name == POTENTIAL:
+            numbers[name] = potential_numbers(potential)
+            tables.append(_potential_table(potential, len(found.values)))
+            panels.append(("static potential and its fit", lambda panel: draw_potential(panel, potential)))
         elif name.startswith("mesons"):
             channels = channels_of(found, None)
             numbers[name] = {channel.name: {"effective_mass": [None if mass is None else {"mean": mass.value, "error": mass.error}
@@ -143,8 +155,24 @@ def _shown(source: str, measured: dict[str, Measured], quarks: dict[str, str], c
             title = f"{name} ({quarks[name]})" if name in quarks else name
             tables.append(_mass_table(title, numbers[name], len(found.values)))
             panels.append((f"effective masses, {len(found.values)} configurations",
-                           lambda panel, title=title, channels=channels: _draw_masses(panel, title, channels)))
+                           lambda panel, title=title, channels=channels: draw_masses(panel, title, channels)))
     return Measurements(source, numbers, tables, panels)
+
+
+def _potential(values: np.ndarray, card: RunCard) -> tuple[Any, dict[str, dict]]:
+    """The potential, and what its fit adds to the averages."""
+    from slhmc.analysis import potential_entries
+
+    potential = analysed(values, card)
+    return potential, potential_entries(POTENTIAL, potential, len(values))
+
+
+def _potential_table(potential: Any, configurations: int) -> "Table":
+    from slhmc.report import Table
+
+    rows = [[str(r), words(value), "-" if chi is None else f"{chi:.2f}"]
+            for r, (value, chi) in enumerate(zip(potential.values, potential.chi_squared, strict=True), 1)]
+    return Table(f"static potential, {configurations} configurations", ["r/a", "a V(r)", "χ²/dof of the plateau"], rows, 0)
 
 
 def _flow_panels(values: np.ndarray, card: RunCard) -> list:
