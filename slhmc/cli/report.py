@@ -9,7 +9,7 @@ import numpy as np
 from slhmc.cli import ranks
 from slhmc.cli.compare import rich_table
 from slhmc.cli.flow import draw_charge, draw_energy, flow_numbers, words
-from slhmc.cli.measure import Measured, draw_masses, channels_of
+from slhmc.cli.measure import Measured, channels_of, draw_masses
 from slhmc.cli.potential import NAME as POTENTIAL
 from slhmc.cli.potential import analysed, draw_potential, potential_numbers
 from slhmc.cli.summary import describe, finite, parenthesis
