@@ -78,7 +78,8 @@ def settings(ranks: list[int], extent: list[int]) -> list[tuple[str, int, int, l
     found = [("one", 1, 1, extent)]
     for count in ranks:
         longer = [*extent[:-1], extent[-1] * count]
-        found += [(f"threads {count}", 1, count, extent), (f"ranks {count}", count, 1, extent), (f"weak {count}", count, 1, longer)]
+        found += [(f"threads {count}", 1, count, extent), (f"ranks {count}", count, 1, extent),
+                  (f"weak {count}", count, 1, longer)]
     return found
 
 
@@ -103,7 +104,8 @@ def timed(ranks: int, threads: int, extent: list[int], options: argparse.Namespa
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         told = [line for line in done.stderr.splitlines() if line.startswith("error: ")] or [done.stderr.strip()[-500:]]
-        raise ComputationError(f"{ranks} ranks, {threads} threads: exit code {done.returncode}: {told[0].removeprefix('error: ')}")
+        raise ComputationError(f"{ranks} ranks, {threads} threads: exit code {done.returncode}: "
+                               f"{told[0].removeprefix('error: ')}")
     return json.loads(done.stdout.splitlines()[-1])["seconds"]
 
 
