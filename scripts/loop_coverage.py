@@ -7,6 +7,7 @@
 import sys
 from pathlib import Path
 
+from figures import COLORS
 from pages import filled, markdown
 
 from slhmc.networks.lcnn.coverage import by_length, covered_loops, loops_of_lattice
@@ -31,6 +32,7 @@ def main() -> int:
     tables = {"totals": markdown(["net", "kernel sizes", "published", *KINDS, "longest"], totals)}
     tables |= {kind: lengths({stack: loops[stack, kind] for stack in STACKS}) for kind in KINDS}
     PAGE.write_text(filled(PAGE.read_text(), tables))
+    draw(PAGE.parent / "images" / "lcnn_loops.png", {stack: by_length(loops[stack, "arxiv_v1"]) for stack in STACKS})
     print("\n\n".join(f"{name}\n\n{lines}" for name, lines in tables.items()))
     return 0
 
@@ -47,6 +49,25 @@ def lengths(loops: dict[str, set[str]]) -> str:
     lattice = {0: 1} | loops_of_lattice(longest)
     rows = [[str(length), *(str(count.get(length, 0)) for count in counts.values()), str(lattice[length])] for length in lattice]
     return markdown(["length", *loops, "all loops of Z^2"], rows)
+
+
+def draw(path: Path, counts: dict[str, dict[int, int]]) -> None:
+    """Loops of each length that stacks cover, beside all of the lattice."""
+    from matplotlib.figure import Figure
+
+    path.parent.mkdir(exist_ok=True)
+    longest = max(length for count in counts.values() for length in count)
+    lattice = {length: count for length, count in loops_of_lattice(longest).items() if length and count < 1e7}
+    figure = Figure(figsize=(6.4, 3.8), layout="constrained")
+    panel = figure.subplots()
+    panel.plot(list(lattice), list(lattice.values()), "k--", linewidth=1.2, label="all of the lattice")
+    for number, (stack, count) in enumerate(counts.items()):
+        shown = {length: value for length, value in sorted(count.items()) if length and value}
+        panel.plot(list(shown), list(shown.values()), "-o", color=COLORS[number % len(COLORS)], markersize=4, label=stack)
+    panel.set(yscale="log", xlabel="length", ylabel="loops")
+    panel.grid(axis="y", alpha=0.25)
+    panel.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+    figure.savefig(path, dpi=120)
 
 
 if __name__ == "__main__":

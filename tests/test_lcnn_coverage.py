@@ -104,7 +104,8 @@ def test_the_page_has_what_the_script_counts(tmp_path):
     copy = tmp_path / "docs" / "results" / "lcnn_loops.md"
     copy.write_text(re.sub(r"(<!-- table .*? -->\n).*?(<!-- end -->)", r"\1\2", page, flags=re.S))
     (tmp_path / "scripts").mkdir()
-    for name in ("loop_coverage.py", "pages.py"):
+    for name in ("loop_coverage.py", "pages.py", "figures.py", "fits.py", "commands.py"):
         (tmp_path / "scripts" / name).write_text((ROOT / "scripts" / name).read_text())
     subprocess.run([sys.executable, tmp_path / "scripts" / "loop_coverage.py"], check=True, stdout=subprocess.DEVNULL)
+    assert (copy.parent / "images" / "lcnn_loops.png").stat().st_size > 5000
     assert copy.read_text() == page and "| 2x2 large | 4, 4 | 16725 | 16725 |" in page
