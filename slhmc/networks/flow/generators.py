@@ -7,6 +7,7 @@ from torch import nn
 
 from slhmc.errors import InputError
 from slhmc.networks.flow.algebra import coefficients_of_link
+from slhmc.networks.flow.schemes import chebyshev_lengths
 from slhmc.networks.lcnn.batch import TORCH_TYPES, LinkBatch
 from slhmc.networks.lcnn.layers import ACTIVATIONS, algebra_coefficients
 from slhmc.networks.lcnn.loops import link_product, path
@@ -14,6 +15,8 @@ from slhmc.networks.lcnn.network import LCNN, Weights
 from slhmc.networks.loops import shape_of, weight_mask
 
 SHAPES = ("plaquette", "rectangle", "polyakov")
+WILSON_RATE = 4  # largest rate of the linear Wilson flow, for each dimension
+REACHED = 0.8  # of the time that Chebyshev's steps can reach: beyond, the longest ones grow without bounds
 
 
 class Generator(nn.Module):
@@ -78,7 +81,8 @@ class LoopGenerator(Generator):
     loops: names of a network of kind "flow" (docs/conventions.md, "Networks"), of plaquettes, rectangles and Polyakov loops;
     the weights are those of such a network, so that a trained flow can be the network of a guide. weights (degree + 1, loops).
     step: length of the steps of the flow, if each of `steps` has a row of weights of its own, rho_i(t) = a_ki, k = t / step; the
-    flow is then a stout network of as many layers.
+    flow is then a stout network of as many layers. First weights are small; of plaquettes alone with steps of their own, those of
+    Chebyshev's steps of the Wilson flow, from which better ones are found, while steps that begin alike part slowly.
     """
 
     def __init__(self, colors: int, dimensions: int, loops=("plaquette",), time_degree: int = 0, real: str = "double",
@@ -93,6 +97,15 @@ class LoopGenerator(Generator):
         self.register_buffer("masks", masks, persistent=False)
         rows = time_degree + 1 if step is None else steps
         self.weight = nn.Parameter(0.01 * Weights("real", real, seed).draw((rows, len(loops)), 1))
+        if step is not None and all(shape_of(loop) == "plaquette" for loop in loops):
+            with torch.no_grad():
+                self.weight += self._chebyshev_weights(steps)
+
+    def _chebyshev_weights(self, steps: int) -> torch.Tensor:
+        """Half of the lengths of steps over that of a step (the Wilson flow has 1/2 throughout)."""
+        largest, time = WILSON_RATE * self.dimensions, self.step * steps
+        reached = min(time, REACHED * 2 * steps**2 / largest)  # by so few steps
+        return self.weight.new_tensor(chebyshev_lengths(reached, steps, largest))[:, None] / (2 * self.step)
 
     def weights_at(self, time: float) -> torch.Tensor:
         """rho of each loop."""
