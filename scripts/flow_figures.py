@@ -52,8 +52,8 @@ def main() -> int:
 
 @torch.no_grad()
 def link_figure(directory: Path) -> Figure:
-    """Left: |U - U*| of each test link against tr U(0) / 2, at the time of the training and the last later one; right: tr U(t) / 2
-    of some links, exact in grey.
+    """Left: |U - U*| of each test link against tr U(0) / 2, at the time of the training and the last later one; right: tr U(t) /
+    2 of some links, exact in grey.
     """
     model, card = trained_model(directory / "weights.h5")
     data, device = Path(card.data.directory) if card.data.directory else directory / "data", open_device("cpu")
