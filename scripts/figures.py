@@ -10,7 +10,7 @@ from pathlib import Path
 
 from fits import NUMBERS, known
 
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # Okabe and Ito
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#882255")  # Okabe and Ito, and Tol's wine
 SIZE, DOTS = (3.1, 3.2), 120
 
 

@@ -1,7 +1,8 @@
 """Rows of a study that are regressions: `slhmc train` for each seed, all on the same data, and what tables show of them.
 
 A column is `parameters`, `epochs`, `minutes` (medians), `never_trained`, or STATISTIC.NUMBER.EXTENT: `best` (of the seed with
-the lowest validation loss), `median` or `worst` of a number in `results.json`, at that extent: `median.mse_average.8x8`.
+the lowest validation loss), `median` or `worst` of a number in `results.json`, at that extent or extent and coupling of the
+test: `median.mse_average.8x8`, `median.mse_site.8x8 beta 3.5`.
 """
 
 import json
@@ -114,7 +115,7 @@ def heading(column: str) -> str:
     """Of a column of these rows."""
     if column in HEADINGS:
         return HEADINGS[column]
-    statistic, number, extent = column.split(".")
+    statistic, number, extent = column.split(".", 2)
     if number.startswith("label"):
         return f"{NUMBERS[number]} {extent}"
     return f"{NUMBERS.get(number, number)} {extent}, {statistic}"

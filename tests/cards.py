@@ -109,6 +109,10 @@ def flow_card(*overrides, label="links"):
     return parse_card(text, "card.toml", [*overrides, *(TOY if label == "toy" else [])])
 
 
+LED_BY_ITSELF = gauge((6, 4), 2.0) + quark(0.5) + hmc(3) + run_table(trajectories=2, seed=1, save_every=1)
+GUIDED_BY_A_FLOW = LED_BY_ITSELF + "[guide]\n"
+
+
 # ---- trainings of guides
 TRAINING = gauge((4, 4), 2.0) + quark(0.3) + """\
 [solver]

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from cards import flow_card, gauge, hmc, quark, run_table
+from cards import GUIDED_BY_A_FLOW, LED_BY_ITSELF, flow_card
 from running import CARDS, card_file, contents, refusal, sets, slhmc_command
 
 torch = pytest.importorskip("torch")
@@ -23,8 +23,6 @@ from slhmc.observables import Plaquette  # noqa: E402
 from slhmc.runcard import parse_card  # noqa: E402
 from slhmc.simulation.learned_flow import guide_weights, pack_links, unpack_links  # noqa: E402
 
-PLAIN = gauge((6, 4), 2.0) + quark(0.5) + hmc(3) + run_table(trajectories=2, seed=1, save_every=1)
-GUIDED = PLAIN + "[guide]\n"
 LCNN = ["model.generator=lcnn", "model.layers=[{channels = 2, symmetric = true}]"]
 
 
@@ -42,7 +40,7 @@ def fitted(tmp_path_factory, data):
 # ---- guides
 def test_a_fitted_flow_is_the_network_of_a_guide(tmp_path, fitted):
     """A run names the fit's file; its copy is a file of weights, those of the flow from 0 to 1."""
-    card = card_file(tmp_path, GUIDED)
+    card = card_file(tmp_path, GUIDED_BY_A_FLOW)
     assert slhmc_command("run", card, "-o", tmp_path / "run", *sets(f"guide.network={fitted / 'weights.h5'}")) == 0
     weights = load_weights(tmp_path / "run" / "weights.h5")
     assert weights.table == {"kind": "flow", "colors": 2, "dimensions": 2, "layers": 2, "loops": ["plaquette", "rectangle"],
@@ -91,7 +89,7 @@ def test_other_fits_are_no_network_of_a_guide(tmp_path, capsys, data, fitted, ki
         assert regression.create(card, fit).run()
     more = ["lattice.colors=3"] if kind == "group" else []
     before = contents(fit)
-    told = refusal(capsys, "run", card_file(tmp_path, GUIDED), "-o", tmp_path / "run",
+    told = refusal(capsys, "run", card_file(tmp_path, GUIDED_BY_A_FLOW), "-o", tmp_path / "run",
                    *sets(f"guide.network={fit / 'weights.h5'}", *more))
     assert words in told and "weights.h5" in told and not (tmp_path / "run").exists() and contents(fit) == before
 
@@ -99,7 +97,7 @@ def test_other_fits_are_no_network_of_a_guide(tmp_path, capsys, data, fitted, ki
 # ---- measurements
 def test_a_fitted_flow_measures(tmp_path, fitted, capsys):
     """In a run and on its configurations: the energy density of the links that it ends at."""
-    card = card_file(tmp_path, PLAIN + f'[measure.learned_flow]\nweights = "{fitted}/weights.h5"\n')
+    card = card_file(tmp_path, LED_BY_ITSELF + f'[measure.learned_flow]\nweights = "{fitted}/weights.h5"\n')
     run = tmp_path / "run"
     assert slhmc_command("run", card, "-o", run) == 0
     assert slhmc_command("measure", run, "--observable", "learned_flow") == 0
@@ -124,10 +122,10 @@ def test_a_fitted_flow_measures(tmp_path, fitted, capsys):
 
 
 def test_a_learned_flow_of_another_lattice_does_not_measure(tmp_path, fitted, capsys):
-    card = card_file(tmp_path, PLAIN + f'[measure.learned_flow]\nweights = "{fitted}/weights.h5"\n')
+    card = card_file(tmp_path, LED_BY_ITSELF + f'[measure.learned_flow]\nweights = "{fitted}/weights.h5"\n')
     told = refusal(capsys, "run", card, "-o", tmp_path / "run", *sets("lattice.extent=[4, 4, 4]"))
     assert "the flow is for SU(2) in 2 dimensions" in told
-    card = card_file(tmp_path, PLAIN + '[measure.learned_flow]\nweights = "none.h5"\n')
+    card = card_file(tmp_path, LED_BY_ITSELF + '[measure.learned_flow]\nweights = "none.h5"\n')
     assert f"{tmp_path / 'none.h5'}" in refusal(capsys, "run", card, "-o", tmp_path / "run")
 
 
@@ -135,7 +133,7 @@ def test_charges_of_a_fitted_flow(tmp_path, capsys):
     """In four dimensions: the summary has Q and its square."""
     fit = tmp_path / "fit"
     assert regression.create(flow_card("fit.epochs=1", label="charge"), fit).run()
-    text = GUIDED.replace("[6, 4]", "[4, 4, 4, 2]").replace("[guide]\n", "").replace("trajectories = 2", "trajectories = 1")
+    text = LED_BY_ITSELF.replace("[6, 4]", "[4, 4, 4, 2]").replace("trajectories = 2", "trajectories = 1")
     card = card_file(tmp_path, text + '[measure.learned_flow]\nweights = "fit/weights.h5"\n')
     assert slhmc_command("run", card, "-o", tmp_path / "run") == 0
     assert slhmc_command("summary", tmp_path / "run") == 0

@@ -35,10 +35,17 @@ class Part(NamedTuple):
     split: str
     extent: tuple[int, ...]
     flow: tuple[str, float] | None = None  # links at that time of the flow of an action; else as they are
+    beta: float | None = None  # of data.test_betas; else of all that is trained on
+
+    @property
+    def name(self) -> str:
+        """Of the lattice, and of the coupling if it is one of the test alone: "8x8", "8x8 beta 3.5"."""
+        lattice = "x".join(map(str, self.extent))
+        return lattice if self.beta is None else f"{lattice} beta {self.beta:.12g}"
 
     def path(self, directory: Path) -> Path:
         flow = "" if self.flow is None else f"_{self.flow[0]}_t{self.flow[1]:.12g}"
-        return directory / f"{self.split}_{'x'.join(map(str, self.extent))}{flow}.h5"
+        return directory / f"{self.split}_{self.name.replace(' beta ', '_beta')}{flow}.h5"
 
     def chain_path(self, directory: Path, chain: int) -> Path:
         """Where a chain is kept until all of them are there."""
@@ -46,9 +53,10 @@ class Part(NamedTuple):
 
 
 def parts(card: RunCard) -> list[Part]:
-    """All data sets of a card: training, validation, then tests in the order of their extents."""
+    """All data sets of a card: training, validation, then tests in the order of their extents, then of other couplings."""
     extents = dict.fromkeys(card.data.test_extents or (card.lattice.extent,))
-    return [Part(split, tuple(card.lattice.extent)) for split in SPLITS[:2]] + [Part("test", tuple(extent)) for extent in extents]
+    return [Part(split, tuple(card.lattice.extent)) for split in SPLITS[:2]] + [
+        Part("test", tuple(extent), beta=beta) for beta in (None, *dict.fromkeys(card.data.test_betas)) for extent in extents]
 
 
 def target(card: RunCard, part: Part, time: float | None = None) -> Part | None:
@@ -68,10 +76,15 @@ def data_sets(card: RunCard) -> list[Part]:
 
 
 def betas(card: RunCard) -> tuple[float, ...]:
-    """One for each chain of a data set; 0, without weight, for links that are drawn."""
+    """Of the chains that are trained on; 0, without weight, for links that are drawn."""
     if card.data.ensemble == "haar":
         return (0.0,)
     return tuple(card.data.betas or (card.gauge.beta,))
+
+
+def couplings(card: RunCard, part: Part) -> tuple[float, ...]:
+    """One for each chain of a data set."""
+    return betas(card) if part.beta is None else (part.beta,)
 
 
 def origin(card: RunCard, part: Part) -> dict[str, Any]:
@@ -91,14 +104,16 @@ def origin(card: RunCard, part: Part) -> dict[str, Any]:
                    "solver": card.solver.model_dump(exclude_none=True),
                    "fermion_boundary": list(card.lattice.fermion_boundary)}
     return {"split": part.split, "extent": list(part.extent), "colors": card.lattice.colors,
-            "gauge": card.gauge.model_dump(exclude={"beta"}, exclude_none=True), **update, "betas": list(betas(card)),
+            "gauge": card.gauge.model_dump(exclude={"beta"}, exclude_none=True), **update, "betas": list(couplings(card, part)),
             "configurations": getattr(data, part.split), "thermalization": data.thermalization, "spacing": data.spacing,
             "start": card.run.start, "seed": data.seed}
 
 
 def chain_seed(card: RunCard, part: Part, chain: int) -> int:
-    """The seed of a chain: a hash of data.seed, split, extent and the number of the chain."""
-    words = (card.data.seed, SPLITS.index(part.split), chain, *part.extent)
+    """The seed of a chain: a hash of data.seed, split, extent, the number of the chain and a coupling of the test alone."""
+    words = [card.data.seed, SPLITS.index(part.split), chain, *part.extent]
+    if part.beta is not None:
+        words.append(int(np.float64(part.beta).view(np.uint64)))
     return int(np.random.SeedSequence(words).generate_state(1)[0])
 
 
@@ -115,7 +130,7 @@ class ChainMaker:
         """Links of one chain, float64 [sample, mu, real, site]; None if `halt` becomes true."""
         if self.card.data.ensemble == "haar":
             return self._drawn(chain, halt)
-        data, beta = self.card.data, betas(self.card)[chain]
+        data, beta = self.card.data, couplings(self.card, self.part)[chain]
         gauge = self.card.gauge.model_copy(update={"beta": beta})
         update = make_update(self.card.model_copy(update={"gauge": gauge}), self.lattice)
         seed, U = chain_seed(self.card, self.part, chain), GaugeField(self.lattice, self.card.lattice.colors)
@@ -192,15 +207,16 @@ class Maker:
                 return False
             on_root(self.communicator, self.check)
             missing = on_root(self.communicator, lambda: [part for part in self.parts if not part.path(self.directory).exists()])
-            done, total = 0, len(missing) * len(betas(self.card))
+            done, total = 0, sum(len(couplings(self.card, part)) for part in missing)
             for part in missing:
                 if not self._make_part(part, halt, lambda count, done=done: tell(done + count, total)):
                     return False
-                done += len(betas(self.card))
+                done += len(couplings(self.card, part))
         return True
 
     def _make_part(self, part: Part, halt: Callable[[], bool], tell: Callable[[int], None]) -> bool:
-        communicator, number = self.communicator, len(betas(self.card))
+        communicator, of_chains = self.communicator, couplings(self.card, part)
+        number = len(of_chains)
         files = [part.chain_path(self.directory, chain) for chain in range(number)]
         expected = [origin(self.card, part) | {"chain": chain} for chain in range(number)]
         wanted = on_root(communicator, lambda: [chain for chain in range(number) if not _is_there(files[chain], expected[chain])])
@@ -214,7 +230,7 @@ class Maker:
                 if done[rank] is not None:
                     links = _to_root(communicator, mine, rank, done[rank])
                     on_root(communicator, lambda links=links, chain=chain: self._save(
-                        files[chain], links, [betas(self.card)[chain]] * len(links), part, expected[chain]))
+                        files[chain], links, [of_chains[chain]] * len(links), part, expected[chain]))
             on_root(communicator, partial(tell, number - len(wanted) + first + len(turn)))
             if None in done[:len(turn)]:
                 return False

@@ -245,7 +245,7 @@ class Regression(Session):
         for number, part in enumerate(extents, 1):
             if self._agree(self._halt()):
                 return False
-            found["x".join(map(str, part.extent))] = self._numbers(model, part)
+            found[part.name] = self._numbers(model, part)
             seconds = time.monotonic() - begun
             report = FitReport("testing", number, len(extents), validation=self.best["loss"], seconds=seconds,
                                eta_seconds=seconds / number * (len(extents) - number))

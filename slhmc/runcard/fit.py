@@ -56,9 +56,12 @@ class DataTable(Table):
     )
     training: Count = Field(description="configurations of each beta that are trained on")
     validation: Count = Field(description="configurations of each beta that choose the best epoch")
-    test: Count = Field(description="configurations of each beta and test extent")
+    test: Count = Field(description="configurations of each beta and test lattice")
     test_extents: Annotated[tuple[Extents, ...], Field(strict=False, min_length=1)] | None = Field(
         None, description="lattices of the test; lattice.extent if left out"
+    )
+    test_betas: Annotated[tuple[Positive, ...], Field(strict=False)] = Field(
+        (), description="more inverse couplings of the test, each a set of its own on every test lattice"
     )
     thermalization: NaturalNumber = Field(200, description="trajectories before the first configuration of a chain")
     spacing: Count = Field(5, description="trajectories from one configuration to the next")
@@ -100,6 +103,9 @@ class ModelTable(Table):
     )
     time_degree: NaturalNumber = Field(
         0, description="degree of the polynomial in time that each weight of a generator is; of an mlp 1: time is an input"
+    )
+    step_weights: bool = Field(
+        False, description="weights of its own for each step of a generator of loops, in place of a polynomial in time"
     )
     scheme: Literal["euler", "munthe_kaas_2", "munthe_kaas_3", "munthe_kaas_4", "crouch_grossman_3"] = Field(
         "munthe_kaas_4", description="integration of a flow"

@@ -11,8 +11,8 @@ CNN_KEYS = ("kernel", "channels")
 FLOW_LABELS = ("flowed_links", "square_trace_flow", "flowed_charge")
 FLOW_SHAPES = ("plaquette", "rectangle", "polyakov")  # of a generator of loops
 KEYS_OF_KINDS = {"lcnn": {"convention", "weights", "polyakov"},
-                 "flow": {"generator", "nodes", "loops", "time_degree", "scheme", "steps", "gradient"}}
-KEYS_OF_GENERATORS = {"mlp": {"nodes", "activation"}, "loops": {"loops"},
+                 "flow": {"generator", "nodes", "loops", "time_degree", "step_weights", "scheme", "steps", "gradient"}}
+KEYS_OF_GENERATORS = {"mlp": {"nodes", "activation"}, "loops": {"loops", "step_weights"},
                       "lcnn": {"layers", "convention", "weights", "polyakov"}}
 
 
@@ -128,7 +128,7 @@ def _flow_times(data: Any, lattice: Any) -> Iterator[Fault]:
 def _drawn(card: Any) -> Iterator[Fault]:
     """What has no meaning where links are drawn from the Haar measure."""
     words = 'has no meaning with data.ensemble = "haar", which has neither action nor chain; leave it out'
-    found = {("data", key): _chosen(card.data, key) for key in ("betas", "thermalization", "spacing")}
+    found = {("data", key): _chosen(card.data, key) for key in ("betas", "test_betas", "thermalization", "spacing")}
     found |= {("gauge", "beta"): card.gauge is not None and card.gauge.beta is not None}
     found |= {(name,): bool(getattr(card, name)) for name in ("heat_bath", "hmc", "quarks")}
     yield from ((path, words) for path, given in found.items() if given)
@@ -182,8 +182,18 @@ def _flow(model: Any) -> Iterator[Fault]:
     for number, loop in enumerate(model.loops or ()):
         if model.generator == "loops" and isinstance(loop, str) and loop.partition("_")[0] not in FLOW_SHAPES:
             yield ("model", "loops", number), f'"{loop}" found; the loops of a learned flow are {", ".join(FLOW_SHAPES)}'
+    if model.generator == "loops" and model.step_weights:
+        yield from _step_weights(model)
     if model.generator == "mlp" and (model.time_degree or 0) > 1:
         yield ("model", "time_degree"), f"0 or 1 expected with an mlp, which takes time as an input, found {model.time_degree}"
+
+
+def _step_weights(model: Any) -> Iterator[Fault]:
+    """A row of weights for each step: nothing is known of other times."""
+    if model.time_degree:
+        yield ("model", "time_degree"), "has no meaning with step_weights, which are constant during a step; leave it out"
+    if model.scheme not in ("euler", None):
+        yield ("model", "scheme"), f'"{model.scheme}" asks for weights within a step; with step_weights use "euler"'
 
 
 def _flow_of_label(data: Any, model: Any) -> Iterator[Fault]:
@@ -193,6 +203,8 @@ def _flow_of_label(data: Any, model: Any) -> Iterator[Fault]:
     if (model.kind == "flow") != (data.label in FLOW_LABELS):
         others = ", ".join(FLOW_LABELS) if model.kind == "flow" else "wilson_loop, topological_charge"
         yield ("model", "kind"), f'"{model.kind}" learns the labels {others}, found label = "{data.label}"'
+    elif data.later_times and model.step_weights:
+        yield ("data", "later_times"), "model.step_weights are of the steps to flow_time; leave later times out"
     elif data.label == "square_trace_flow" and model.generator in ("loops", "lcnn"):
         yield ("model", "generator"), (f'"{model.generator}" is covariant, but Re tr U^2 of a link is not gauge invariant: '
                                        'no such flow can follow it; use "mlp"')

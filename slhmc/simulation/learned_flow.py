@@ -3,6 +3,7 @@
 torch is imported when a flow is made: runs without one do not need it.
 """
 
+from math import pi
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,8 +11,8 @@ import numpy as np
 
 from slhmc.errors import ComputationError, InputError
 from slhmc.io import Weights, load_model
-from slhmc.lattice import GaugeField
-from slhmc.networks import make_network
+from slhmc.lattice import GaugeField, field_strength_sums, plaquette_sum
+from slhmc.networks import Network, make_network
 from slhmc.observables import Observable
 from slhmc.runcard import RunCard, card_text, parse_card
 
@@ -46,7 +47,8 @@ def make_flow(card: RunCard, real: str) -> "LearnedFlow":
     if table.generator == "mlp":
         generator = MLPGenerator(*common, table.nodes, table.activation or "tanh", table.time_degree > 0, **last)
     elif table.generator == "loops":
-        generator = LoopGenerator(*common, table.loops, table.time_degree, **last)
+        step = card.data.flow_time / table.steps if table.step_weights else None
+        generator = LoopGenerator(*common, table.loops, table.time_degree, **last, step=step, steps=table.steps)
     else:
         layers = [Layer(**layer.model_dump()) for layer in table.layers]
         generator = LCNNGenerator(*common, layers, table.convention, table.weights, table.polyakov, table.time_degree, **last)
@@ -67,12 +69,28 @@ def load_flow(path: str | Path) -> tuple[dict[str, np.ndarray], RunCard]:
     return {name.removeprefix(PREFIX): values for name, values in tensors.items()}, card
 
 
+def flow_network(tensors: dict[str, np.ndarray], card: RunCard) -> Network | None:
+    """The stout network whose layers are the steps of a fitted flow: the same map by the engine's kernels.
+
+    None where there is none: of generators other than loops, of schemes other than Euler's. Raises InputError for weights of
+    another shape.
+    """
+    model, length = card.model, card.data.flow_time / card.model.steps
+    if model.generator != "loops" or model.scheme != "euler":
+        return None
+    rows = tensors["generator.weight"].astype(float)
+    if not model.step_weights:
+        rows = (length * np.arange(model.steps))[:, None] ** np.arange(len(rows)) @ rows
+    return make_network("stout", card.lattice.colors, len(card.lattice.extent), model.steps, model.loops, length * rows)
+
+
 def guide_weights(path: str | Path, quarks: int) -> Weights:
     """The network of kind "flow" that does what the fitted flow in `path` does, for a guide of so many quarks.
 
     The fitted dU/dt = Q U from 0 to T, rho_i(t) = sum_k a_ik t^k, is that of the network, from 0 to 1, with a_ik T^(k + 1). The
-    engine integrates it by as many Euler steps at half times, whatever the scheme of the fit. Raises InputError as `load_flow`,
-    and for generators whose forces the engine does not have.
+    engine integrates it by as many Euler steps at half times, whatever the scheme of the fit. A flow with weights of its own for
+    each step is a network of kind "stout". Raises InputError as `load_flow`, and for generators whose forces the engine does not
+    have.
     """
     tensors, card = load_flow(path)
     model, time = card.model, card.data.flow_time
@@ -81,10 +99,13 @@ def guide_weights(path: str | Path, quarks: int) -> Weights:
                else "has no forces in the engine, which differentiates smearing by loops alone")
         raise InputError(f'{path}: a flow with generator = "{model.generator}" found, which {why}; as guide.network give a fit '
                          'with generator = "loops"')
-    rows = tensors["generator.weight"].astype(float)
-    rows = rows * time ** np.arange(1, len(rows) + 1)[:, None]
-    network = make_network("flow", card.lattice.colors, len(card.lattice.extent), model.steps, model.loops, rows,
-                           model.time_degree)
+    if model.step_weights:
+        network = flow_network(tensors, card)
+    else:
+        rows = tensors["generator.weight"].astype(float)
+        rows = rows * time ** np.arange(1, len(rows) + 1)[:, None]
+        network = make_network("flow", card.lattice.colors, len(card.lattice.extent), model.steps, model.loops, rows,
+                               model.time_degree)
     numbers = dict(zip(network.parameter_names, network.parameters.tolist(), strict=True))
     return Weights(network.table(), numbers, quarks, card_text(card))
 
@@ -92,16 +113,27 @@ def guide_weights(path: str | Path, quarks: int) -> Weights:
 class LearnedFlowEnd(Observable):
     """What links have at the end of the flow that a fit has learned: real [quantity].
 
-    E per site from plaquettes; in four dimensions Q from clovers (docs/conventions.md, "Gradient flow"). Rank 0 computes. Raises
-    InputError as `load_flow`, or if the flow is of another group or lattice.
+    E per site from plaquettes; in four dimensions Q from clovers (docs/conventions.md, "Gradient flow"). A flow that is a
+    network of the engine (`flow_network`) is one; of others rank 0 computes, by torch. Raises InputError as `load_flow`, or if
+    the flow is of another group or lattice.
     """
 
     name = "learned_flow"
 
     def __init__(self, path: str | Path, lattice, colors: int):
+        tensors, card = load_flow(path)
+        if (colors, lattice.dimensions) != (card.lattice.colors, len(card.lattice.extent)):
+            raise InputError(f"{path}: the flow is for SU({card.lattice.colors}) in {len(card.lattice.extent)} dimensions, found "
+                             f"SU({colors}) links on {'x'.join(map(str, lattice.extent))}")
+        self.network = flow_network(tensors, card)
+        if self.network is None:
+            self._load_flow(path, tensors, card, lattice, colors)
+        self.channels = ("energy_plaquette", "charge_clover")[:1 + (lattice.dimensions == 4)]
+
+    def _load_flow(self, path, tensors: dict[str, np.ndarray], card: RunCard, lattice, colors: int) -> None:
+        """The flow in torch."""
         import torch
 
-        tensors, card = load_flow(path)
         self.flow = make_flow(card, "double")
         try:
             self.flow.load_state_dict({name: torch.from_numpy(np.array(values)).double() for name, values in tensors.items()})
@@ -110,16 +142,27 @@ class LearnedFlowEnd(Observable):
                              "version") from None
         self.flow.check(lattice.extent, colors)
         self.flow.to(lattice.device.torch_device())
-        self.channels = ("energy_plaquette", "charge_clover")[:1 + (lattice.dimensions == 4)]
 
     def measure(self, U, draws):
-        packed = pack_links(U)
-        values = U.lattice.communicator.bcast(None if packed is None else self._values(U, packed))
+        if self.network is not None:
+            values = self._values_of(self.network.smear(U))
+        else:
+            packed = pack_links(U)
+            values = U.lattice.communicator.bcast(None if packed is None else self._values(U, packed))
         if not np.isfinite(values).all():
             raise ComputationError(f"{self.name}: numbers that are not finite; the links are damaged")
         return values
 
+    def _values_of(self, links: GaugeField) -> np.ndarray:
+        """By the engine."""
+        lattice = links.lattice
+        found = [2 * (lattice.planes * links.colors - float(plaquette_sum(links)) / lattice.sites)]
+        if len(self.channels) > 1:
+            found.append(float(lattice.device.to_host(field_strength_sums(links))[1]) / (8 * pi**2))
+        return np.array(found)
+
     def _values(self, U, packed: np.ndarray) -> np.ndarray:
+        """By torch."""
         import torch
 
         from slhmc.networks.flow import clover_charge

@@ -7,6 +7,7 @@ from torch import nn
 
 from slhmc.errors import InputError
 from slhmc.networks.flow.algebra import coefficients_of_link
+from slhmc.networks.flow.schemes import chebyshev_lengths
 from slhmc.networks.lcnn.batch import TORCH_TYPES, LinkBatch
 from slhmc.networks.lcnn.layers import ACTIVATIONS, algebra_coefficients
 from slhmc.networks.lcnn.loops import link_product, path
@@ -14,6 +15,8 @@ from slhmc.networks.lcnn.network import LCNN, Weights
 from slhmc.networks.loops import shape_of, weight_mask
 
 SHAPES = ("plaquette", "rectangle", "polyakov")
+WILSON_RATE = 4  # largest rate of the linear Wilson flow, for each dimension
+REACHED = 0.8  # of the time that Chebyshev's steps can reach: beyond, the longest ones grow without bounds
 
 
 class Generator(nn.Module):
@@ -77,23 +80,41 @@ class LoopGenerator(Generator):
 
     loops: names of a network of kind "flow" (docs/conventions.md, "Networks"), of plaquettes, rectangles and Polyakov loops;
     the weights are those of such a network, so that a trained flow can be the network of a guide. weights (degree + 1, loops).
+    step: length of the steps of the flow, if each of `steps` has a row of weights of its own, rho_i(t) = a_ki, k = t / step; the
+    flow is then a stout network of as many layers. First weights are small; of plaquettes alone with steps of their own, those of
+    Chebyshev's steps of the Wilson flow, from which better ones are found, while steps that begin alike part slowly.
     """
 
     def __init__(self, colors: int, dimensions: int, loops=("plaquette",), time_degree: int = 0, real: str = "double",
-                 seed: int = 1):
+                 seed: int = 1, step: float | None = None, steps: int = 1):
         super().__init__(colors, dimensions, real)
         unknown = [loop for loop in loops if shape_of(loop) not in SHAPES]
         if unknown or not loops or time_degree < 0:
             raise InputError(f"loops {list(loops)}, time_degree {time_degree}: loops of {', '.join(SHAPES)}, one or more, and a "
                              "degree of 0 or more")
-        self.loops = tuple(loops)
+        self.loops, self.step = tuple(loops), step
         masks = torch.stack([torch.as_tensor(weight_mask(loop, dimensions)) for loop in loops]).to(TORCH_TYPES[real])
         self.register_buffer("masks", masks, persistent=False)
-        self.weight = nn.Parameter(0.01 * Weights("real", real, seed).draw((time_degree + 1, len(loops)), 1))
+        rows = time_degree + 1 if step is None else steps
+        self.weight = nn.Parameter(0.01 * Weights("real", real, seed).draw((rows, len(loops)), 1))
+        if step is not None and all(shape_of(loop) == "plaquette" for loop in loops):
+            with torch.no_grad():
+                self.weight += self._chebyshev_weights(steps)
+
+    def _chebyshev_weights(self, steps: int) -> torch.Tensor:
+        """Half of the lengths of steps over that of a step (the Wilson flow has 1/2 throughout)."""
+        largest, time = WILSON_RATE * self.dimensions, self.step * steps
+        reached = min(time, REACHED * 2 * steps**2 / largest)  # by so few steps
+        return self.weight.new_tensor(chebyshev_lengths(reached, steps, largest))[:, None] / (2 * self.step)
+
+    def weights_at(self, time: float) -> torch.Tensor:
+        """rho of each loop."""
+        if self.step is not None:
+            return self.weight[min(round(time / self.step), len(self.weight) - 1)]
+        return self.weight.new_tensor([time**k for k in range(len(self.weight))]) @ self.weight
 
     def forward(self, batch: LinkBatch, time: float) -> torch.Tensor:
-        powers = self.weight.new_tensor([time**k for k in range(len(self.weight))])
-        rho = (powers @ self.weight) @ self.masks  # a table: D x D of plaquettes, then D of each further shape
+        rho = self.weights_at(time) @ self.masks  # a table: D x D of plaquettes, then D of each further shape
         d = self.dimensions
         plaquettes, rectangles, lines = rho[:d * d].view(d, d), rho[d * d:d * d + d], rho[d * d + 2 * d:]
         total = [self._of_link(batch, mu, plaquettes[mu], rectangles[mu], lines[mu]) for mu in range(d)]
