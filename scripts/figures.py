@@ -7,6 +7,7 @@ that on the first lattice.
 
 import statistics
 from pathlib import Path
+from textwrap import wrap
 
 from fits import NUMBERS, known
 
@@ -31,7 +32,7 @@ def panels_of(count: int):
     """A figure with that many panels side by side, one scale for all."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(SIZE[0] * count, SIZE[1]), layout="constrained")
+    figure = Figure(figsize=(max(4.4, SIZE[0] * count), SIZE[1]), layout="constrained")
     return figure, figure.subplots(1, count, sharey=True, squeeze=False)[0]
 
 
@@ -49,7 +50,7 @@ def draw_seeds(path: Path, figure: dict, tables: dict[str, list[dict]]) -> None:
         for color, (words, levels) in zip(COLORS[1:], figure.get("lines", {}).items(), strict=False):
             panel.axhline(levels[number], color=color, linestyle="--", linewidth=1.2, label=words)
         panel.set(title=table, yscale="log", xlim=(-0.6, len(entries) - 0.4))
-        panel.set_xticks(range(len(entries)), [entry["name"] for entry in entries], fontsize=9)
+        panel.set_xticks(range(len(entries)), ["\n".join(wrap(entry["name"], 14)) for entry in entries], fontsize=9)
         panel.grid(axis="y", alpha=0.25)
     panels[0].set_ylabel(f"{NUMBERS[name]}, {extent}")
     panels[0].legend(fontsize=8, loc="best")

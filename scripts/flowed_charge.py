@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 from commands import guarded
+from figures import COLORS
 from pages import filled, markdown
 
 from slhmc.backend import Device, open_device
@@ -30,7 +31,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("networks", nargs="+", help="NAME=DIRECTORY of a training")
     parser.add_argument("-o", "--output", type=Path, required=True, help="JSON file of all numbers")
-    parser.add_argument("--page", type=Path, help="Markdown page whose table `flow` is replaced")
+    parser.add_argument("--page", type=Path, help="Markdown page whose table `flow` and figure are replaced")
     parser.add_argument("--extent", type=int, nargs=4, default=(24, 24, 24, 8), metavar="SITES")
     parser.add_argument("--beta", type=float, default=2.4)
     parser.add_argument("--sweeps", type=int, default=200, help="of the heat bath, from a hot start")
@@ -48,6 +49,7 @@ def main() -> int:
     lines = table(rows, list(models))
     if options.page:
         options.page.write_text(filled(options.page.read_text(), {"flow": lines}))
+        draw(options.page.parent / "images" / f"{options.page.stem}_flow.png", rows, list(models))
     print(lines)
     return 0
 
@@ -85,6 +87,27 @@ def table(rows: list[dict[str, float]], names: list[str]) -> str:
     return markdown(["flow time", "by plaquettes", *(f"{name}, minus that" for name in names), "by five loops"],
                     [[f"{row['time']:g}", f"{row['plaquettes']:.5f}",
                       *(f"{row[name] - row['plaquettes']:.1e}" for name in names), f"{row['five_loops']:.5f}"] for row in rows])
+
+
+def draw(path: Path, rows: list[dict[str, float]], names: list[str]) -> None:
+    """The charge along the flow, and below how far networks are from what they have learned."""
+    from matplotlib.figure import Figure
+
+    path.parent.mkdir(exist_ok=True)
+    figure = Figure(figsize=(6.4, 5.2), layout="constrained")
+    charge, difference = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
+    times = [row["time"] for row in rows]
+    charge.plot(times, [row["five_loops"] for row in rows], "k--", linewidth=1.2, label="five loops")
+    charge.plot(times, [row["plaquettes"] for row in rows], "k-", linewidth=1.2, label="plaquettes")
+    for color, marker, name in zip(COLORS, "os^vD", names, strict=False):
+        charge.plot(times, [row[name] for row in rows], marker, color=color, markerfacecolor="none", label=name)
+        off = [max(abs(row[name] - row["plaquettes"]), 1e-16) for row in rows]  # 0 has no logarithm
+        difference.plot(times, off, f"-{marker}", color=color, markerfacecolor="none")
+    charge.set(ylabel="topological charge")
+    charge.legend(fontsize=8)
+    difference.set(yscale="log", xlabel="flow time / a^2", ylabel="|network - plaquettes|")
+    difference.grid(axis="y", alpha=0.25)
+    figure.savefig(path, dpi=120)
 
 
 if __name__ == "__main__":

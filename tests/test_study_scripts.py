@@ -89,6 +89,7 @@ def test_the_charge_along_the_flow(tmp_path):
     assert [row["time"] for row in rows] == [0.0, 0.1, 0.3] and len({row["plaquettes"] for row in rows}) == 3
     assert all(abs(row["exact"] - row["plaquettes"]) < 1e-10 for row in rows)
     assert all(abs(row["five_loops"]) < 10 and row["five_loops"] != row["plaquettes"] for row in rows)
+    assert (tmp_path / "images" / "page_flow.png").stat().st_size > 5000
     assert page.read_text().splitlines()[4].startswith(f"| 0 | {rows[0]['plaquettes']:.5f} |")
 
 
