@@ -4,8 +4,9 @@
     .venv/bin/python scripts/flow_figures.py --link runs/a/train --cost runs/flow_cost.json -o docs/results/images
 
 --link: a training with label = "square_trace_flow"; learned_flow_link.png has the errors of its test links against tr U(0), and
-flows of some of them. --cost: what flow_cost.py wrote; learned_flow_cost.png has errors of links against time, a panel for each
-lattice and flow time, learned_flow_charge.png the charges behind learned flows against those of links flowed all the way.
+flows of some of them; with --page its table `link` too. --cost: what flow_cost.py wrote; learned_flow_cost.png has errors of links
+against time, a panel for each lattice and flow time, learned_flow_charge.png the charges behind learned flows against those of
+links flowed all the way.
 """
 
 import argparse
@@ -17,6 +18,7 @@ import numpy as np
 import torch
 from flow_cost import FAMILIES
 from matplotlib.figure import Figure
+from pages import filled, markdown
 
 from slhmc.backend import open_device
 from slhmc.learning.datasets import parts
@@ -24,6 +26,7 @@ from slhmc.learning.evaluation import Labelled
 from slhmc.learning.flows import square_trace_flow
 from slhmc.learning.models import trained_model
 from slhmc.networks.lcnn import LinkBatch
+from slhmc.runcard import load_card
 
 STARTS = (-0.95, -0.6, -0.3, -0.1, -0.03, 0.03, 0.1, 0.3, 0.6, 0.95)  # tr U(0) / 2 of the flows that are shown
 MARKS = {"runge_kutta": "s", "euler": "^", "chebyshev": "v"}
@@ -35,11 +38,16 @@ def main() -> int:
     parser.add_argument("--cost", type=Path, help="JSON file of flow_cost.py")
     parser.add_argument("--lattices", nargs="+", help="of the cost's panels; all if left out")
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder of the images")
+    parser.add_argument("--page", type=Path, help="Markdown page whose table `link` is replaced, with --link")
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
     figures = {}
     if options.link:
         figures["link"] = link_figure(options.link)
+        lines = link_table(json.loads((options.link / "results.json").read_text()), options.link)
+        print(lines)
+        if options.page:
+            options.page.write_text(filled(options.page.read_text(), {"link": lines}))
     if options.cost:
         found = json.loads(options.cost.read_text())
         figures |= {"cost": cost_figure(found, options.lattices), "charge": charge_figure(found)}
@@ -48,6 +56,19 @@ def main() -> int:
             figure.savefig(options.output / f"learned_flow_{name}.png", dpi=100)
             print(options.output / f"learned_flow_{name}.png")
     return 0
+
+
+def link_table(results: dict, directory: Path) -> str:
+    """Errors of a flow of single links at the time of the training and later, all and by |tr U(0)| / 2."""
+    flow_time = load_card(directory / "card.toml").data.flow_time
+    entry = next(iter(results["test"].values()))
+    times = {f"{flow_time:g}, that of the training": entry, **entry.get("later", {})}
+    bins = [f"{edge['from']:g} to {edge['to']:g}" for edge in entry["bins"]]
+    heads = ["t", "MSE per link", "the same of U(0)", "largest link error", "wrong pole", *(f"MSE, {edges}" for edges in bins)]
+    rows = [[name, *(f"{numbers[key]:.2g}" for key in ("mse_site", "mse_start", "largest_link_error", "wrong_pole")),
+             *("-" if edge["mse"] is None else f"{edge['mse']:.1e}" for edge in numbers["bins"])]
+            for name, numbers in times.items()]
+    return markdown(heads, rows)
 
 
 @torch.no_grad()

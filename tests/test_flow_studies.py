@@ -251,13 +251,15 @@ def test_costs_of_flows_of_charges_and_by_torch(tmp_path, monkeypatch):
 
 
 def test_figures_of_a_link_and_of_costs(tmp_path, monkeypatch):
-    card = flow_card("fit.epochs=1", label="toy")
+    card, page = flow_card("fit.epochs=1", label="toy"), tmp_path / "page.md"
+    page.write_text("<!-- table link -->\n<!-- end -->\n")
     assert regression.create(card, tmp_path / "fit").run()
     point = {"steps": 2, "loops": 2, "milliseconds": 1.0, "error": 0.1}
     entry = {"label": "flowed_links", "time": 1.0, "learned": point, "euler_tried": [point | {"error": 0.2}, point]}
     (tmp_path / "cost.json").write_text(json.dumps({"a": {"4x4": entry, "6x4": entry}}))
     call(monkeypatch, flow_figures, "--link", tmp_path / "fit", "--cost", tmp_path / "cost.json", "--lattices", "4x4", "-o",
-         tmp_path / "images")
+         tmp_path / "images", "--page", page)
+    assert re.search(r"^\| 0.5, that of the training \|", page.read_text(), re.M) and "| 2 | " in page.read_text()
     assert sorted(path.name for path in (tmp_path / "images").iterdir()) == ["learned_flow_cost.png", "learned_flow_link.png"]
     start = flow_figures.starts()
     np.testing.assert_allclose((start**2).sum(2), 1, rtol=1e-12)
