@@ -4,9 +4,9 @@
     .venv/bin/python scripts/flow_figures.py --link runs/a/train --cost runs/flow_cost.json -o docs/results/images
 
 --link: a training with label = "square_trace_flow"; learned_flow_link.png has the errors of its test links against tr U(0), and
-flows of some of them; with --page its table `link` too. --cost: what flow_cost.py wrote; learned_flow_cost.png has errors
-of links against time, a panel for each lattice and flow time, learned_flow_charge.png the charges behind learned flows against those of
-links flowed all the way.
+flows of some of them; with --page its table `link` too. --cost: what flow_cost.py wrote; learned_flow_cost.png has errors of
+links against time, a panel for each lattice and flow time, learned_flow_charge.png the charges behind learned flows against
+those of links flowed all the way.
 """
 
 import argparse
