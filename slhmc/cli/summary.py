@@ -143,7 +143,8 @@ def _observable_table(observables: dict[str, dict[str, Any]], card: RunCard) -> 
     for name in [*observables, *(name for name in published if name not in observables)]:
         entry = observables.get(name, {})
         row = [name, parenthesis(entry.get("mean"), entry.get("error"))]
-        row.append(parenthesis(entry.get("tau_int"), entry.get("tau_int_error")))
+        tau, error = entry.get("tau_int"), entry.get("tau_int_error")
+        row.append(parenthesis(tau, error) if tau is None or error is not None else f"{tau:.2g}")
         if name in published:
             row += _compared(entry, published[name].value, published[name].error)
         table.add_row(*row)
