@@ -17,3 +17,8 @@ def parenthesis(value: float | None, error: float | None) -> str:
         return f"{round(value, decimals):.0f}({round(error, decimals):.0f})"
     shown = f"{error:.{decimals}f}"
     return f"{value:.{decimals}f}({shown if float(shown) >= 1 else shown.replace('.', '').lstrip('0')})"
+
+
+def rough(value: float | None, error: float | None) -> str:
+    """As `parenthesis`, with two digits where there is no error: for times and costs, which are never known better."""
+    return parenthesis(value, error) if value is None or not math.isfinite(value) or error is not None else f"{value:.2g}"
