@@ -2,6 +2,8 @@
 
 import math
 
+_LARGE = 1e9    # an error from which on digits are not written out: a trajectory ran away
+
 
 def parenthesis(value: float | None, error: float | None) -> str:
     """Value and error in the usual notation: 0.7025(3), with two digits of error where the first is 1: 0.7025(12)."""
@@ -11,6 +13,8 @@ def parenthesis(value: float | None, error: float | None) -> str:
         return f"{value:.6g}"
     if error == 0:
         return f"{value:.7g}(0)"
+    if error >= _LARGE:
+        return f"{value:.2g}({error:.1g})"
     digits, exponent = f"{error:.1e}".split("e")
     decimals = -int(exponent) + (digits[0] == "1" and digits[2] != "0")
     if decimals <= 0:
