@@ -35,12 +35,21 @@ def test_noise_does_not_bias_the_condensate(rng):
     assert 192 * np.var(estimates.mean(1)) > 192 * 0.01 + 10 * entry["error"]
 
 
+def test_it_is_the_covariance_of_different_noise_vectors(rng):
+    """Which noise does not change on average, however few configurations there are; it is in neither square."""
+    estimates = 0.3 + 0.1 * rng.standard_normal((10, 1)) + 0.6 * rng.standard_normal((10, 4))
+    covariances = np.cov(estimates.T, bias=True)
+    entry = susceptibility_entries("chiral_condensate", estimates, EXTENT)["chiral_condensate_susceptibility"]
+    assert entry["mean"] == pytest.approx(192 * covariances[~np.eye(4, dtype=bool)].mean(), rel=1e-10)
+
+
 def test_what_cannot_be_known_says_why(rng):
     def entry(*shape):
         return susceptibility_entries("chiral_condensate", rng.random(shape), EXTENT)["chiral_condensate_susceptibility"]
     one = entry(30, 1)
     assert one["mean"] is None and "two noise vectors or more; raise noise" in one["note"] and one["measurements"] == 30
-    assert entry(1, 4)["mean"] is None and "two measurements or more" in entry(1, 4)["note"]
+    for few in (1, 2):    # the jackknife of two leaves one out, and one does not fluctuate: its error would be 0
+        assert entry(few, 4)["mean"] is None and "three measurements or more" in entry(few, 4)["note"]
     few = entry(5, 4)
     assert few["error"] > 0 and few["tau_int"] is None and "taken for independent" in few["note"]
     assert susceptibility_entries("plaquette", rng.random(30), EXTENT) == {}
@@ -54,7 +63,7 @@ def test_summaries_and_tables_of_measurements_have_them(tmp_path, capsys):
     estimates = chain.observables["chiral_condensate"][1][3:]
     pairs = estimates[:, 0] * estimates[:, 1]
     entry = summarise(run)["susceptibilities"]["chiral_condensate_susceptibility"]
-    assert entry["mean"] == pytest.approx(64 * (pairs.mean() - estimates.mean() ** 2), rel=1e-9)
+    assert entry["mean"] == pytest.approx(64 * (pairs.mean() - np.prod(estimates.mean(0))), rel=1e-9)
     assert entry["every"] == 1 and entry["measurements"] == 9
     assert slhmc_command("summary", run) == 0
     assert "polyakov_loop_susceptibility_t" in capsys.readouterr().out

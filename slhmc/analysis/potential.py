@@ -10,6 +10,7 @@ import numpy as np
 from slhmc.analysis.effective_mass import DerivedValue, derived
 from slhmc.analysis.gamma import MINIMUM_LENGTH
 
+RESOLVED = 5.0  # errors
 FORCE = 1.65  # r0^2 dV/dr at r0 (Sommer, Nucl. Phys. B 411 (1994) 839)
 
 
@@ -71,9 +72,10 @@ def static_potential(values: np.ndarray, t0: int, plateau: Sequence[int], fit: S
                      coulomb: str = "continuum") -> Potential:
     """Energies, potential and fit of loops [measurement, i, j, r - 1, t].
 
-    For each r the vector v of the largest eigenvalue of W(t0 + 1) v = lambda W(t0) v, of the mean made symmetric, is held fixed:
-    c(t) = v^T W(t) v. Weights 1 / error^2 of plateau and fit are held fixed, too. Errors are of functions of the means of c
-    (`derived`). None where something is not positive, or not reached.
+    For each r the vector v of the largest eigenvalue of W(t0 + 1) v = lambda W(t0) v, of the mean made symmetric, in the space of
+    those eigenvectors of W(t0) that are resolved, is held fixed: c(t) = v^T W(t) v. Weights 1 / error^2 of plateau and fit are
+    held fixed, too. Errors are of functions of the means of c (`derived`). None where something is not positive or not
+    reached.
     """
     symmetric = 0.5 * (values + values.swapaxes(1, 2))
     ground = [_ground_state(symmetric[:, :, :, r], t0) for r in range(values.shape[3])]
@@ -94,9 +96,24 @@ def _energy(here: float, next_: float) -> float:
 
 def _ground_state(matrices: np.ndarray, t0: int) -> np.ndarray | None:
     """c(t) of each measurement, [measurement, t], from matrices [measurement, i, j, t]."""
-    mean = matrices.mean(0)
-    pair = generalized_eigenvectors(mean[..., t0 + 1], mean[..., t0])
-    return None if pair is None else np.einsum("i,nijt,j->nt", pair[1][:, 0], matrices, pair[1][:, 0])
+    if not np.isfinite(matrices).all():
+        return None
+    mean, basis = matrices.mean(0), _resolved(matrices[..., t0])
+    pair = generalized_eigenvectors(basis.T @ mean[..., t0 + 1] @ basis, basis.T @ mean[..., t0] @ basis)
+    if pair is None or not basis.size:
+        return None
+    ground = basis @ pair[1][:, 0]
+    return np.einsum("i,nijt,j->nt", ground, matrices, ground)
+
+
+def _resolved(matrices: np.ndarray) -> np.ndarray:
+    """Eigenvectors, as columns, of the mean of matrices [measurement, i, j] whose eigenvalues are more than noise: above
+    RESOLVED naive errors and 1e-10 of the largest. Others would be divided by (Niedermayer, Ruefenacht and Wenger,
+    Nucl. Phys. B 597 (2001) 413)."""
+    values, vectors = np.linalg.eigh(matrices.mean(0))
+    spread = np.einsum("ik,nij,jk->nk", vectors, matrices, vectors).std(0)
+    noise = RESOLVED * spread / max(len(matrices) - 1, 1) ** 0.5
+    return vectors[:, (values > noise) & (values > 1e-10 * values[-1])]
 
 
 def _mean(series: np.ndarray | None, energies: list, first: int, last: int) -> tuple:

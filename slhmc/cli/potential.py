@@ -65,18 +65,47 @@ def potential_numbers(found: Any) -> dict[str, Any]:
     return numbers | {"fit": {"first": fit.first, "last": fit.last, "chi_squared": fit.chi_squared} | parts}
 
 
-def draw_potential(panel, found: Any) -> None:
-    """V(r) with errors, and the fit."""
-    from slhmc.analysis import inverse_distance
+def fit_words(found: Any) -> str:
+    """V = A - B / r + sigma r of the fit with its numbers; nothing without a fit."""
+    if (fit := found.fit) is None:
+        return ""
+    quality = "" if fit.chi_squared is None else f", χ²/dof {fit.chi_squared:.2f}"
+    inverse = "" if fit.form == "continuum" else ", 1/r of the lattice"
+    return (f"V = A − B/r + σr on r/a = {fit.first} … {fit.last}{inverse}: aA = {words(fit.constant)}, B = {words(fit.coulomb)}, "
+            f"a²σ = {words(fit.tension)}, r₀/a = {words(fit.r0)}{quality}")
 
+
+def draw_potential(panel, found: Any) -> None:
+    """V(r) with errors, the fit, dashed beyond its distances, and r0."""
     known = [(r, value) for r, value in enumerate(found.values, 1) if value is not None]
     panel.errorbar([r for r, _ in known], [v.value for _, v in known], [v.error or 0.0 for _, v in known], fmt="o", markersize=4,
                    capsize=2, color="C0", label="$V(r)$")
-    fit = found.fit
-    if fit is not None and None not in (fit.constant, fit.coulomb, fit.tension):
-        r = np.arange(fit.first, fit.last + 1)
-        inverse = np.array([inverse_distance(int(one), fit.form) for one in r])
-        panel.plot(r, fit.constant.value - fit.coulomb.value * inverse + fit.tension.value * r, color="C1",
-                   label="$A - B/r + \\sigma r$")
-    panel.set(title="static potential", xlabel="$r / a$", ylabel="$a V$")
+    end = len(found.values)
+    if found.fit is not None and None not in (found.fit.constant, found.fit.coulomb, found.fit.tension):
+        end = _draw_fit(panel, found.fit, end)
+    panel.set(title="static potential", xlabel="$r / a$", ylabel="$a V$", xlim=(0.5, end + 0.5))
+    panel.xaxis.get_major_locator().set_params(integer=True)
     panel.legend()
+
+
+def _draw_fit(panel, fit: Any, end: int) -> float:
+    """Where the figure ends: at the last distance, or at r0 if it is not far beyond."""
+    from slhmc.analysis import inverse_distance
+
+    def curve(r, inverse):
+        return fit.constant.value - fit.coulomb.value * inverse + fit.tension.value * r
+    inside = np.linspace(fit.first, fit.last, 100)
+    panel.plot(inside, curve(inside, 1 / inside), color="C1", label="$A - B/r + \\sigma r$")
+    if fit.form != "continuum":
+        r = np.arange(fit.first, fit.last + 1)
+        panel.plot(r, curve(r, np.array([inverse_distance(int(one), fit.form) for one in r])), "_", color="C1", markersize=14,
+                   label="with $1/r$ of the lattice")
+    if fit.r0 is None or not fit.r0.value < 2 * end:
+        return end
+    r0, error = fit.r0.value, fit.r0.error or 0.0
+    panel.axvline(r0, color="0.5", linewidth=0.8, linestyle=":", label=f"$r_0/a$ = {words(fit.r0)}")
+    panel.axvspan(r0 - error, r0 + error, color="0.5", alpha=0.2, linewidth=0)
+    if r0 > fit.last:
+        outside = np.linspace(fit.last, r0, 50)
+        panel.plot(outside, curve(outside, 1 / outside), color="C1", linestyle="--")
+    return max(end, r0)

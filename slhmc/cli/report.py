@@ -11,7 +11,7 @@ from slhmc.cli.compare import rich_table
 from slhmc.cli.flow import draw_charge, draw_energy, flow_numbers, words
 from slhmc.cli.measure import Measured, channels_of, draw_masses
 from slhmc.cli.potential import NAME as POTENTIAL
-from slhmc.cli.potential import analysed, draw_potential, potential_numbers
+from slhmc.cli.potential import analysed, draw_potential, fit_words, potential_numbers
 from slhmc.cli.summary import describe, finite, parenthesis
 from slhmc.cli.terminal import on_terminal
 from slhmc.errors import InputError
@@ -147,7 +147,8 @@ def _shown(source: str, measured: dict[str, Measured], quarks: dict[str, str], c
         elif name == POTENTIAL:
             numbers[name] = potential_numbers(potential)
             tables.append(_potential_table(potential, len(found.values)))
-            panels.append(("static potential and its fit", lambda panel: draw_potential(panel, potential)))
+            caption = f"static potential, {len(found.values)} configurations; {fit_words(potential)}".removesuffix("; ")
+            panels.append((caption, lambda panel: draw_potential(panel, potential)))
         elif name.startswith("mesons"):
             channels = channels_of(found, None)
             numbers[name] = {channel.name: {"effective_mass": [None if mass is None else {"mean": mass.value, "error": mass.error}

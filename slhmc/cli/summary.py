@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from slhmc.analysis.notation import parenthesis
+from slhmc.analysis.notation import parenthesis, rough
 from slhmc.cli.terminal import on_terminal
 from slhmc.runcard import QuarkTable, RunCard, load_card
 
@@ -143,7 +143,7 @@ def _observable_table(observables: dict[str, dict[str, Any]], card: RunCard) -> 
     for name in [*observables, *(name for name in published if name not in observables)]:
         entry = observables.get(name, {})
         row = [name, parenthesis(entry.get("mean"), entry.get("error"))]
-        row.append(parenthesis(entry.get("tau_int"), entry.get("tau_int_error")))
+        row.append(rough(entry.get("tau_int"), entry.get("tau_int_error")))
         if name in published:
             row += _compared(entry, published[name].value, published[name].error)
         table.add_row(*row)

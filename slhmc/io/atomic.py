@@ -75,9 +75,13 @@ def remove_stale(directory: Path) -> None:
             temporary.unlink()
 
 
-def read_error(path: str | os.PathLike, error: OSError) -> InputError:
+class ReadError(InputError):
+    """The system does not read a file, whatever is in it."""
+
+
+def read_error(path: str | os.PathLike, error: OSError) -> ReadError:
     """The InputError for an OSError met while opening or reading `path`."""
-    return InputError(f"{path}: cannot be read: {describe(error, _READ_ADVICE)}")
+    return ReadError(f"{path}: cannot be read: {describe(error, _READ_ADVICE)}")
 
 
 def describe(error: OSError, advice: dict[int, str] = _WRITE_ADVICE) -> str:

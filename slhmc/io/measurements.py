@@ -76,7 +76,8 @@ class MeasurementFile:
         self._values.setdefault(name, {})
 
     def check(self, configuration: KeptConfiguration) -> None:
-        """InputError if what was measured after that trajectory was another file, or this one before it was changed."""
+        """InputError if what was measured after that trajectory was another file, or this one before it was changed; ReadError
+        if that cannot be known, as it cannot be read."""
         name = configuration.path.name
         known = next((number for number, (file, _) in self.configurations.items() if file == name), configuration.number)
         if known != configuration.number:
@@ -135,6 +136,8 @@ class MeasurementFile:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Keep a second process from measuring into this file; the lock is free again when the process dies."""
+        if self.path.is_dir():  # "." has no name
+            raise InputError(f"{self.path}: a directory found, the name of a file of measurements expected; give one by -o FILE")
         lock = self.path.with_name(f".{self.path.name}.lock")
         try:
             descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)

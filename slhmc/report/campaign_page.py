@@ -25,6 +25,7 @@ from slhmc.report.tables import cost_table, difference_table, notes, observable_
 
 _OPEN = ("plaquette", "rectangle", "chiral_condensate", "polyakov_loop_t", "learned_flow")    # first, and not folded
 _FOLDED = 12    # rows of a table that is shown at once
+_REMARKS = 3    # notes that are shown at once
 _GUIDE = ("Histories: thermalization grey, long ones as means of blocks in the band of their extremes; thick: running mean; "
           "dashed: mean of production with its error. Autocorrelation functions with their errors; dashed: the window.")
 _STYLE = """
@@ -92,7 +93,9 @@ def _anchors(names: list[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for number, name in enumerate(names, 1):
         slug = "run-" + (re.sub(r"[^A-Za-z0-9_]+", "-", name).strip("-") or str(number))
-        found[name] = slug if slug not in found.values() else f"{slug}-{number}"
+        while slug in found.values():
+            slug += f"-{number}"
+        found[name] = slug
     return found
 
 
@@ -204,9 +207,10 @@ def _measurements(part: Measurements) -> str:
     """What `slhmc measure` shows."""
     pictures = [panel_picture(words, words, draw) for words, draw in part.panels]
     remarks = [f"{name}: {entry['note']}" for name, entry in part.numbers.get("observables", {}).items() if entry.get("note")]
+    said = bullets(remarks) if len(remarks) <= _REMARKS else _folded(_count(len(remarks), "note"), bullets(remarks))
     tables = [titled(table, 4) if len(table.rows) <= _FOLDED else _folded(table.title, table_box(table)) for table in part.tables]
     return "\n".join([f"<h3>measured: {html.escape(part.source)}</h3>", bullets(part.notes), _pictures(pictures),
-                      bullets(remarks), *tables])
+                      said, *tables])
 
 
 def _titled_pictures(title: str, pictures: list[Picture]) -> list[str]:

@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from slhmc.analysis import parenthesis
+from slhmc.analysis import parenthesis, rough
 from slhmc.report.tables import Table
 
 SLOWEST = 8    # column of the slowest observable in the table of ensembles
@@ -17,11 +17,17 @@ def ensemble_table(result: dict[str, Any]) -> Table:
 
 def _row(entry: dict[str, Any]) -> list[str]:
     slowest = entry["slowest"] or {}
-    return [entry["name"], state_words(entry), entry["physics"] or "-", str(entry["trajectories"]),
-            value(entry.get("acceptance")), value(entry.get("delta_h")), value(entry.get("exp_minus_delta_h")),
+    dynamics = [value(entry.get(name)) if metropolis(entry) else "-" for name in ("acceptance", "delta_h", "exp_minus_delta_h")]
+    return [entry["name"], state_words(entry), entry["physics"] or "-", str(entry["trajectories"]), *dynamics,
             number(entry.get("seconds_per_trajectory", {}).get("mean"), ".3g"),
             f"{named(slowest, 'tau_int_trajectories')} {slowest['observable']}" if slowest else "-",
             "-" if entry["seed"] is None else str(entry["seed"]), entry["version"] or "-"]
+
+
+def metropolis(entry: dict[str, Any]) -> bool:
+    """Whether the chain has a Metropolis step: dH is not always 0, as a heat bath has it; it may be no number."""
+    delta_h = entry.get("delta_h")
+    return delta_h is not None and not (delta_h["mean"] == 0.0 and not delta_h["error"])
 
 
 def state_words(entry: dict[str, Any]) -> str:
@@ -78,9 +84,9 @@ def facts(entry: dict[str, Any]) -> list[tuple[str, str, str]]:
         }
         if not entry["iterations_per_trajectory"]["mean"]:
             del known["solver iterations"]
-        if not entry["delta_h"]["mean"] and entry["delta_h"]["error"] in (None, 0.0):
+        if not metropolis(entry):
             for name in ("acceptance", "⟨exp(−dH)⟩", "⟨dH⟩"):
-                del known[name]    # no Metropolis step
+                del known[name]
     if slowest:
         known |= {"slowest τ_int": (named(slowest, "tau_int_trajectories"), f"trajectories: {slowest['observable']}"),
                   "s/independent configuration": (named(slowest, "cost"), "2 τ_int of the slowest")}
@@ -96,7 +102,7 @@ def value(entry: dict[str, Any] | None) -> str:
 
 def named(entry: dict[str, Any], name: str) -> str:
     """NAME with NAME_error."""
-    return parenthesis(entry.get(name), entry.get(f"{name}_error"))
+    return rough(entry.get(name), entry.get(f"{name}_error"))
 
 
 def number(value: float | None, form: str) -> str:

@@ -134,7 +134,7 @@ def _state_notes(files: RunDirectory, status: dict[str, Any], chain: EnsembleFil
         age = time.time() - files.status.stat().st_mtime
         pace = status["seconds"] if isinstance(status.get("seconds"), float) else 0.0
         if age > max(_SILENT, _TRAJECTORIES * pace):
-            found.append(f"it says that it is running, but has said nothing for {age / 3600:.1f} hours: it may have been killed")
+            found.append(f"it says that it is running, but has said nothing for {_duration(age)}: it may have been killed")
         else:
             found.append("at work: numbers are those of its last checkpoint")
     if chain is None:
@@ -143,6 +143,10 @@ def _state_notes(files: RunDirectory, status: dict[str, Any], chain: EnsembleFil
     elif len(chain.records) == 0 or chain.records["thermalization"].all():
         found.append(f"{len(chain.records)} trajectories of thermalization, no production yet: no averages")
     return found
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds / 60:.0f} minutes" if seconds < 2 * 3600 else f"{seconds / 3600:.1f} hours"
 
 
 def _configurations(files: RunDirectory) -> list[int]:

@@ -14,6 +14,7 @@ from slhmc.report.figures import (
     MEAN_DELTA_H,
     autocorrelation_function,
     averages,
+    drawable,
     gaussian,
     histograms,
     history,
@@ -54,7 +55,7 @@ def observable_pictures(ensemble: Ensemble, name: str) -> list[Picture]:
     produced = values[inside]
     found = [panel_picture(f"history of {name}", _history_words(name, produced),
                            lambda panel: _observable_history(panel, ensemble, name, trajectories, values), begins=True)]
-    if len(produced) >= MINIMUM_LENGTH and np.isfinite(produced).all() and (estimate := gamma_method(produced)).error:
+    if len(produced) >= MINIMUM_LENGTH and drawable(produced).all() and (estimate := gamma_method(produced)).error:
         every = _every(trajectories[inside])
         words = parenthesis(estimate.tau_int * every, estimate.tau_int_error * every)
 
@@ -73,7 +74,8 @@ def dynamics_pictures(ensemble: Ensemble) -> list[Picture]:
     delta_h = production["delta_h"]
     if len(delta_h) < 2 or not np.any(delta_h):
         return []
-    expected = predicted_acceptance(float(delta_h.mean()), None)["mean"]
+    with np.errstate(over="ignore", invalid="ignore"):
+        expected = predicted_acceptance(float(delta_h.mean()), None)["mean"]
     found = [
         panel_picture("history of dH", "energy violation", lambda panel: _delta_h_history(panel, production)),
         panel_picture("histogram of dH", "line: the Gaussian of the same variance with ⟨exp(−ΔH)⟩ = 1",
@@ -94,8 +96,12 @@ def cost_pictures(ensemble: Ensemble) -> list[Picture]:
         return []
 
     def draw(panel: Any, name: str, words: str) -> None:
-        history(panel, production["trajectory"], production[name].astype(float), COLORS[0], "", _POINTS)
-        panel.set(xlabel="trajectory", ylabel=words, ylim=(0, _top(production[name].astype(float))))
+        values = production[name].astype(float)
+        known = drawable(values)
+        if known.any():
+            history(panel, production["trajectory"][known], values[known], COLORS[0], "", _POINTS)
+            panel.set_ylim(0, _top(values[known]))
+        panel.set(xlabel="trajectory", ylabel=words)
     found = [panel_picture("time of trajectories", "wall time of each trajectory",
                            lambda panel: draw(panel, "seconds", "time [s]"))]
     if production["iterations"].any():
@@ -126,7 +132,7 @@ def _history_words(name: str, produced: np.ndarray) -> str:
 
 def _observable_history(panel: Any, ensemble: Ensemble, name: str, trajectories: np.ndarray, values: np.ndarray) -> None:
     last = ensemble.last_of_thermalization
-    finite = np.isfinite(values)
+    finite = drawable(values)
     trajectories, values = trajectories[finite], values[finite]
     inside = trajectories > last
     if last:
@@ -158,7 +164,7 @@ def _running_mean(panel: Any, trajectories: np.ndarray, values: np.ndarray) -> N
 
 
 def _delta_h_history(panel: Any, production: np.ndarray) -> None:
-    finite = production[np.isfinite(production["delta_h"])]
+    finite = production[drawable(production["delta_h"])]
     panel.axhline(0, color=MUTED, linewidth=0.8)
     if len(finite):
         history(panel, finite["trajectory"], finite["delta_h"], COLORS[0], "", _POINTS)
@@ -167,7 +173,7 @@ def _delta_h_history(panel: Any, production: np.ndarray) -> None:
 
 
 def _delta_h_histogram(panel: Any, delta_h: np.ndarray) -> None:
-    finite = delta_h[np.isfinite(delta_h)]
+    finite = delta_h[drawable(delta_h)]
     histograms(panel, [(finite, COLORS[0])], lambda axes, values, edges, _: gaussian(axes, 0.5 * values.var(), edges, COLORS[1]))
     panel.axvline(0, color=MUTED, linewidth=0.8)
     panel.set(xlabel=DELTA_H, ylabel="density", ylim=(0, None))
@@ -198,8 +204,9 @@ def _acceptance(panel: Any, production: np.ndarray, expected: float | None) -> N
 
 
 def _acceptances(panel: Any, numbers: Sequence[dict[str, Any]]) -> None:
-    means = [max(entry["delta_h"]["mean"], 0.0) for entry in numbers]
-    grid = np.linspace(0, max(1.15 * max(means), 1e-3), 200)
+    means = [entry["delta_h"]["mean"] for entry in numbers]
+    reach = max(mean + (entry["delta_h"]["error"] or 0.0) for mean, entry in zip(means, numbers, strict=True))
+    grid = np.linspace(0, max(1.15 * reach, 1e-3), 200)
     panel.plot(grid, [math.erfc(math.sqrt(x) / 2) for x in grid], color=MUTED, label=EXPECTED_ACCEPTANCE)
     for number, (mean, entry) in enumerate(zip(means, numbers, strict=True)):
         panel.errorbar(mean, entry["acceptance"]["mean"], entry["acceptance"]["error"] or 0.0, entry["delta_h"]["error"] or 0.0,

@@ -11,6 +11,7 @@ from slhmc.report.svg import COLORS, MUTED, figure, short
 
 _POINTS = 400     # of a line: longer histories are drawn as means of blocks within the band of their extremes
 _FEW = 60         # points that have marks
+_LARGEST = 1e100
 _BLOCKS = 40      # of a history of averages
 _SIZE = (11.0, 2.9)
 DELTA_H, MEAN_DELTA_H = r"$\Delta H$", r"$\langle\Delta H\rangle$"
@@ -78,6 +79,11 @@ def _colors() -> list[str]:
 
 
 # ---- panels
+def drawable(values: np.ndarray) -> np.ndarray:
+    """Which numbers can be drawn: axes have no room for those near the largest."""
+    return np.abs(values) < _LARGEST    # nan is not
+
+
 def history(panel: Any, trajectories: np.ndarray, values: np.ndarray, color: str, label: str, points: int = _POINTS,
             alpha: float = 0.85) -> None:
     """A line; of more than so many points means of blocks, within the band from the smallest to the largest number of each."""
@@ -104,7 +110,7 @@ def averages(panel: Any, trajectories: np.ndarray, values: np.ndarray, color: st
 
 def histograms(panel: Any, series: list[tuple[np.ndarray, str]], curve: Callable | None = None) -> None:
     """Densities of all series in the same bins; the outermost 0.2 percent are outside of them."""
-    finite = [(values[np.isfinite(values)], color) for values, color in series]
+    finite = [(values[drawable(values)], color) for values, color in series]
     pooled = np.concatenate([values for values, _ in finite]) if finite else np.empty(0)
     if not len(pooled):
         return

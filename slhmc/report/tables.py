@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from slhmc.analysis import parenthesis
+from slhmc.analysis import parenthesis, rough
 
 
 class Table(NamedTuple):
@@ -106,7 +106,7 @@ def _entry(entry: dict[str, Any]) -> str:
 
 
 def _named(entry: dict[str, Any], name: str) -> str:
-    return parenthesis(entry.get(name), entry.get(f"{name}_error"))
+    return rough(entry.get(name), entry.get(f"{name}_error"))
 
 
 def _number(value: float | None, form: str) -> str:

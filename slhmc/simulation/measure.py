@@ -10,6 +10,7 @@ from slhmc import __version__
 from slhmc.backend import open_device
 from slhmc.errors import ComputationError, InputError, RunCardError, SlhmcError, SolverNotConverged
 from slhmc.io import KeptConfiguration, MeasurementFile, RunDirectory, fingerprint, found_configurations, run_configurations
+from slhmc.io.atomic import ReadError
 from slhmc.io.fit import model_digest
 from slhmc.lattice import Draws, GaugeField
 from slhmc.lattice.communicator import SerialCommunicator
@@ -107,10 +108,9 @@ def measure(directory, names=(), overrides=(), *, card=None, pattern: str | None
         def begin():
             stack.enter_context(file.locked())
             file.read()
-            for configuration in found:
-                file.check(configuration)
-        on_root(communicator, begin)
-        missed = _measure(settled, links_of_run if card is None else links_of_file, found, file, campaign, device, observer)
+            return _checked(file, found)
+        found, missed = on_root(communicator, begin)
+        missed += _measure(settled, links_of_run if card is None else links_of_file, found, file, campaign, device, observer)
     if missed and failures is None:
         raise gathered(missed)
     if failures is not None:
@@ -135,6 +135,18 @@ def _configurations(directory: Path, card, pattern: str | None) -> list[KeptConf
         raise InputError(f"{directory}: the directory of a run found, which has its own card; leave out --card, or give "
                          f"{directory / 'configs'}")
     return found_configurations(directory, pattern)
+
+
+def _checked(file: MeasurementFile, found: list[KeptConfiguration]) -> tuple[list[KeptConfiguration], list[SlhmcError]]:
+    """Configurations that agree with what was measured before, and errors of those that the system does not read any more."""
+    readable, errors = [], []
+    for configuration in found:
+        try:
+            file.check(configuration)
+            readable.append(configuration)
+        except ReadError as error:
+            errors.append(error)
+    return readable, errors
 
 
 def _measure(card: RunCard, read, found: list[KeptConfiguration], file: MeasurementFile, farm: Farm, device: str,

@@ -3,7 +3,9 @@
 The first part alone has the text records and the checksum, which is that of all parts.
 """
 
+import os
 import re
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -31,18 +33,30 @@ class Volume(NamedTuple):
     word: str
 
 
+def name_of_part(name: str) -> str | None:
+    """NAME of a part NAME.volNNNN; None of other names."""
+    match = _NAME.fullmatch(name)
+    return None if match is None else match[1]
+
+
+def parts_beside(path: str | os.PathLike) -> list[Path]:
+    """All parts of the file that `path` is a part of, in order; `path` alone if it is none by name. InputError if the directory
+    cannot be read."""
+    path = Path(path)
+    if (name := name_of_part(path.name)) is None:
+        return [path]
+    try:
+        return sorted(other for other in path.parent.iterdir() if name_of_part(other.name) == name)
+    except OSError as error:
+        raise read_error(path.parent, error) from error
+
+
 def open_parts(file: BoundedFile) -> "SitesInParts":
     """The links of the parts beside `file`, which is one of them."""
-    match = _NAME.fullmatch(file.path.name)
-    if match is None:
+    if name_of_part(file.path.name) is None:
         raise InputError(f"{file.path}: one of several parts found; give it the name NAME.volNNNN that QIO gave it, beside "
                          "the others")
-    try:
-        paths = sorted(path for path in file.path.parent.iterdir()
-                       if (other := _NAME.fullmatch(path.name)) and other[1] == match[1])
-    except OSError as error:
-        raise read_error(file.path.parent, error) from error
-    found, description = [], None
+    found, description, paths = [], None, parts_beside(file.path)
     for path in paths:
         with BoundedFile(path) as part:
             entries = records(part)
