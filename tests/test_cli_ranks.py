@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from slhmc.cli import launch
 from slhmc.cli.launch import mpi_command, mpi_environment
 
 pytest.importorskip("mpi4py", exc_type=ImportError)
@@ -52,6 +53,15 @@ def test_an_error_of_one_rank_ends_all(tmp_path):
     result = on_ranks(tmp_path, "rank or MPI.COMM_WORLD.Barrier(); raise SolverNotConverged('here')")
     assert result.returncode == 3
     assert own_lines(result.stderr) == ["slhmc: rank 1: here"]
+
+
+@pytest.mark.parametrize(("codes", "last"), [([213, 0], 0), ([213, 213], 213), ([3], 3)])
+def test_an_mpiexec_that_does_not_start_is_started_once_more(monkeypatch, capsys, codes, last):
+    calls = iter(codes)
+    monkeypatch.setattr(launch, "run_forwarding", lambda command, environment: next(calls))
+    monkeypatch.setattr(launch.time, "sleep", lambda seconds: None)
+    assert launch.launch_ranks(2, ["status"]) == last and next(calls, None) is None
+    assert ("once more" in capsys.readouterr().err) == (len(codes) == 2)
 
 
 def test_an_error_of_all_ranks_is_told_once(tmp_path):

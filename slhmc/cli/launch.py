@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from slhmc.cli.terminal import VARIABLE
@@ -19,6 +20,9 @@ _RELAXED = {
     "OMPI_MCA_rmaps_base_oversubscribe": "1",
     "OMPI_MCA_hwloc_base_binding_policy": "none",
 }
+# of Open MPI 5: its daemon did not start, so no rank has. Seen now and then when another mpiexec of the same user ends just then,
+# perhaps as both share a session directory.
+_NOTHING_STARTED = 213
 _AS_ROOT = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
 
 
@@ -26,7 +30,13 @@ def launch_ranks(processes: int, arguments: list[str]) -> int:
     """Run `slhmc ARGUMENTS` on `processes` ranks; returns the exit code. USR1 and TERM stop a run with a checkpoint."""
     if not arguments:
         raise InputError("nothing to launch; for example: slhmc launch -n 4 run CARD")
-    return run_forwarding(mpi_command(processes, ["-m", "slhmc", *arguments]), mpi_environment(processes))
+    command, environment = mpi_command(processes, ["-m", "slhmc", *arguments]), mpi_environment(processes)
+    code = run_forwarding(command, environment)
+    if code == _NOTHING_STARTED:
+        print("slhmc: mpiexec could not start; once more", file=sys.stderr)
+        time.sleep(1)
+        code = run_forwarding(command, environment)
+    return code
 
 
 def mpi_command(processes: int, python_arguments: list[str]) -> list[str]:
