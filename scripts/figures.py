@@ -50,7 +50,8 @@ def draw_seeds(path: Path, figure: dict, tables: dict[str, list[dict]]) -> None:
         for color, (words, levels) in zip(COLORS[1:], figure.get("lines", {}).items(), strict=False):
             panel.axhline(levels[number], color=color, linestyle="--", linewidth=1.2, label=words)
         panel.set(title=table, yscale="log", xlim=(-0.6, len(entries) - 0.4))
-        panel.set_xticks(range(len(entries)), ["\n".join(wrap(entry["name"], 14)) for entry in entries], fontsize=9)
+        names = ["\n".join(wrap(entry["name"], max(7, 42 // len(entries)))) for entry in entries]
+        panel.set_xticks(range(len(entries)), names, fontsize=9)
         panel.grid(axis="y", alpha=0.25)
     panels[0].set_ylabel(f"{NUMBERS[name]}, {extent}")
     panels[0].legend(fontsize=8, loc="best")
