@@ -5,6 +5,8 @@ import zlib
 
 import numpy as np
 
+from slhmc.io.formats import Part, write_configuration
+
 EXTENT = (2, 4, 2, 6)  # x, y, z, t
 
 
@@ -139,3 +141,16 @@ def parts(links, extent=EXTENT, count=3, bits=64, seed=5, volfmt=2):
             lime_record("scidac-binary-data", b"".join(strings[site] for site in mine)),
             lime_record("scidac-checksum", tail) if first else b"")))
     return result
+
+
+def put(folder, data, name="links"):
+    """A file of these bytes; its path."""
+    path = folder / name
+    path.write_bytes(data)
+    return path
+
+
+def write(path, links, name, precision=None):
+    """The links as a file of format `name`, by the engine; its path."""
+    write_configuration(path, Part(links, len(links)), name, precision)
+    return path

@@ -6,10 +6,10 @@ import re
 import shutil
 import sys
 import xml.etree.ElementTree
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from html_pages import Page
 from made_chains import THERMALIZATION, ar1, write_chain
 from running import HEAT_BATH_CARD, card_file, refusal, sets, slhmc_command
 
@@ -17,32 +17,6 @@ from slhmc.analysis import autocorrelation, gamma_method, summarise
 from slhmc.errors import InputError
 from slhmc.io import EnsembleFile
 from slhmc.report import compare, figures, page, tables
-
-KEYS_OF_PAGE = {"src", "href", "xlink:href", "action", "data", "srcset", "poster"}
-
-
-class Page(HTMLParser):
-    """Tags that are open, all addresses, all words."""
-
-    void = frozenset({"meta", "img", "br", "link"})
-
-    def __init__(self, text):
-        super().__init__()
-        self.open, self.tags, self.addresses, self.words = [], [], [], []
-        self.feed(text)
-        self.close()
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.append(tag)
-        self.addresses += [value for key, value in attributes if key in KEYS_OF_PAGE]
-        if tag not in self.void:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.words.append(data)
 
 
 def check_page_of(text, figures_expected):

@@ -18,15 +18,17 @@ from link_files import (
     openqcd,
     parts,
     plaquette,
+    put,
     random_links,
     site_strings,
+    write,
 )
 from running import ROOT, refusal, slhmc_command
 
 from slhmc import simulation
 from slhmc.errors import InputError
 from slhmc.io import load_checkpoint, load_configuration, load_links, save_links
-from slhmc.io.formats import NAMES, Part, examine, format_of, write_configuration
+from slhmc.io.formats import NAMES, examine, format_of
 from slhmc.io.formats.matrices import project
 from slhmc.lattice import GaugeField, Lattice, line_trace, rectangle_sum
 from slhmc.runcard import parse_card
@@ -36,17 +38,6 @@ REAL = Path(os.environ.get("REAL_CONFIGURATIONS", ROOT.parent / "shared" / "conf
 FOREIGN = {"ildg": ildg(LINKS), "ildg-single": ildg(LINKS, bits=32), "nersc-2x3": nersc(LINKS), "nersc": nersc(LINKS, rows=3),
            "nersc-single": nersc(LINKS, real=">f"), "nersc-little": nersc(LINKS, real="<d"), "milc": milc(LINKS),
            "milc-big": milc(LINKS, order=">"), "openqcd": openqcd(LINKS)}
-
-
-def put(folder, data, name="links"):
-    path = folder / name
-    path.write_bytes(data)
-    return path
-
-
-def write(path, links, name, precision=None):
-    write_configuration(path, Part(links, len(links)), name, precision)
-    return path
 
 
 def fault(path, *arguments):

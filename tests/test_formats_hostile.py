@@ -6,28 +6,17 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from link_files import EXTENT, ildg, lime_record, link_trace, milc, nersc, parts, plaquette, random_links
+from link_files import EXTENT, ildg, lime_record, link_trace, milc, nersc, parts, plaquette, put, random_links, write
 from running import refusal, slhmc_command
 
 from slhmc.errors import ComputationError, InputError
 from slhmc.io import save_links
 from slhmc.io.atomic import replace_file
-from slhmc.io.formats import Part, examine, write_configuration
+from slhmc.io.formats import examine
 from slhmc.io.sealed import write_sealed
 
 LINKS = random_links()
 CPU_SECONDS = 5  # a header takes a millisecond
-
-
-def put(folder, data, name="links"):
-    path = folder / name
-    path.write_bytes(data)
-    return path
-
-
-def write(path, links, name, precision=None):
-    write_configuration(path, Part(links, len(links)), name, precision)
-    return path
 
 
 def fault(path):

@@ -6,11 +6,11 @@ import math
 import os
 import re
 import xml.etree.ElementTree
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 from campaigns import SLOPE, THERMALIZATION, TIMES, write_campaign, write_run
+from html_pages import Page
 from running import HEAT_BATH_CARD, ROOT, contents, refusal, slhmc_command
 
 from slhmc.analysis import summarise
@@ -241,31 +241,6 @@ def test_json_is_one_object_whose_keys_are_documented(runs, found, capsys):
 
 
 # ---- the page
-class Page(HTMLParser):
-    """Tags, attributes by name, words."""
-
-    void = frozenset({"meta", "img", "br", "wbr"})
-
-    def __init__(self, text):
-        super().__init__()
-        self.open, self.tags, self.attributes, self.words = [], [], {}, []
-        self.feed(text)
-        self.close()
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.append(tag)
-        for key, value in attributes:
-            self.attributes.setdefault(key, []).append(value)
-        if tag not in self.void:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.words.append(data)
-
-
 def test_the_page_is_whole_and_needs_nothing_from_elsewhere(found, text):
     page = Page(text)
     assert page.open == [] and not {"script", "link", "iframe", "i"} & set(page.tags)

@@ -1,6 +1,7 @@
 """`Session`: what a `Training` and a `Regression` have in common: lock, history and checkpoint of a directory, how they stop."""
 
 import time
+from abc import ABC, abstractmethod
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,10 @@ from slhmc.simulation.simulation import on_root
 from slhmc.simulation.stopping import StopRequest
 
 
-class Session:
+class Session(ABC):
     """A training in its directory. All methods are collective; files are touched by rank 0 alone.
 
-    A subclass has `continue_from`, `checkpoint`, `_run` and the hooks below.
+    A subclass has `continue_from`, `checkpoint`, `_run` and what is abstract below.
     """
 
     unit: str  # the table of the history with a row for the start and one for each: "epochs", "steps"
@@ -30,21 +31,21 @@ class Session:
         self.history: Any = None
 
     # ---- hooks
+    @abstractmethod
     def _new_history(self, text: str):
         """An empty history, in memory."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _read_history(self, card: RunCard):
         """The history of the directory; InputError if the card would have trained otherwise than its own."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _read_checkpoint(self):
         """What the checkpoint holds; the history is cut to it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _draw(self) -> None:
         """Figures of the history."""
-        raise NotImplementedError
 
     # ---- beginning
     def begin_files(self, text: str) -> None:
