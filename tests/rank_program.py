@@ -5,6 +5,7 @@ The job: {"cases": [{"name", "kind", "colors", "extent", "ranks"}], "output": fi
 
 import json
 import sys
+from unittest import mock
 
 import numpy as np
 from monte_carlo import boundary_of, staggered_action, staggered_target, time_scales
@@ -31,6 +32,7 @@ from slhmc.lattice import (
     plaquette_sum,
     rectangle_sum,
 )
+from slhmc.lattice.lattice import PREFETCH_SITES
 from slhmc.networks import make_network
 from slhmc.observables import FlowedLinks, Propagator, StaggeredMesons, StaticPotential, WilsonCondensate, WilsonMesons
 from slhmc.runcard import parse_card
@@ -341,10 +343,16 @@ KINDS = {function.__name__: function for function in (
     nested_chain, guided_chain, clover_chain, networks, flow, static_potential)}
 
 
+IN_SLICES = " in slices"  # after a kind: as lattices beyond the caches are worked through
+
+
 def results_of(case, communicator=None):
     """{"case/quantity": array} on the root rank; `lanes` says how the local lattice was cut. Collective."""
     lattice = Lattice(case["extent"], communicator=communicator, ranks=case["ranks"])
-    found = {"lanes": lattice.layout("double").lanes} | KINDS[case["kind"]](lattice, case["colors"])
+    with mock.patch("slhmc.lattice.lattice.PREFETCH_SITES", 0 if case["kind"].endswith(IN_SLICES) else PREFETCH_SITES):
+        layout = lattice.layout("double")
+    assert (layout.slices()[0].count > 1) == case["kind"].endswith(IN_SLICES), "a lattice in slices where none was asked for"
+    found = {"lanes": layout.lanes} | KINDS[case["kind"].removesuffix(IN_SLICES)](lattice, case["colors"])
     return {f"{case['name']}/{name}": value for name, value in found.items() if lattice.is_root}
 
 

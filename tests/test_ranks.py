@@ -39,7 +39,9 @@ CASES = {
     + [("flow", 3, WIDE, [1, 1, 1, 2]), ("flow", 2, WIDE, [2, 1, 1, 1]), ("flow", 3, [4, 8, 4], [1, 2, 1]),
        ("flow", 2, [8, 8], [2, 1])]
     + [("static_potential", 3, WIDE, [1, 1, 1, 2]), ("static_potential", 2, WIDE, [2, 1, 1, 1]),
-       ("static_potential", 2, [8, 8], [1, 2])],
+       ("static_potential", 2, [8, 8], [1, 2])]
+    + [(kind, 3, extent, grid) for extent, grid in ((WIDE, [1, 1, 1, 2]), (WIDE, [2, 1, 1, 1]), ([4, 8, 4], [1, 2, 1]))
+       for kind in ("gauge in slices", "flow in slices")],
     4: [(kind, 3, WIDE, [1, 1, 1, 4]) for kind in ("gauge", "quarks", "chain")]  # blocks no deeper than the halo
     + [(kind, 2, WIDE, grid) for grid in ([4, 1, 1, 1], [2, 1, 1, 2], [1, 2, 2, 1])
        for kind in ("random_fields", "gauge", "quarks", "chain")]
@@ -51,7 +53,8 @@ CASES = {
     + [("domain_wall", 2, WIDE, [2, 1, 1, 2]), ("domain_wall", 2, SMALL, [1, 2, 2, 1])]
     + [("networks", 3, WIDE, [1, 1, 1, 4]), ("networks", 2, SMALL, [1, 1, 2, 2]), ("networks", 2, WIDE, [2, 1, 1, 2])]
     + [("static_potential", 3, WIDE, [1, 1, 1, 4]), ("static_potential", 2, WIDE, [2, 1, 1, 2])]
-    + [("flow", 3, WIDE, [1, 1, 1, 4]), ("flow", 2, SMALL, [1, 1, 2, 2]), ("flow", 2, WIDE, [1, 2, 2, 1])],
+    + [("flow", 3, WIDE, [1, 1, 1, 4]), ("flow", 2, SMALL, [1, 1, 2, 2]), ("flow", 2, WIDE, [1, 2, 2, 1])]
+    + [("gauge in slices", 2, SMALL, [1, 1, 2, 2]), ("flow in slices", 2, WIDE, [2, 1, 1, 2])],
 }
 # one launch a group, so that none has all kernels to compile
 SPINORS = {"wilson", "clover", "clover_chain", "domain_wall", "mesons", "quark_ratios", "one_flavor"}

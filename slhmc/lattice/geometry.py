@@ -8,6 +8,9 @@ import numpy as np
 from slhmc.errors import InputError
 
 DIRECTION_NAMES = "xyzt"
+# Classes of lane groups, in the order of their numbers: no neighbour on another rank, at the boundary; in the halo one step
+# behind in one direction, elsewhere behind (ahead in none), and ahead
+CORE, EDGE, BEHIND, REACHED, AHEAD = range(5)
 
 
 def direction_names(dimensions: int) -> str:
@@ -78,7 +81,7 @@ def choose_lane_grid(local: tuple[int, ...], grid: tuple[int, ...], lanes: int) 
 class Blocks:
     """Lane groups of one rank: a block of `local / lane_grid` sites, extended by `depth` where ranks split a direction.
 
-    Groups of each parity are numbered: core (no neighbour on another rank), edge, then halo (faces of depth 1 first).
+    Groups of each parity are numbered by class (CORE to AHEAD), within one by coordinates, the last direction slowest.
     Arrays run over (parity, group): `coordinates` has shape (dimensions, 2, stride), relative to the block.
     """
 
@@ -115,46 +118,57 @@ class Blocks:
         points = np.stack([g.ravel() for g in np.meshgrid(
             *[np.arange(-m, b + m) for b, m in zip(reversed(self.block), reversed(self.margins), strict=True)],
             indexing="ij")][::-1])
-        outside = sum(((p < 0) | (p >= b)).astype(int) for p, b in zip(points, self.block, strict=True))
-        depth = np.max([np.where(p < 0, -p, np.where(p >= b, p - b + 1, 0))
-                        for p, b in zip(points, self.block, strict=True)], axis=0)
-        edge = np.zeros(points.shape[1], bool)
-        for p, b, m in zip(points, self.block, self.margins, strict=True):
-            if m:
-                edge |= (p == 0) | (p == b - 1)
-        rank = np.where(outside == 0, np.where(edge, 1, 0), np.where((outside == 1) & (depth == 1), 2, 3))
+        classes = self._classes(points)
         parity = points.sum(0) % 2
-        order = [np.flatnonzero(parity == p)[np.argsort(rank[parity == p], kind="stable")] for p in (0, 1)]
-        counts = [[int(np.sum(rank[o] == r)) for r in range(4)] for o in order]
+        order = [np.flatnonzero(parity == p)[np.argsort(classes[parity == p], kind="stable")] for p in (0, 1)]
         index = np.empty(points.shape[1], np.int64)
         for o in order:
             index[o] = np.arange(len(o))
-        return points, parity, order, counts, index, shape
+        return points, order, index, shape
+
+    def _classes(self, points: np.ndarray) -> np.ndarray:
+        """CORE to AHEAD of block coordinates, shape (dimensions, n) -> (n,)."""
+        sides = [(p, b, m) for p, b, m in zip(points, self.block, self.margins, strict=True) if m]
+        if not sides:
+            return np.full(points.shape[1], CORE)
+        back = sum(np.maximum(-p, 0) for p, _, _ in sides)  # steps
+        edge, ahead = (np.any(conditions, axis=0) for conditions in (
+            [(p == 0) | (p == b - 1) for p, b, _ in sides], [p >= b for p, b, _ in sides]))
+        return np.select([ahead, back > 1, back == 1, edge], [AHEAD, REACHED, BEHIND, EDGE], CORE)
 
     @property
     def groups(self) -> int:
         """Lane groups of one parity, without halo."""
-        return sum(self._enumeration[3][0][:2])
+        return int(np.sum(self.classes[0] <= EDGE))
 
     @property
     def core_groups(self) -> int:
         """The first so many groups of either parity need no halo of depth 1."""
-        return min(c[0] for c in self._enumeration[3])
+        return int(np.min(np.sum(self.classes == CORE, axis=1)))
 
-    @property
-    def near_groups(self) -> int:
-        """The first so many groups of either parity hold all that is at most one step outside, in one direction."""
-        return max(sum(c[:3]) for c in self._enumeration[3])
+    def class_end(self, last: int) -> int:
+        """The first so many groups of either parity hold the classes up to `last`."""
+        return int(np.max(np.sum(self.classes <= last, axis=1)))
 
     @property
     def stride(self) -> int:
         """Lane groups of one parity, with halo."""
-        return len(self._enumeration[2][0])
+        return len(self._enumeration[1][0])
 
     @cached_property
     def coordinates(self) -> np.ndarray:
-        points, _, order, *_ = self._enumeration
+        points, order, *_ = self._enumeration
         return np.stack([points[:, o] for o in order], axis=1)
+
+    @cached_property
+    def classes(self) -> np.ndarray:
+        """CORE to AHEAD of each lane group, shape (2, stride)."""
+        return self._classes(self.coordinates.reshape(self.dimensions, -1)).reshape(2, -1)
+
+    @property
+    def same_parities(self) -> bool:
+        """Whether groups of one number have the same class and last coordinate on both parities: not where a corner is one site."""
+        return all(np.array_equal(*pair) for pair in (self.classes, self.coordinates[-1]))
 
     @cached_property
     def lane_digits(self) -> np.ndarray:
@@ -176,7 +190,7 @@ class Blocks:
 
     def group_index(self, points: np.ndarray) -> np.ndarray:
         """Group numbers (within their parity) of block coordinates, shape (dimensions, n) -> (n,)."""
-        shape, index = self._enumeration[5], self._enumeration[4]
+        *_, index, shape = self._enumeration
         flat = np.zeros(points.shape[1], np.int64)
         for mu in reversed(range(self.dimensions)):
             flat = flat * shape[mu] + points[mu] + self.margins[mu]

@@ -116,7 +116,7 @@ class Layout:
         self.blocks = Blocks(lattice.extent, lattice.rank_grid, lattice.rank_coordinates, lane_grid, HALO_DEPTH)
         self.lanes = self.blocks.lanes
         self.groups, self.stride = self.blocks.groups, self.blocks.stride
-        self.core_groups, self.near_groups = self.blocks.core_groups, self.blocks.near_groups
+        self.core_groups = self.blocks.core_groups
         self._scratch: dict[str, object] = {}
         self._slices: dict[int, tuple[Slices, object]] = {}
         self.dtype = np.dtype(REALS[real])
@@ -171,8 +171,8 @@ class Layout:
                before=None):
         """Run a reduction into the device array `result`, then sum over ranks. Collective.
 
-        spans: list of (begin, end) run one after the other, `between()` after the first (overlap with communication), before(k)
-        before each.
+        spans: list of (begin, end) run one after the other, `between()` after the first (overlap with communication); before:
+        what to call before spans, by their place in the list.
         """
         lattice, device = self.lattice, self.lattice.device
         spans = spans or [(0, self.groups)]
@@ -180,8 +180,8 @@ class Layout:
         partials = lattice.partials(sum(counts) * kernel.kind)
         offset = 0
         for number, ((begin, end), count) in enumerate(zip(spans, counts, strict=True)):
-            if before is not None:
-                before(number)
+            if before and number in before:
+                before[number]()
             if begin < end:
                 span = Range(begin, end, parity, parities, offset)
                 structure = kernel.structure(span, *leading, device.pointer(partials), *arguments)

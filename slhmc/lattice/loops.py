@@ -7,6 +7,7 @@ from functools import partial
 import numpy as np
 
 from slhmc.lattice.fields import AlgebraField, GaugeField, algebra_dimension, link_reals
+from slhmc.lattice.geometry import BEHIND, REACHED
 from slhmc.lattice.scalar import Scalar
 from slhmc.lattice.slices import Slices
 
@@ -33,14 +34,21 @@ def rectangle_sum(U: GaugeField) -> Scalar:
 class LoopCoefficients:
     """Coefficients c_a of the plaquettes of a window of lane groups, and of its rectangles (kernels/plaquettes.h, rectangles.h).
 
-    plaquettes, rectangles: what kernels take for them; keep: the arrays behind. Each step of `steps` is (make, begin, end): after
-    make() kernels find there what they need on lane groups begin..end.
+    plaquettes, rectangles: what kernels take for them; keep: the arrays behind. Each step of `steps` is (make, spans): after
+    make() kernels find there what they need on lane groups begin..end of each span.
     """
 
     plaquettes: tuple
     rectangles: tuple
     keep: tuple
-    steps: list[tuple[Callable[[], None], int, int]]
+    steps: list[tuple[Callable[[], None], list[tuple[int, int]]]]
+
+    def launch(self, layout, kernel, *arguments, keep=()) -> None:
+        """Run a site kernel, step by step."""
+        for make, spans in self.steps:
+            make()
+            for begin, end in spans:
+                layout.launch(kernel, *arguments, begin=begin, end=end, keep=(*keep, *self.keep))
 
 
 def plaquette_coefficients(U: GaugeField, corners: bool = False) -> LoopCoefficients:
@@ -49,9 +57,11 @@ def plaquette_coefficients(U: GaugeField, corners: bool = False) -> LoopCoeffici
     """
     slices, positions = U.layout.slices()
     kept, array = _coefficients(U, slices, positions)
-    keep = U, array, positions
-    make = [partial(_make_plaquettes, U, kept, keep, _everything(U, spans) if corners else spans) for spans, _ in slices.steps]
-    return LoopCoefficients(kept, (), keep, [(first, *span) for first, (_, span) in zip(make, slices.steps, strict=True)])
+    keep, last = (U, array, positions), REACHED if corners else BEHIND
+
+    def make(numbers):
+        _launch_on(U, "plaquette_coefficients", slices, numbers, last, *kept, keep=keep)
+    return LoopCoefficients(kept, (), keep, [(partial(make, numbers), slices.spans(own)) for numbers, own in slices.steps])
 
 
 def rectangle_coefficients(U: GaugeField, plaquettes: bool = False) -> LoopCoefficients:
@@ -66,18 +76,13 @@ def rectangle_coefficients(U: GaugeField, plaquettes: bool = False) -> LoopCoeff
     kept, keep = (rectangles, sides, address, slices.window), (U, array, positions)
     also, more = _coefficients(U, slices, positions) if plaquettes else ((), None)
 
-    def make(spans, number):
-        spans = _everything(U, spans)
-        for low, high in spans:
-            layout.launch(U.kernel("gauge.cc", "rectangle_coefficients"), layout.geometry, U.pointer, rectangles, address,
-                          slices.window, begin=low, end=high, keep=keep)
-        near = [(0, layout.near_groups)] if slices.count == 1 else spans[-2:] if number == 0 else spans
-        for low, high in near:
-            layout.launch(U.kernel("gauge.cc", "rectangle_sides"), layout.geometry, U.pointer, *kept, begin=low, end=high,
-                          keep=keep)
+    def make(numbers):
+        _launch_on(U, "rectangle_coefficients", slices, numbers, REACHED, rectangles, address, slices.window, keep=keep)
+        near = numbers[-2:]  # the second step looks one step behind for these
+        _launch_on(U, "rectangle_sides", slices, near, BEHIND, *kept, keep=keep)
         if plaquettes:
-            _make_plaquettes(U, also, (*keep, more), near)
-    steps = [(partial(make, spans, number), *span) for number, (spans, span) in enumerate(slices.steps)]
+            _launch_on(U, "plaquette_coefficients", slices, near, BEHIND, *also, keep=(*keep, more))
+    steps = [(partial(make, numbers), slices.spans(own)) for numbers, own in slices.steps]
     return LoopCoefficients(also, kept[:2] if plaquettes else kept, (*keep, more), steps)
 
 
@@ -88,15 +93,10 @@ def _coefficients(U: GaugeField, slices: Slices, positions) -> tuple[tuple, obje
     return (U.lattice.device.pointer(array), U.lattice.device.pointer(positions), slices.window), array
 
 
-def _make_plaquettes(U: GaugeField, kept: tuple, keep: tuple, spans) -> None:
-    for low, high in spans:
-        U.layout.launch(U.kernel("gauge.cc", "plaquette_coefficients"), U.layout.geometry, U.pointer, *kept, begin=low, end=high,
-                        keep=keep)
-
-
-def _everything(U: GaugeField, spans):
-    """Where ranks split the lattice, all of the halo."""
-    return [(0, U.layout.stride)] if U.layout.stride > U.layout.groups else spans
+def _launch_on(U: GaugeField, name: str, slices: Slices, numbers: list[int], last: int, *arguments, keep) -> None:
+    """Run a kernel on the lane groups of some slices, of the classes up to `last`."""
+    for begin, end in [span for number in numbers for span in slices.spans(number, last)]:
+        U.layout.launch(U.kernel("gauge.cc", name), U.layout.geometry, U.pointer, *arguments, begin=begin, end=end, keep=keep)
 
 
 def add_plaquette_force(U: GaugeField, force: AlgebraField, factor: float) -> None:
@@ -107,19 +107,15 @@ def add_plaquette_force(U: GaugeField, force: AlgebraField, factor: float) -> No
     """
     U.update_staple_halo()
     layout, loops = U.layout, plaquette_coefficients(U)
-    for make, begin, end in loops.steps:
-        make()
-        layout.launch(U.kernel("gauge.cc", "plaquette_force"), layout.geometry, U.pointer, *loops.plaquettes, force.pointer,
-                      factor, begin=begin, end=end, keep=(force, *loops.keep))
+    loops.launch(layout, U.kernel("gauge.cc", "plaquette_force"), layout.geometry, U.pointer, *loops.plaquettes, force.pointer,
+                 factor, keep=(force,))
 
 
 def add_rectangle_force(U: GaugeField, force: AlgebraField, factor: float) -> None:
     """force_a(x, mu) += factor c_a(U_mu(x) staples), the staples of all 2 x 1 rectangles with U_mu(x)."""
     layout, loops = U.layout, rectangle_coefficients(U)
-    for make, begin, end in loops.steps:
-        make()
-        layout.launch(U.kernel("gauge.cc", "rectangle_force"), layout.geometry, U.pointer, *loops.rectangles, force.pointer,
-                      factor, begin=begin, end=end, keep=(force, *loops.keep))
+    loops.launch(layout, U.kernel("gauge.cc", "rectangle_force"), layout.geometry, U.pointer, *loops.rectangles, force.pointer,
+                 factor, keep=(force,))
 
 
 def field_strength_sums(U: GaugeField):
@@ -129,8 +125,12 @@ def field_strength_sums(U: GaugeField):
     """
     U.update_halo()
     layout, loops, result = U.layout, plaquette_coefficients(U, corners=True), U.lattice.device.zeros((2,), np.float64)
+    spans, first = [], {}  # first: what is made before a span
+    for make, of_step in loops.steps:
+        first[len(spans)] = make
+        spans += of_step
     layout.reduce(U.kernel("gauge.cc", "field_strength_sums"), result, U.pointer, *loops.plaquettes, leading=(layout.geometry,),
-                  spans=[(begin, end) for _, begin, end in loops.steps], before=lambda k: loops.steps[k][0](), keep=loops.keep)
+                  spans=spans, before=first, keep=loops.keep)
     return result
 
 

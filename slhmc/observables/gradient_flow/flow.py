@@ -173,9 +173,7 @@ class GradientFlow:
             else:
                 U.update_staple_halo()
                 loops = plaquette_coefficients(U)
-            for make, begin, end in loops.steps:
-                make()
-                layout.launch(kernel, *common, *loops.plaquettes, *extra, begin=begin, end=end, keep=(*keep, *loops.keep))
+            loops.launch(layout, kernel, *common, *loops.plaquettes, *extra, keep=keep)
         moved.changed()
 
     def _symanzik_force(self, U: GaugeField) -> None:
