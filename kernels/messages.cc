@@ -34,3 +34,35 @@ extern "C" long sum_over_ranks(Sum *s) {
     }
     return 0;
 }
+
+// ------------------------------------------------------------------------------------------------ in place
+// Parts of a field that lie side by side in memory, sent from where they are and received where they belong.
+struct Part {
+    long offset;  // bytes from the beginning of the field
+    int count, rank, tag, incoming;
+};
+struct Parts {
+    int (*send)(const void *, int, Handle, int, int, Handle, void *);
+    int (*receive)(void *, int, Handle, int, int, Handle, void *);
+    int (*wait_all)(int count, void *requests, void *statuses);
+    Handle real, communicator;
+    char *field;
+    const Part *parts;
+    char *requests;
+    void *statuses;
+    int request_bytes, count, error;
+};
+
+// receives come first among the parts, so that no message has to wait for its place
+extern "C" long start_parts(Parts *p) {
+    p->error = 0;
+    for (int k = 0; k < p->count && !p->error; k++) {
+        const Part &part = p->parts[k];
+        auto start = part.incoming ? p->receive : (decltype(p->receive))p->send;
+        p->error = start(p->field + part.offset, part.count, p->real, part.rank, part.tag, p->communicator,
+                         p->requests + (long)k * p->request_bytes);
+    }
+    return p->error;
+}
+
+extern "C" long finish_parts(Parts *p) { return p->error = p->wait_all(p->count, p->requests, p->statuses); }

@@ -5,6 +5,7 @@ The job: {"cases": [{"name", "kind", "colors", "extent", "ranks"}], "output": fi
 
 import json
 import sys
+from contextlib import ExitStack
 from unittest import mock
 
 import numpy as np
@@ -32,7 +33,6 @@ from slhmc.lattice import (
     plaquette_sum,
     rectangle_sum,
 )
-from slhmc.lattice.lattice import PREFETCH_SITES
 from slhmc.networks import make_network
 from slhmc.observables import FlowedLinks, Propagator, StaggeredMesons, StaticPotential, WilsonCondensate, WilsonMesons
 from slhmc.runcard import parse_card
@@ -343,16 +343,20 @@ KINDS = {function.__name__: function for function in (
     nested_chain, guided_chain, clover_chain, networks, flow, static_potential)}
 
 
-IN_SLICES = " in slices"  # after a kind: as lattices beyond the caches are worked through
+LARGE = ", as large"  # after a kind: as lattices beyond the caches are worked through, in slices and without packing messages
 
 
 def results_of(case, communicator=None):
     """{"case/quantity": array} on the root rank; `lanes` says how the local lattice was cut. Collective."""
+    large, kind = case["kind"].endswith(LARGE), KINDS[case["kind"].removesuffix(LARGE)]
+    limits = {"slhmc.lattice.lattice.PREFETCH_SITES": 0, "slhmc.lattice.halo.IN_PLACE_BYTES": 0} if large else {}
     lattice = Lattice(case["extent"], communicator=communicator, ranks=case["ranks"])
-    with mock.patch("slhmc.lattice.lattice.PREFETCH_SITES", 0 if case["kind"].endswith(IN_SLICES) else PREFETCH_SITES):
+    with ExitStack() as stack:
+        for name, limit in limits.items():
+            stack.enter_context(mock.patch(name, limit))
         layout = lattice.layout("double")
-    assert (layout.slices()[0].count > 1) == case["kind"].endswith(IN_SLICES), "a lattice in slices where none was asked for"
-    found = {"lanes": layout.lanes} | KINDS[case["kind"].removesuffix(IN_SLICES)](lattice, case["colors"])
+        assert (layout.slices()[0].count > 1) == large, "a lattice in slices where none was asked for, or the other way round"
+        found = {"lanes": layout.lanes} | kind(lattice, case["colors"])
     return {f"{case['name']}/{name}": value for name, value in found.items() if lattice.is_root}
 
 

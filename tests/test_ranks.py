@@ -41,7 +41,7 @@ CASES = {
     + [("static_potential", 3, WIDE, [1, 1, 1, 2]), ("static_potential", 2, WIDE, [2, 1, 1, 1]),
        ("static_potential", 2, [8, 8], [1, 2])]
     + [(kind, 3, extent, grid) for extent, grid in ((WIDE, [1, 1, 1, 2]), (WIDE, [2, 1, 1, 1]), ([4, 8, 4], [1, 2, 1]))
-       for kind in ("gauge in slices", "flow in slices")],
+       for kind in ("gauge, as large", "flow, as large", "quarks, as large")],
     4: [(kind, 3, WIDE, [1, 1, 1, 4]) for kind in ("gauge", "quarks", "chain")]  # blocks no deeper than the halo
     + [(kind, 2, WIDE, grid) for grid in ([4, 1, 1, 1], [2, 1, 1, 2], [1, 2, 2, 1])
        for kind in ("random_fields", "gauge", "quarks", "chain")]
@@ -54,7 +54,7 @@ CASES = {
     + [("networks", 3, WIDE, [1, 1, 1, 4]), ("networks", 2, SMALL, [1, 1, 2, 2]), ("networks", 2, WIDE, [2, 1, 1, 2])]
     + [("static_potential", 3, WIDE, [1, 1, 1, 4]), ("static_potential", 2, WIDE, [2, 1, 1, 2])]
     + [("flow", 3, WIDE, [1, 1, 1, 4]), ("flow", 2, SMALL, [1, 1, 2, 2]), ("flow", 2, WIDE, [1, 2, 2, 1])]
-    + [("gauge in slices", 2, SMALL, [1, 1, 2, 2]), ("flow in slices", 2, WIDE, [2, 1, 1, 2])],
+    + [("gauge, as large", 2, SMALL, [1, 1, 2, 2]), ("flow, as large", 2, WIDE, [2, 1, 1, 2])],
 }
 # one launch a group, so that none has all kernels to compile
 SPINORS = {"wilson", "clover", "clover_chain", "domain_wall", "mesons", "quark_ratios", "one_flavor"}

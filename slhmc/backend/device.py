@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from slhmc.backend import signatures
-from slhmc.backend.messages import Exchange, RankSums
+from slhmc.backend.messages import Exchange, ExchangeInPlace, RankSums
 from slhmc.backend.tape import REPEAT, SKIP, Tape
 
 
@@ -89,6 +89,10 @@ class Device(ABC):
     def exchange(self, communicator, send, receive, outgoing, incoming) -> Exchange:
         """Messages from the device array `send` into `receive`, any number of times: see Exchange. Collective."""
         return Exchange(self, communicator, send, receive, outgoing, incoming)
+
+    def exchange_in_place(self, communicator, dtype, outgoing, incoming) -> ExchangeInPlace | None:
+        """Messages between parts of fields: see ExchangeInPlace. None where MPI does not read the device's memory."""
+        return None
 
     def rank_sums(self, communicator) -> RankSums:
         """Sums of device arrays over the ranks of mpi4py's communicator."""

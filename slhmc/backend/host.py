@@ -10,7 +10,7 @@ import numpy as np
 
 from slhmc.backend.compiler import compile_host, default_lanes
 from slhmc.backend.device import Device, Kernel, kernel_table
-from slhmc.backend.messages import CompiledExchange, CompiledSums
+from slhmc.backend.messages import CompiledExchange, CompiledSums, ExchangeInPlace
 from slhmc.backend.signatures import REDUCTION_BLOCK, REDUCTION_CHUNK
 from slhmc.backend.tape import Tape
 from slhmc.errors import ComputationError
@@ -84,6 +84,9 @@ class HostDevice(Device):
 
     def exchange(self, communicator, send, receive, outgoing, incoming):
         return CompiledExchange(self, communicator, send, receive, outgoing, incoming)
+
+    def exchange_in_place(self, communicator, dtype, outgoing, incoming):
+        return ExchangeInPlace(communicator, dtype, outgoing, incoming)
 
     def rank_sums(self, communicator):
         return CompiledSums(self, communicator)

@@ -130,6 +130,16 @@ class _Messages(ctypes.Structure):
                 ("count", _int), ("error", _int)]
 
 
+class _Part(ctypes.Structure):
+    _fields_ = [("offset", ctypes.c_long), *((name, _int) for name in ("count", "rank", "tag", "incoming"))]
+
+
+class _Parts(ctypes.Structure):
+    _fields_ = [*((name, _pointer) for name in ("send", "receive", "wait_all", "real", "communicator", "field", "parts",
+                                                "requests", "statuses")),
+                *((name, _int) for name in ("request_bytes", "count", "error"))]
+
+
 class _Sum(ctypes.Structure):
     _fields_ = [*((name, _pointer) for name in ("allgather", "real", "communicator", "values", "parts")),
                 *((name, _int) for name in ("count", "ranks", "error"))]
@@ -141,14 +151,16 @@ def _mpi() -> SimpleNamespace:
     from mpi4py import MPI
 
     library = ctypes.CDLL(MPI.__file__)  # a look-up there searches what it is linked with too
-    names = {"start_all": "MPI_Startall", "wait_all": "MPI_Waitall", "allgather": "MPI_Allgather"}
+    names = {"start_all": "MPI_Startall", "wait_all": "MPI_Waitall", "allgather": "MPI_Allgather", "send": "MPI_Isend",
+             "receive": "MPI_Irecv"}
     return SimpleNamespace(**{key: ctypes.cast(getattr(library, name), _pointer).value for key, name in names.items()})
 
 
 @cache
 def _functions() -> SimpleNamespace:
     library = ctypes.CDLL(str(compile_host("messages.cc", {})))
-    functions = {name: getattr(library, name) for name in ("start_messages", "finish_messages", "sum_over_ranks")}
+    functions = {name: getattr(library, name) for name in (
+        "start_messages", "finish_messages", "sum_over_ranks", "start_parts", "finish_parts")}
     for function in functions.values():
         function.restype, function.argtypes = ctypes.c_long, (_pointer,)
     return SimpleNamespace(**functions)
@@ -204,6 +216,44 @@ class CompiledExchange(Exchange):
 
     def _finish_error(self):
         return message_error("MPI_Waitall", self.arguments.error, _statuses(self.statuses.raw))
+
+
+class ExchangeInPlace:
+    """Messages of one pattern from and into fields of one shape, without buffers, for arrays that MPI reads where they are.
+
+    outgoing, incoming: [(begin, end, rank, tag)], in reals of the field. `start(array)` and `finish(array)` are for
+    `Device.call`, in turn.
+    """
+
+    def __init__(self, communicator, dtype, outgoing, incoming):
+        from mpi4py import MPI
+
+        self.communicator, self.dtype, size = communicator, np.dtype(dtype), np.dtype(dtype).itemsize
+        parts = [(*part, True) for part in incoming] + [(*part, False) for part in outgoing]
+        self.parts = (_Part * len(parts))(*((begin * size, end - begin, rank, tag, coming)
+                                            for begin, end, rank, tag, coming in parts))
+        self.requests, self.statuses = (ctypes.create_string_buffer(MPI._sizeof(kind) * len(parts))
+                                        for kind in (MPI.Request, MPI.Status))
+
+    def start(self, array) -> CompiledCall:
+        """Send what others need of a field. Collective."""
+        return self._call("start_parts", "MPI_Isend or MPI_Irecv", array)
+
+    def finish(self, array) -> CompiledCall:
+        """Wait until all has come into the field. Collective."""
+        return self._call("finish_parts", "MPI_Waitall", array)
+
+    def _call(self, name: str, function: str, array) -> CompiledCall:
+        from mpi4py import MPI
+
+        real = MPI.DOUBLE if self.dtype == np.float64 else MPI.FLOAT
+        arguments = _Parts(_mpi().send, _mpi().receive, _mpi().wait_all, _word(real), _word(self.communicator), array.ctypes.data,
+                           ctypes.addressof(self.parts), ctypes.addressof(self.requests), ctypes.addressof(self.statuses),
+                           MPI._sizeof(MPI.Request), len(self.parts), 0)
+
+        def failure():
+            return message_error(function, arguments.error, _statuses(self.statuses.raw))
+        return CompiledCall(getattr(_functions(), name), arguments, failure, keep=(array, self))
 
 
 class CompiledSums(RankSums):

@@ -167,7 +167,7 @@ class Blocks:
 
     @property
     def same_parities(self) -> bool:
-        """Whether groups of one number have the same class and last coordinate on both parities: not where a corner is one site."""
+        """Whether groups of one number have the same class and last coordinate on both parities: not so in corners of a site."""
         return all(np.array_equal(*pair) for pair in (self.classes, self.coordinates[-1]))
 
     @cached_property

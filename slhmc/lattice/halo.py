@@ -3,9 +3,13 @@
 `all_links` fills the whole halo, corners too, one direction after the other; `staple_links` as far as plaquette staples reach;
 `ahead` what forward neighbours read; `all_faces` depth 1 without corners. `start_faces` and `finish_faces` send depth 1 of
 one parity, all directions at once, in two halves so that the interior can be computed in between.
+
+Groups that lie side by side in memory, in long runs, are sent from where they are into where they belong, if the device lets MPI
+do that: so are all faces of the last direction where ranks split no other one. Others are packed into one message, and unpacked.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 
 import numpy as np
@@ -13,6 +17,7 @@ import numpy as np
 from slhmc.backend.signatures import Range
 
 EAGER_BYTES = 4000  # Open MPI sends up to 4096, header included, without a handshake in shared memory: a third of the time
+IN_PLACE_BYTES = 16384  # runs from this on are messages of their own: packing them costs more than another message
 
 
 @dataclass
@@ -82,18 +87,58 @@ class _Plan:
         device.launch(kernel, structure, array, self)
 
 
+class _PlanInPlace:
+    """One exchange, for any field of one shape, of runs of records that are nowhere packed."""
+
+    def __init__(self, layout, exchange):
+        self.layout, self.exchange = layout, exchange
+
+    def start(self, array) -> None:
+        self.layout.lattice.device.call(self.exchange.start(array))
+
+    def finish(self, array) -> None:
+        self.layout.lattice.device.call(self.exchange.finish(array))
+
+    def run(self, array) -> None:
+        self.start(array)
+        self.finish(array)
+
+
+def _runs(message: _Message) -> list[tuple[int, int, int]]:
+    """(first outgoing record, first incoming record, number) of records that lie side by side on both sides."""
+    order = np.argsort(message.outgoing, kind="stable")
+    outgoing, incoming = message.outgoing[order], message.incoming[order]
+    ends = np.flatnonzero((np.diff(outgoing) != 1) | (np.diff(incoming) != 1)) + 1
+    begins, ends = np.append(0, ends), np.append(ends, len(order))
+    return [(int(outgoing[begin]), int(incoming[begin]), int(end - begin)) for begin, end in zip(begins, ends, strict=True)]
+
+
+def _plan_in_place(layout, reals: int, messages: list[_Message]) -> _PlanInPlace | None:
+    """None if runs are short, or if the device cannot."""
+    record, outgoing, incoming = reals * layout.lanes, [], []
+    for message in messages:
+        for sent, received, count in _runs(message):
+            if count * record * layout.dtype.itemsize < IN_PLACE_BYTES:
+                return None
+            outgoing.append((sent * record, (sent + count) * record, message.to, message.tag))
+            incoming.append((received * record, (received + count) * record, message.source, message.tag))
+    exchange = layout.lattice.device.exchange_in_place(layout.lattice.communicator, layout.dtype, outgoing, incoming)
+    return exchange and _PlanInPlace(layout, exchange)
+
+
 class HaloExchange:
     """Plans and buffers of one layout; nothing happens where one rank holds a whole direction."""
 
     def __init__(self, layout):
         self.layout = layout
         self.split = [mu for mu, r in enumerate(layout.lattice.rank_grid) if r > 1]
-        self._plans: dict[tuple, _Plan] = {}
+        self._plans: dict[tuple, _Plan | _PlanInPlace] = {}
 
-    def _plan(self, key: tuple, reals: int, messages) -> _Plan:
-        """The plan of a key, made of messages() at first use."""
+    def _plan(self, key: tuple, reals: int, messages, more=None) -> _Plan | _PlanInPlace:
+        """The plan of a key, made at first use of messages(), or in place of more(), which has those and what lies between."""
         if (*key, reals) not in self._plans:
-            self._plans[*key, reals] = _Plan(self.layout, reals, messages())
+            in_place = _plan_in_place(self.layout, reals, (more or messages)())
+            self._plans[*key, reals] = in_place or _Plan(self.layout, reals, messages())
         return self._plans[*key, reals]
 
     def _rank(self, mu: int, step: int) -> int:
@@ -136,11 +181,10 @@ class HaloExchange:
                 return (groups[:, None] * dimensions + np.array(of)).ravel()
             return select
         for k, mu in enumerate(self.split):
-            def messages(mu=mu, extended=tuple(self.split[:k])):
-                across = [nu for nu in directions if nu != mu]
+            def messages(across=tuple(nu for nu in directions if nu != mu), mu=mu, extended=tuple(self.split[:k])):
                 up = [self._up(mu, 1, links(directions), extended)]
                 return up + ([self._down(mu, 1, links(across), extended)] if across else [])
-            self._plan(("staples", mu, directions, parity), reals, messages).run(array)
+            self._plan(("staples", mu, directions, parity), reals, messages, partial(messages, directions)).run(array)
 
     # ---- other fields
     def ahead(self, array, components: int, mu: int) -> None:
