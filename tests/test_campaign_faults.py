@@ -102,3 +102,21 @@ def test_ambiguous_names_say_where_they_are(campaign, capsys):  # noqa: F811
     shutil.copytree(campaign / "lat", campaign / "more")
     shutil.copy(campaign / "lat" / "ckpoint_lat.100", campaign / "more" / "other.1.nersc")
     assert f"{campaign / 'more'}: names of 2 kinds" in refusal(capsys, *arguments(campaign, campaign / "more"))
+
+
+def test_directories_with_nothing_to_measure_do_not_keep_others_from_it(campaign, capsys):  # noqa: F811
+    """Whichever comes first; all are told at the end, and a directory alone is refused at once."""
+    for name in ("more", "empty"):
+        (campaign / name).mkdir()
+    shutil.copy(campaign / "lat" / "ckpoint_lat.100", campaign / "more")
+    card = ["--card", campaign / "card.toml"]
+    capsys.readouterr()
+    assert slhmc_command("measure", *(campaign / name for name in ("missing", "lat", "empty", "more")), *card) == 2
+    first, second = capsys.readouterr().err.splitlines()
+    assert "missing: " in first and "empty: no " in second and "(2 failures; all else is measured and kept)" in second
+    assert all((campaign / name / "measure.h5").exists() for name in ("lat", "more"))
+    assert not (campaign / "empty" / "measure.h5").exists()
+    assert slhmc_command("measure", campaign / "empty", campaign / "missing", *card) == 2
+    first, second = capsys.readouterr().err.splitlines()
+    assert "empty: no " in first and "missing: " in second
+    assert "missing: " in refusal(capsys, "measure", campaign / "missing", *card)

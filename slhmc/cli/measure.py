@@ -73,7 +73,8 @@ def measure_directories(directories: list[Path], request: Request) -> None:
         shown = {str(directory): _show_online(directory, request) for directory in directories}
     else:
         communicator = ranks.world()
-        shown = {str(directory): _measure_one(directory, request, communicator, failures) for directory in directories}
+        ready = _ready(directories, request, communicator, failures)
+        shown = {str(directory): _measure_one(directory, request, communicator, failures) for directory in ready}
     if request.as_json and ranks.rank() == 0:
         print(json.dumps(next(iter(shown.values())) if len(directories) == 1 else shown, indent=2, allow_nan=False))
     if failures:
@@ -82,14 +83,36 @@ def measure_directories(directories: list[Path], request: Request) -> None:
         raise gathered(failures)
 
 
+def _ready(directories: list[Path], request: Request, communicator: Any, failures: list) -> list[Path]:
+    """Those where there is something to measure; what is wrong with others joins `failures`, and is raised if there are no more.
+    Collective.
+    """
+    from slhmc import simulation
+    from slhmc.lattice.communicator import SerialCommunicator
+
+    def check() -> tuple[list[Path], list[SlhmcError]]:
+        ready, wrong = [], []
+        for directory in directories:
+            try:
+                check_request(simulation.check_measurement(directory, request.names, request.overrides, card=request.card,
+                                                           pattern=request.pattern), request.plot, parse_window(request.window))
+                ready.append(directory)
+            except InputError as error:
+                wrong.append(error)
+        if not ready:
+            raise wrong[0] if len(wrong) == 1 else simulation.gathered(wrong)
+        return ready, wrong
+    ready, wrong = simulation.on_root(communicator or SerialCommunicator(), check)
+    failures += wrong
+    return ready
+
+
 def _measure_one(directory: Path, request: Request, communicator: Any, failures: list) -> dict | None:
     """Measure in one directory and show its tables; its numbers, if they are wanted for JSON."""
     from slhmc import simulation
 
     times = parse_window(request.window)
     chosen = request.names, request.overrides, request.card
-    if ranks.rank() == 0:
-        check_request(simulation.measurement_card(directory, *chosen), request.plot, times)
     file = simulation.measure(directory, request.names, request.overrides, card=request.card, pattern=request.pattern,
                               output=request.output, device=request.device, communicator=communicator, farm=request.farm,
                               failures=failures,

@@ -1,8 +1,9 @@
 """A run: what a card means, in which order things happen, what is written when."""
 
 from slhmc.simulation.build import build
-from slhmc.simulation.measure import gathered, measure, measurement_card
-from slhmc.simulation.simulation import Report, Simulation, create, resume
+from slhmc.simulation.measure import check_measurement, gathered, measure, measurement_card
+from slhmc.simulation.simulation import Report, Simulation, create, on_root, resume
 from slhmc.simulation.stopping import StopRequest
 
-__all__ = ["Report", "Simulation", "StopRequest", "build", "create", "gathered", "measure", "measurement_card", "resume"]
+__all__ = ["Report", "Simulation", "StopRequest", "build", "check_measurement", "create", "gathered", "measure",
+           "measurement_card", "on_root", "resume"]

@@ -69,6 +69,13 @@ def measurement_card(directory, names: Iterable[str] = (), overrides: Iterable[s
     return found.model_copy(update={"measure": found.measure.model_copy(update=unwanted)})
 
 
+def check_measurement(directory, names=(), overrides=(), *, card=None, pattern: str | None = None) -> RunCard:
+    """The card of a measurement there, if `measure` will find one and configurations. Raises InputError."""
+    settled = measurement_card(directory, names, overrides, card)
+    _configurations(Path(directory), card, pattern)
+    return settled
+
+
 def _card_of_run(directory: Path, overrides: list[str]) -> Callable[[list[str]], RunCard]:
     for override in overrides:
         key = override.partition("=")[0].strip()
