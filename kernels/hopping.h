@@ -16,11 +16,12 @@ SITE_FUNCTION V hopping_sign(const Geometry &g, const signed char *codes, const 
     return load(signs + code * LANES, x);
 }
 
-// Fetch ahead for a lane group to come, direction by direction: its hopping links and the `components` that they multiply.
+// Fetch ahead for a lane group to come, direction by direction: its hopping links and the `components` of psi, unless it is null,
+// that they multiply.
 SITE_FUNCTION void prefetch_hop(const Geometry &g, const real *links, int link_reals, const real *psi, int components, Site x,
                                 int direction) {
     if (!g.prefetch || x.group + PREFETCH_DISTANCE >= g.groups) return;
     const Site next = Site{x.parity, x.group + PREFETCH_DISTANCE, 0};
     prefetch_reals(links + (PREFETCH_DISTANCE * DIRECTIONS + direction) * (long)(link_reals * LANES), link_reals);
-    prefetch_reals(psi + (long)neighbour(g, next, direction).group * (components * LANES), components);
+    if (psi) prefetch_reals(psi + (long)neighbour(g, next, direction).group * (components * LANES), components);
 }

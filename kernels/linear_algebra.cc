@@ -74,6 +74,14 @@ SITE_FUNCTION void unpack_site(const unpack_arguments &a, Site x) {
 }
 SITE_KERNEL(unpack)
 
+// to <- factor from, parts of the components of a site: blocks of right-hand sides
+SITE_FUNCTION void copy_part_site(const copy_part_arguments &a, Site x) {
+    const real *from = a.from + (long)x.group * a.from_components * LANES;
+    real *to = a.to + (long)x.group * a.to_components * LANES;
+    for (int k = 0; k < a.components; k++) store(to + k * LANES, x, a.factor * load(from + k * LANES, x));
+}
+SITE_KERNEL(copy_part)
+
 // ------------------------------------------------------------------------------------------------ scalars
 SUM_KERNEL(sum_partials)
 

@@ -23,7 +23,7 @@ PLAIN = {"bicgstab.cc", "bounds.cc", "linear_algebra.cc", "random.cc"}  # know n
 GAUGE = {"flow.cc", "gauge.cc", "heat_bath.cc", "links.cc", "static_potential.cc"}  # know any gauge group
 QUARKS = {"wilson.cc", "clover.cc", "clover_term.cc", "domain_wall.cc", "topology.cc"}  # know four dimensions
 LANES = 16                                               # as CudaDevice.default_lanes
-SLICES = {"domain_wall.cc": (8, 16)}                     # Ls of kernels that know a fifth dimension
+SLICES = {"domain_wall.cc": (8, 16), "staggered.cc": (0, 3)}  # Ls of kernels that know a fifth dimension, or blocks of vectors
 
 # Beyond SU(2) and SU(3) in four dimensions: one architecture is enough to see that they compile and what they spill.
 OTHER_GROUPS = ((2, 3), (3, 3), (3, 2))

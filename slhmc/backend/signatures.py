@@ -256,6 +256,8 @@ KERNELS = {
                                        "int components; int run; real previous"),
         "pack": ("site", "Range range; const real *field; real *buffer; const int *list; int components"),
         "unpack": ("site", "Range range; const real *buffer; real *field; const int *list; int components"),
+        "copy_part": ("site", "Range range; const real *from; real *to; int from_components; int to_components; "
+                              "int components; real factor"),
         "sum_partials": ("sum", "const double *partials; double *result; long count; int components"),
         "combine_scalars": ("scalar", "const double *x; const double *y; double *out; double a; double b; double c"),
         "cg_direction": ("site", "Range range; real *x; real *p; const real *r; const double *state"),

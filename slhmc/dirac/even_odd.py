@@ -105,6 +105,8 @@ class EvenOddOperator(ABC):
 class NormalOperator:
     """A = M^+ M: Hermitian and positive; what conjugate gradient solves and pseudofermions are drawn for."""
 
+    vectors = 1  # right-hand sides that a field holds
+
     def __init__(self, factor: EvenOddOperator):
         self.factor = factor
 

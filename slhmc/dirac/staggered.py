@@ -24,11 +24,12 @@ class StaggeredDirac:
             same: float = 0.0, psi_same: FermionField | None = None, dot=None) -> None:
         """out <- same psi_same + other H psi on `parity`, psi read on the opposite one. Collective.
 
-        dot: device array of one double for Re <psi_same, out>. Core groups are computed while the faces travel.
+        dot: device array of one double for Re <psi_same, out>. Core groups are computed while the faces travel. All fields have
+        the same Ls, colour vectors that are hopped side by side.
         """
         links = self.prepare()
         layout = links.layout
-        opposite, n = OPPOSITE[parity], 2 * self.U.colors
+        opposite, n = OPPOSITE[parity], psi.component_count
         source = psi.parity_array(opposite)
         psi_same = psi if psi_same is None else psi_same
         arguments = (links.pointer, *links.phase_pointers, psi_same.parity_pointer(parity), psi.parity_pointer(opposite),
@@ -38,7 +39,8 @@ class StaggeredDirac:
 
         def finish():
             layout.halo.finish_faces(source, PARITIES[opposite], n)
-        kernel = layout.kernel("staggered.cc", "staggered_hop" if dot is None else "staggered_hop_dot", self.U.colors)
+        vectors = psi.Ls if psi.Ls > 1 else 0  # one vector is what the kernels are made for unless told otherwise
+        kernel = layout.kernel("staggered.cc", "staggered_hop" if dot is None else "staggered_hop_dot", self.U.colors, vectors)
         layout.launch_around(kernel, finish, dot, *arguments, parity=PARITIES[parity], keep=keep)
 
     def add_outer_force(self, z: FermionField, force, weight: float) -> None:
@@ -68,12 +70,18 @@ class StaggeredDirac:
 
 
 class StaggeredNormal:
-    """(D^+ D) on one parity: A = m^2 - H_eo H_oe / 4, Hermitian and positive; what conjugate gradient solves."""
+    """(D^+ D) on one parity: A = m^2 - H_eo H_oe / 4, Hermitian and positive; what conjugate gradient solves.
 
-    def __init__(self, dirac: StaggeredDirac, parity: str = "even"):
-        self.dirac, self.parity = dirac, parity
+    vectors: colour vectors that a field of its space holds, all of which A acts on: a block of right-hand sides.
+    """
+
+    most_vectors = 3  # links are read for a third of them; the neighbours of more leave the second-level cache on 16^4
+
+    def __init__(self, dirac: StaggeredDirac, parity: str = "even", vectors: int = 1):
+        self.dirac, self.parity, self.vectors = dirac, parity, vectors
         self._between: FermionField | None = None
         self._full: FermionField | None = None
+        self._blocks: dict[int, StaggeredNormal] = {1: self}
 
     @property
     def U(self) -> GaugeField:  # noqa: N802 - the field's letter
@@ -81,13 +89,20 @@ class StaggeredNormal:
 
     def field(self, real: str) -> FermionField:
         """A zero field of the operator's space."""
-        return FermionField(self.U.lattice, self.U.colors, self.parity, real)
+        return FermionField(self.U.lattice, self.U.colors, self.parity, real, Ls=self.vectors)
+
+    def block(self, vectors: int) -> "StaggeredNormal":
+        """The same operator on blocks of so many vectors."""
+        if vectors not in self._blocks:
+            self._blocks[vectors] = StaggeredNormal(self.dirac, self.parity, vectors)
+        return self._blocks[vectors]
 
     def in_precision(self, real: str) -> "StaggeredNormal":
         """The same operator on fields of another precision."""
         if real == self.dirac.real:
             return self
-        return StaggeredNormal(StaggeredDirac(self.U, self.dirac.mass, self.dirac.boundary, real), self.parity)
+        dirac = StaggeredDirac(self.U, self.dirac.mass, self.dirac.boundary, real)
+        return StaggeredNormal(dirac, self.parity, self.vectors)
 
     def prepare(self) -> None:
         """What `apply` derives from the links, brought up to date. Collective."""

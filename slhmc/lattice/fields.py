@@ -274,7 +274,7 @@ class FermionField(Field):
     """Quark field psi(x) on "even", "odd" or "both" parities, in double or single precision.
 
     A site holds Ls * spins colour vectors: one for staggered quarks, 4 spins for Wilson quarks, Ls times that for domain-wall
-    quarks; order (s, spin, colour, re/im).
+    quarks; order (s, spin, colour, re/im). Ls counts vectors as well where staggered ones are in a block of right-hand sides.
     """
 
     def __init__(self, lattice: Lattice, colors: int, parity: str = "both", real: str = "double", spins: int = 1, Ls: int = 1):
@@ -301,6 +301,22 @@ class FermionField(Field):
         target = self.parity_pointer(other.parity)
         self.layout.launch(kernel, self._parity_stride, other.pointer, other.pointer, target, 1.0, 0.0,
                            end=self._span[0], parities=1, keep=(self, other))
+
+    def insert(self, s: int, source: "FermionField", factor: float = 1.0) -> None:
+        """Part s of this field <- factor source, a field of Ls = 1 on the same parity."""
+        self._copy_part(source, source.pointer, self, self.pointer + s * self._part_bytes(source), factor)
+
+    def extract(self, s: int, target: "FermionField", factor: float = 1.0) -> None:
+        """target <- factor part s of this field: inverse of `insert`."""
+        self._copy_part(self, self.pointer + s * self._part_bytes(target), target, target.pointer, factor)
+
+    def _part_bytes(self, part: "FermionField") -> int:
+        return part.component_count * self.layout.lanes * self.layout.dtype.itemsize
+
+    def _copy_part(self, source: "FermionField", begin: int, target: "FermionField", to: int, factor: float) -> None:
+        kernel = self.layout.kernel("linear_algebra.cc", "copy_part")
+        counts = source.component_count, target.component_count
+        self.layout.launch(kernel, begin, to, *counts, min(counts), factor, parities=1, keep=(source, target))
 
     def update_halo(self) -> None:
         """Fetch the faces of a field on both parities from other ranks. Collective."""

@@ -54,7 +54,7 @@ class StaggeredCondensate(ChiralCondensate):
 
     def _estimates(self, U, vectors):
         solutions = [self._noise_vector() for _ in vectors]
-        self.solver.solve_many(self._operator, vectors, solutions)
+        self.solver.solve_blocks(self._operator, vectors, solutions)
         scale = 2 * self._operator.dirac.mass / U.lattice.sites
         return [scale * float(xi.inner(x)) for xi, x in zip(vectors, solutions, strict=True)]
 

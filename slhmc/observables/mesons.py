@@ -4,17 +4,19 @@ C(t) = sum_x <O(x, t) O^+(y, 0)>, O = psibar Gamma psi', at zero momentum; conve
 """
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 
 import numpy as np
 
+from slhmc.dirac import StaggeredNormal
 from slhmc.dirac.wilson import SPINS
 from slhmc.errors import ComputationError
 from slhmc.lattice import Draws, FermionField, GaugeField
 from slhmc.lattice.random import Purpose
 from slhmc.observables.observable import Observable
 from slhmc.observables.propagator import Propagator
-from slhmc.solvers import ConjugateGradient
+from slhmc.solvers import ConjugateGradient, block_sizes
 
 _SIGMA = np.array([[[0, 1], [1, 0]], [[0, -1j], [1j, 0]], [[1, 0], [0, -1]]])
 _ZERO, _ONE = np.zeros((2, 2)), np.eye(2)
@@ -41,6 +43,7 @@ class Mesons(Observable):
     """
 
     channels: tuple[str, ...]
+    together = 1  # sources that are handed to the solver at once
 
     def __init__(self, make_operator: Callable, solver, source: str = "point", noise: int = 1, name: str = "mesons"):
         self.make_operator, self.solver, self.source, self.noise, self.name = make_operator, solver, source, noise, name
@@ -52,8 +55,10 @@ class Mesons(Observable):
             self._operator, self._prepared_for = self.make_operator(U), U
         sources = self._points(U, draws) if self.source == "point" else self._walls(U, draws)
         total = 0.0
-        for time, vector in sources:
-            total = total + np.roll(_gathered(U.lattice, self._slices(vector)), -time, axis=0)
+        for size in block_sizes(U.colors if self.source == "point" else self.noise, self.together):
+            times, vectors = zip(*islice(sources, size), strict=True)
+            for time, slices in zip(times, self._slices(vectors), strict=True):
+                total = total + np.roll(_gathered(U.lattice, slices), -time, axis=0)
         correlators = self._contract(total)
         if not np.isfinite(correlators).all():
             raise ComputationError(f"{self.name}: correlators are not finite; the links are damaged")
@@ -87,8 +92,8 @@ class Mesons(Observable):
             yield time, vector / (self.noise * lattice.sites / extent)**0.5
 
     @abstractmethod
-    def _slices(self, vector: np.ndarray) -> np.ndarray:
-        """What each of this rank's time slices has for the correlators of a source, [t, ...]; it is summed over ranks."""
+    def _slices(self, vectors: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """What each of this rank's time slices has for the correlators of each source, [t, ...]; it is summed over ranks."""
 
     @abstractmethod
     def _contract(self, total: np.ndarray) -> np.ndarray:
@@ -107,7 +112,10 @@ class WilsonMesons(Mesons):
     def __init__(self, make_operator: Callable, solver: Propagator, source: str = "point", noise: int = 1, name: str = "mesons"):
         super().__init__(make_operator, solver, source, noise, name)
 
-    def _slices(self, vector):
+    def _slices(self, vectors):
+        return [self._slices_of(vector) for vector in vectors]
+
+    def _slices_of(self, vector: np.ndarray) -> np.ndarray:
         """[t, sink spin, source spin, the same of the conjugate]."""
         operator = self._operator.factor
         dirac, sources = operator.dirac, []
@@ -136,23 +144,29 @@ class StaggeredMesons(Mesons):
     """The Goldstone pion of one staggered field: C(t) = sum_x |D^-1(x, y)|^2, colours summed; even and odd sites."""
 
     channels = ("pion",)
+    together = StaggeredNormal.most_vectors
 
     def __init__(self, make_operator: Callable, solver: ConjugateGradient, source: str = "point", noise: int = 1,
                  name: str = "mesons"):
         super().__init__(make_operator, solver, source, noise, name)
 
-    def _slices(self, vector):
+    def _slices(self, vectors):
         """Sum of |psi|^2 over each slice, D psi = source: A psi_e = (D^+ b)_e, m psi_o = b_o - H_oe psi_e / 2."""
-        dirac = self._operator.dirac
-        b = FermionField(dirac.U.lattice, dirac.U.colors)
-        b.assign_local_sites(vector)
-        right, x = self._operator.field("double"), self._operator.field("double")
-        dirac.hop(b, right, "even", other=-0.5, same=dirac.mass, psi_same=b)
-        self.solver.solve_many(self._operator, [right], [x])
-        psi = b.like()
+        dirac, fields = self._operator.dirac, []
+        for vector in vectors:
+            fields.append(FermionField(dirac.U.lattice, dirac.U.colors))
+            fields[-1].assign_local_sites(vector)
+        rights, solutions = ([self._operator.field("double") for _ in fields] for _ in range(2))
+        for b, right in zip(fields, rights, strict=True):
+            dirac.hop(b, right, "even", other=-0.5, same=dirac.mass, psi_same=b)
+        self.solver.solve_blocks(self._operator, rights, solutions)
+        return [self._slices_of(b, x) for b, x in zip(fields, solutions, strict=True)]
+
+    def _slices_of(self, b: FermionField, x: FermionField) -> np.ndarray:
+        dirac, psi = self._operator.dirac, b.like()
         psi.assign_parity(x)
         dirac.hop(psi, psi, "odd", other=-0.5 / dirac.mass, same=1 / dirac.mass, psi_same=b)
-        return (abs(psi.local_sites())**2).reshape(len(vector), -1).sum(1)
+        return (abs(psi.local_sites())**2).reshape(b.lattice.local[-1], -1).sum(1)
 
     def _contract(self, total):
         return total.real[None]

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 from slhmc.backend import Device, HostDevice
 from slhmc.backend.compiler import compile_host
+from slhmc.dirac import StaggeredNormal
 from slhmc.lattice import Lattice
 from slhmc.networks import KERNEL_FILES
 from slhmc.observables import FlowedLinks, Observable, OnSmearedLinks, Plaquette, PolyakovLoop, Rectangle, StaticPotential
@@ -12,6 +13,7 @@ from slhmc.runcard import RunCard, potential_choices
 from slhmc.simulation.guide import boundary_phases, has_network, molecular_dynamics, on_links, smearing_network, target_parts
 from slhmc.simulation.learned_flow import LearnedFlowEnd
 from slhmc.simulation.quarks import QUARKS, condensate, mesons, quark_kernels, residual_mass
+from slhmc.solvers import block_sizes
 from slhmc.updates import HMC, HeatBath
 
 QUARK_OBSERVABLES = {"chiral_condensate": condensate, "mesons": mesons, "residual_mass": residual_mass}  # keys of [measure]
@@ -78,8 +80,19 @@ def kernel_units(card: RunCard, lattice: Lattice) -> list[tuple]:
         lanes = lattice.layout(real).lanes
         spinors = {entry for quark in quarks for entry in quark_kernels(quark, real)}
         units += [(file, real, lanes, colors, dimensions, Ls) for file, Ls in sorted(spinors)]
+        units += [("staggered.cc", real, lanes, colors, dimensions, vectors) for vectors in _staggered_blocks(card)]
         units += [(file, real, lanes, 0, 0, 0) for file in (*plain, *["random.cc"] * (real == "double"))]
     return units
+
+
+def _staggered_blocks(card: RunCard) -> list[int]:
+    """Right-hand sides, where there are several at once, of measurements of staggered quarks."""
+    if all(quark.operator != "staggered" for quark in card.measured_quarks):
+        return []
+    condensate, mesons = card.measure.chiral_condensate, card.measure.mesons
+    counts = [condensate.noise] if condensate is not None else []
+    counts += [card.lattice.colors if mesons.source == "point" else mesons.noise] if mesons is not None else []
+    return sorted({size for count in counts for size in block_sizes(count, StaggeredNormal.most_vectors)} - {1})
 
 
 def _measures_by_bicgstab(card: RunCard) -> bool:

@@ -1,18 +1,51 @@
 """Conjugate gradient with reliable updates: the recurrence in one precision, the true residual in double.
 
 The loop is recorded and replayed by the device, so an iteration costs its kernels and nothing else. An operator offers
-`field(real)` on one parity, `in_precision(real)`, `prepare()` and `apply(psi, out, dot=None)`; see `slhmc.dirac.StaggeredNormal`.
+`field(real)` on one parity, `in_precision(real)`, `prepare()`, `apply(psi, out, dot=None)` and `vectors`, the right-hand sides in
+a field; see `slhmc.dirac.StaggeredNormal`.
 """
+
+import numpy as np
 
 from slhmc.backend.signatures import SolverState as State
 from slhmc.lattice.fields import convert
 from slhmc.solvers.krylov import REDUCTION, KrylovSolver
 
 
+def block_sizes(count: int, most: int) -> list[int]:
+    """So many right-hand sides in as few blocks of up to `most` as will do, alike as can be."""
+    return [len(part) for part in np.array_split(np.arange(count), -(-count // most))] if count else []
+
+
 class ConjugateGradient(KrylovSolver):
     """Solves A x = b for Hermitian positive A; tolerance, precision, history and errors as of KrylovSolver."""
 
     name, file, State, vectors = "conjugate gradient", "linear_algebra.cc", State, "p q x"
+
+    def solve_blocks(self, operator, sources, solutions) -> None:
+        """solutions[k] <- A^-1 sources[k], up to operator.most_vectors at once, each to the solver's tolerance; not on a tape.
+        Collective.
+
+        One recurrence for a block, as A acts on its vectors alike: sources of norm 1, and |r| <= tolerance |b| / sqrt(n) of the
+        block, so that no vector's residual is above the tolerance.
+        """
+        begin = 0
+        for size in block_sizes(len(sources), operator.most_vectors):
+            self._solve_block(operator, sources[begin:begin + size], solutions[begin:begin + size])
+            begin += size
+
+    def _solve_block(self, operator, sources, solutions) -> None:
+        if len(sources) == 1:
+            self.solve_many(operator, sources, solutions)
+            return
+        block = operator.block(len(sources))
+        packed, unpacked = block.field("double"), block.field("double")
+        norms = [float(source.inner(source))**0.5 or 1.0 for source in sources]
+        for s, (source, norm) in enumerate(zip(sources, norms, strict=True)):
+            packed.insert(s, source, 1 / norm)
+        self.solve_many(block, [packed], [unpacked])
+        for s, (solution, norm) in enumerate(zip(solutions, norms, strict=True)):
+            unpacked.extract(s, solution, norm)
 
     # ---- pieces
     def _stalled_advice(self):
@@ -21,7 +54,7 @@ class ConjugateGradient(KrylovSolver):
 
     def _begin(self, work, b, x, guess=False):
         b.inner_into(b, self._cell(State.SOURCE))
-        self._scalar("cg_start", self.tolerance)
+        self._scalar("cg_start", self.tolerance / work.operators["double"].vectors**0.5)
         self._first_residual(work, b, x, guess)
         work.p.clear()
         work.x.clear()

@@ -24,6 +24,7 @@ class Shifted:
 
     def __init__(self, operator, origin: "Shifted | None" = None):
         self.operator, self.origin, self.shift = operator, origin or self, 0.0
+        self.vectors = operator.vectors
 
     def field(self, real: str):
         """A zero field of the operator's space."""
