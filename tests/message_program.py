@@ -30,7 +30,7 @@ RANK, SIZE = WORLD.rank, WORLD.size
 class Interpreted(HostDevice):
     """The host with the messages of a device that stages them."""
 
-    exchange, rank_sums = Device.exchange, Device.rank_sums
+    exchange, exchange_in_place, rank_sums = Device.exchange, Device.exchange_in_place, Device.rank_sums
 
     def staging(self, buffer):
         return np.empty(buffer.shape, buffer.dtype)
@@ -70,6 +70,34 @@ def check_messages_travel_many_times():
             np.testing.assert_array_equal(exchange.receive[2:], rows(RANK + 1, turn)[2:])
 
 
+def ring_in_place(dtype=np.float64, received=2):
+    """In fields of 10: reals 0 to 3 go up, 3 to 5 down, into 5 to 8 and 8 to 8 + `received` of the neighbours."""
+    up, down = (RANK + 1) % SIZE, (RANK - 1) % SIZE
+    outgoing, incoming = [(0, 3, up, 0), (3, 5, down, 1)], [(5, 8, down, 0), (8, 8 + received, up, 1)]
+    return HostDevice().exchange_in_place(WORLD, dtype, outgoing, incoming)
+
+
+def check_parts_of_fields_travel_in_place():
+    """Any field, of both precisions, run at once and from a tape."""
+    for dtype in (np.float64, np.float32):
+        exchange, device = ring_in_place(dtype), HostDevice()
+        for turn in (1, 2):
+            for recorded in (False, True):
+                field = (np.arange(10) + 100 * RANK + 1000 * turn).astype(dtype)
+                before = [(np.arange(10) + 100 * ((RANK + k) % SIZE) + 1000 * turn).astype(dtype) for k in (-1, 1)]
+                field[5:] = -1
+                with device.record() as tape:
+                    device.call(exchange.start(field))
+                    device.call(exchange.finish(field))
+                if recorded:
+                    tape.run()
+                else:
+                    exchange.start(field)()
+                    exchange.finish(field)()
+                np.testing.assert_array_equal(field[5:], [*before[0][:3], *before[1][3:5]])
+                WORLD.Barrier()
+
+
 def check_sums_are_in_the_order_of_ranks():
     parts = np.array([[1e16, 1.0, 0.1], [-1e16, 1e-16, 0.2], [1.0, 1e-16, 0.3]])  # another order has other bits
     expected = parts[0] + parts[1] + parts[2]
@@ -91,10 +119,11 @@ def check_a_failing_function_of_mpi_is_an_error():
     device, array, real = HostDevice(), np.zeros(1), messages._mpi()
     fail = messages.ctypes.CFUNCTYPE(messages.ctypes.c_int)(lambda: MPI.ERR_INTERN)
     address = messages.ctypes.cast(fail, messages.ctypes.c_void_p).value
-    for name, mpi_name in (("start_all", "MPI_Startall"), ("wait_all", "MPI_Waitall"), ("allgather", "MPI_Allgather")):
+    for name, mpi_name in (("start_all", "MPI_Startall"), ("wait_all", "MPI_Waitall"), ("allgather", "MPI_Allgather"),
+                           ("receive", "MPI_Irecv")):
         messages._mpi = lambda name=name: SimpleNamespace(**vars(real) | {name: address})
-        exchange, add = ring(device), device.rank_sums(WORLD).of(array)
-        step = {"start_all": exchange.start, "wait_all": exchange.finish, "allgather": add}[name]
+        exchange, add, in_place = ring(device), device.rank_sums(WORLD).of(array), ring_in_place().start(np.zeros(10))
+        step = {"start_all": exchange.start, "wait_all": exchange.finish, "allgather": add, "receive": in_place}[name]
         after = []
         with device.record() as tape:
             device.call(step)
@@ -115,6 +144,11 @@ def check_a_message_that_is_too_long_is_an_error():
         with pytest.raises(ComputationError, match=r"MPI_Waitall failed \(.*runca"):
             exchange.finish()
         WORLD.Barrier()
+    field, exchange = np.zeros(10), ring_in_place(received=1)
+    exchange.start(field)()
+    with pytest.raises(ComputationError, match=r"MPI_Waitall failed \(.*runca"):
+        exchange.finish(field)()
+    WORLD.Barrier()
 
 
 class SendAndReceive:
