@@ -8,6 +8,8 @@ from slhmc.backend import HostDevice
 from slhmc.errors import ComputationError, InputError
 from slhmc.scalar import WormSampler, divergence, log_weights, site_powers, weight_ratios, worm
 
+pytestmark = pytest.mark.device
+
 POINTS = [(4.01, 1.0, 0.0), (4.25, 0.5, 0.6), (4.04, 1.5, 1.2)]
 
 

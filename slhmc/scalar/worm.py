@@ -129,8 +129,8 @@ class WormSampler:
         if counts.min() < 0 or 2 * counts.max() > self.sites:
             raise InputError(f"{counts.min()} to {counts.max()} open worms asked for; {self.sites} sites have room for the ends "
                              f"of 0 to {self.sites // 2}")
-        k, ell, powers, counts = (self.device.from_host(self.device.to_host(array))
-                                  for array in (self._k, self._l, self._powers, counts))
+        k, ell, powers = (self.device.from_host(self.device.to_host(array)) for array in (self._k, self._l, self._powers))
+        counts = self.device.from_host(counts)
         random = Random(self.seed, Purpose.OPEN_WORM, self.sweep, self._opened)
         self._opened += 1
         self._launch("open_worms", k, ell, powers, *self._fluxes(), counts, self.sites if moves is None else moves, random)
