@@ -67,7 +67,7 @@ template <int into = 3> SITE_FUNCTION void prefetch_reals(const real *p, int cou
 // Keep a value that is used several times in a register: gcc would rather load it again for each product, and two loads a
 // cycle are all there are (+25% on the hopping term in cache).
 #if defined(CUDA_TARGET) || !defined(__x86_64__)
-template <class T> SITE_FUNCTION void hold(T &) {}
+SITE_FUNCTION void hold(V &) {}
 #else
 #if defined(__AVX512F__)
 #define REGISTER_BYTES 64
@@ -76,8 +76,8 @@ template <class T> SITE_FUNCTION void hold(T &) {}
 #else
 #define REGISTER_BYTES 16
 #endif
-template <class T> SITE_FUNCTION void hold(T &v) {
-    if constexpr (sizeof(T) <= REGISTER_BYTES) __asm__("" : "+v"(v));
+template <int bytes = sizeof(V)> SITE_FUNCTION void hold(V &v) {  // V by name: a type deduced from it has another alignment
+    if constexpr (bytes <= REGISTER_BYTES) __asm__("" : "+v"(v));
 }
 #endif
 
@@ -279,6 +279,7 @@ SITE_FUNCTION Site site_of(const Range &r, long i, int lane) {
 #else
 #define SITE_KERNEL(name) HOST_KERNEL(name, PARALLEL_GROUPS)
 #define LINEAR_KERNEL(name) HOST_KERNEL(name, PARALLEL_VECTORS)
+#define CHAIN_KERNEL(name) HOST_KERNEL(name, 2)  // one Markov chain each: work enough for a thread
 #define REDUCTION_KERNEL(name, K) HOST_REDUCTION(name, K, PARALLEL_GROUPS)
 #define LINEAR_REDUCTION(name, K) HOST_REDUCTION(name, K, PARALLEL_VECTORS)
 #define SHARE(length, thread) ((length) * (thread) / threads)  // where the share of a thread begins
@@ -318,6 +319,7 @@ SITE_FUNCTION Site site_of(const Range &r, long i, int lane) {
 #endif
 
 #if defined(CUDA_TARGET) || defined(HOST_THREADS)
+#define CHAIN_KERNEL(name) SITE_KERNEL(name)
 #define LINEAR_KERNEL(name) SITE_KERNEL(name)
 #define LINEAR_REDUCTION(name, K) REDUCTION_KERNEL(name, K)
 #endif

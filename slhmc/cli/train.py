@@ -12,7 +12,7 @@ from slhmc.cli.chain import STOPPED_EARLY, log_warnings
 from slhmc.cli.fit import fit_line, fit_live, print_fit
 from slhmc.cli.progress import Live, duration, progress
 from slhmc.errors import InputError
-from slhmc.runcard import load_card
+from slhmc.runcard import Card, RunCard, load_card
 
 
 def start(path: Path, directory: Path, overrides: list[str], device: str) -> int:
@@ -31,7 +31,10 @@ def is_training(directory: Path) -> bool:
     if any((directory / name).exists() for name in ("train.h5", "fit.h5")):
         return True
     card = directory / "card.toml"
-    return card.exists() and not (directory / "chain.h5").exists() and load_card(card).fit is not None
+    if not card.exists() or (directory / "chain.h5").exists():
+        return False
+    found = load_card(card, (), Card)
+    return isinstance(found, RunCard) and found.fit is not None
 
 
 def resume_training(directory: Path, trajectories: int | None, overrides: list[str], device: str) -> int:

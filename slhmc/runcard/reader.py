@@ -3,7 +3,7 @@
 import re
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import ValidationError
 
@@ -12,17 +12,21 @@ from slhmc.runcard.checks import Fault
 from slhmc.runcard.faults import card_faults
 from slhmc.runcard.overrides import apply_overrides
 from slhmc.runcard.positions import key_lines
+from slhmc.runcard.scalar import ScalarCard
 from slhmc.runcard.tables import RunCard
 
+Card = RunCard | ScalarCard
 
-def load_card(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> RunCard:
+
+def load_card(path: str | Path, overrides: list[str] | tuple[str, ...] = (), kinds: Any = RunCard) -> Any:
     """The card in the file `path` with `overrides` (each `table.key=value`); names of files are made absolute: those in the card
-    are relative to its folder, those in overrides to the current one.
+    are relative to its folder, those in overrides to the current one. kinds: what it may be, RunCard, ScalarCard or Card.
 
     Raises RunCardError, one line for each fault.
     """
     path = Path(path)
-    return with_paths(parse_card(read_card_text(path), str(path), overrides), path.absolute().parent, overrides)
+    card = parse_card(read_card_text(path), str(path), overrides, kinds)
+    return with_paths(card, path.absolute().parent, overrides) if isinstance(card, RunCard) else card
 
 
 def read_card_text(path: Path) -> str:
@@ -57,23 +61,41 @@ def _with_value(table: Any, path: tuple[str, ...], value: str) -> Any:
     return table.model_copy(update={path[0]: _with_value(getattr(table, path[0]), path[1:], value)})
 
 
-def parse_card(text: str, name: str, overrides: list[str] | tuple[str, ...] = ()) -> RunCard:
-    """The card in `text`; `name` stands before the line number of each fault.
+def parse_card(text: str, name: str, overrides: list[str] | tuple[str, ...] = (), kinds: Any = RunCard) -> Any:
+    """The card in `text`; `name` stands before the line number of each fault. kinds: as of load_card.
 
     Raises RunCardError, one line for each fault.
     """
     raw = _parse_toml(text, name)
+    kind = _kind(raw, name, kinds)
     origins, misplaced = apply_overrides(raw, list(overrides))
     faults: list[Fault] = []
     try:
-        card = RunCard.model_validate(raw)
+        card = kind.model_validate(raw)
     except ValidationError as error:
-        faults = card_faults(raw, error)
+        faults = card_faults(raw, error, kind)
     if not faults and not misplaced:
         return card
     lines = key_lines(text)
     located = sorted((_locate(fault, name, lines, origins) for fault in faults), key=lambda entry: entry[0])
     raise RunCardError("\n".join([line for _, line in located] + misplaced))
+
+
+def _kind(raw: dict, name: str, kinds: Any) -> type[RunCard] | type[ScalarCard]:
+    """What the tables of a card make it; RunCardError for a kind that is not asked for."""
+    kind = ScalarCard if "scalar" in raw and "gauge" not in raw else RunCard
+    if kind not in (get_args(kinds) or (kinds,)):
+        found, expected = ("[scalar]", "[gauge]")[::1 if kind is ScalarCard else -1]
+        raise RunCardError(f"{name}: a card with {found} found, one with {expected} expected; `slhmc run` makes its ensemble")
+    return kind
+
+
+def json_schema() -> dict:
+    """JSON schema of run cards, for editors that check TOML while it is written: a ScalarCard if there is a [scalar]."""
+    scalar, run = ScalarCard.model_json_schema(), RunCard.model_json_schema()
+    tables = scalar.pop("$defs") | run.pop("$defs")
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "$defs": tables, "if": {"required": ["scalar"]},
+            "then": scalar, "else": run}
 
 
 def _parse_toml(text: str, name: str) -> dict:

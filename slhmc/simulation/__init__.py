@@ -2,8 +2,9 @@
 
 from slhmc.simulation.build import build
 from slhmc.simulation.measure import check_measurement, gathered, measure, measurement_card
+from slhmc.simulation.scalar import ScalarSimulation, SweepReport, build_scalar, create_scalar, resume_scalar
 from slhmc.simulation.simulation import Report, Simulation, create, on_root, resume
 from slhmc.simulation.stopping import StopRequest
 
-__all__ = ["Report", "Simulation", "StopRequest", "build", "check_measurement", "create", "gathered", "measure",
-           "measurement_card", "on_root", "resume"]
+__all__ = ["Report", "ScalarSimulation", "Simulation", "StopRequest", "SweepReport", "build", "build_scalar", "check_measurement",
+           "create", "create_scalar", "gathered", "measure", "measurement_card", "on_root", "resume", "resume_scalar"]
