@@ -129,6 +129,14 @@ def test_a_runaway_ends_with_advice(tmp_path, data):
     assert json.loads((tmp_path / "run" / "status.json").read_text())["state"] == "failed"
 
 
+@pytest.mark.parametrize(("scale", "loss"), [("1e+30", "epoch 1, step 1: the loss"), ("1e+60", "epoch 0: the validation loss")])
+def test_labels_beyond_the_precision_are_not_blamed_on_the_learning_rate(tmp_path, data, scale, loss):
+    with pytest.raises(ComputationError) as caught:
+        fit(tmp_path / "run", f"data.directory={data}", f"data.scale={scale}")
+    assert str(caught.value).startswith(f"{loss} is inf before any step: it has run away by labels or first weights that are too")
+    assert f"single precision; lower data.scale (now {scale})" in str(caught.value)
+
+
 def test_learning_rates():
     table = fit_card("fit.learning_rate=1", "fit.epochs=4").fit
     assert [learning_rate(table, epochs) for epochs in (0, 0.5, 3.9)] == [1, 1, 1]
