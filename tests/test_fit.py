@@ -123,6 +123,15 @@ def test_patience_ends_a_fit(tmp_path, data):
     assert json.loads((tmp_path / "run" / "results.json").read_text())["best_epoch"] == 0
 
 
+def test_patience_counts_on_when_a_fit_goes_on(tmp_path, data):
+    """Epochs without a lower loss before the stop count, and the best epoch before it stays the best."""
+    overrides = (f"data.directory={data}", "fit.learning_rate=1e-30", "fit.patience=2")
+    assert not fit(tmp_path / "run", *overrides, observer=stop_when("training", 1))[0]
+    assert regression.resume(tmp_path / "run").run()
+    assert list(FitFile.open(tmp_path / "run" / "fit.h5").epochs["epoch"]) == [0, 1, 2]
+    assert json.loads((tmp_path / "run" / "results.json").read_text())["best_epoch"] == 0
+
+
 def test_a_runaway_ends_with_advice(tmp_path, data):
     with pytest.raises(ComputationError, match=r"epoch 1.*lower fit.learning_rate"):
         fit(tmp_path / "run", f"data.directory={data}", "fit.learning_rate=1e30")

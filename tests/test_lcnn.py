@@ -194,6 +194,16 @@ def test_support_of_a_kernel(symmetric, dilation, reached):
     assert sites == reached
 
 
+@pytest.mark.parametrize(("kind", "convention", "dilation", "steps"), [
+    ("lcb", "arxiv_v1", None, (1, 2)), ("lcb", "arxiv_v1", 1, (2, 4)), ("lcb", "prl_2022", None, (1, 2)),
+    ("lcb", "prl_2022", 1, (1, 2)), ("lcb", "prl_2022", 2, (2, 4)), ("lconv", "arxiv_v1", 1, (1, 2)),
+    ("lconv", "prl_2022", 3, (3, 6))])
+def test_dilation_counts_as_its_convention_says(kind, convention, dilation, steps):
+    """From 0 in the L-CB of arxiv_v1, from 1 in that of prl_2022 and in L-Conv; the reach is the longest step."""
+    net = LCNN(2, 2, [Layer(kind, kernel=3, dilation=dilation)], convention=convention)
+    assert net.layers[0].shape.shifts == tuple((mu, step) for mu in range(2) for step in steps) and net.reach == steps[-1]
+
+
 def quarter_turn(u, w):
     """Links and a field of 5 x 5 sites seen after x' = y, y' = -x; sites are [y, x]."""
     new_y, new_x = torch.meshgrid(torch.arange(5), torch.arange(5), indexing="ij")
