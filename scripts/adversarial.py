@@ -58,8 +58,8 @@ def numbers(directory: Path, options: argparse.Namespace) -> dict:
     """Drifts of a network, in units of the spread of the labels (of lattice averages) and of its predictions."""
     model, card = trained_model(directory / "weights.h5")
     if card.model.kind == "flow":
-        raise InputError(f"{directory}: a learned flow found, whose links turn with the gauge; a network of Wilson loops or charges "
-                         "expected")
+        raise InputError(f"{directory}: a learned flow found, whose links turn with the gauge; a network of Wilson loops or "
+                         "charges expected")
     data = Path(card.data.directory) if card.data.directory else directory / "data"
     samples = Labelled(card, parts(card)[2], data, open_device("cpu"), "double")
     chosen = np.unique(np.linspace(0, len(samples) - 1, options.samples).round().astype(int))

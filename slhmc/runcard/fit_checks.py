@@ -156,7 +156,7 @@ def _model(model: Any, lattice: Any) -> Iterator[Fault]:
                         if kind != model.kind and _chosen(model, key))
     if model.kind == "cnn":
         yield from _layers_of_a_cnn(model)
-    else:
+    elif model.kind in ("lcnn", "flow"):
         yield from _layers_of_an_lcnn(model)
 
 
