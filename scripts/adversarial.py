@@ -18,6 +18,7 @@ from figures import COLORS
 from pages import filled, markdown
 
 from slhmc.backend import open_device
+from slhmc.errors import InputError
 from slhmc.learning.adversarial import drifts
 from slhmc.learning.datasets import parts
 from slhmc.learning.evaluation import Labelled
@@ -56,6 +57,9 @@ def main() -> int:
 def numbers(directory: Path, options: argparse.Namespace) -> dict:
     """Drifts of a network, in units of the spread of the labels (of lattice averages) and of its predictions."""
     model, card = trained_model(directory / "weights.h5")
+    if card.model.kind == "flow":
+        raise InputError(f"{directory}: a learned flow found, whose links turn with the gauge; a network of Wilson loops or "
+                         "charges expected")
     data = Path(card.data.directory) if card.data.directory else directory / "data"
     samples = Labelled(card, parts(card)[2], data, open_device("cpu"), "double")
     chosen = np.unique(np.linspace(0, len(samples) - 1, options.samples).round().astype(int))

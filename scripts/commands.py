@@ -29,6 +29,11 @@ def guarded(main: Callable[[], int]) -> int:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
+        return 2
     except SlhmcError as error:
         print(f"error: {error}", file=sys.stderr)
         return 3

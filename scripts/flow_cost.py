@@ -28,9 +28,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from commands import guarded
 from pages import filled, markdown
 
 from slhmc.backend import Device, open_device
+from slhmc.errors import InputError
 from slhmc.io import load_data_set
 from slhmc.lattice import GaugeField, Lattice, field_strength_sums
 from slhmc.learning.datasets import Part, origin, parts, target
@@ -201,6 +203,9 @@ def main() -> int:
 def numbers(directory: Path, options: argparse.Namespace) -> dict:
     """For each test lattice the learned flow, the fewest steps of each family that are as good, and all that were tried."""
     tensors, card = load_flow(directory / "weights.h5")
+    if card.data.label not in ("flowed_links", "flowed_charge"):
+        raise InputError(f'{directory}: label = "{card.data.label}" found, "flowed_links" or "flowed_charge" expected, which the '
+                         "engine's flow reaches too")
     data, device = Path(card.data.directory) if card.data.directory else directory / "data", open_device("cpu")
     found = {}
     for part in parts(card)[2:]:
@@ -237,4 +242,4 @@ def table(found: dict, charges: bool) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(guarded(main))

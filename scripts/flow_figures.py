@@ -16,11 +16,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from commands import guarded
 from flow_cost import FAMILIES
 from matplotlib.figure import Figure
 from pages import filled, markdown
 
 from slhmc.backend import open_device
+from slhmc.errors import InputError
 from slhmc.learning.datasets import parts
 from slhmc.learning.evaluation import Labelled
 from slhmc.learning.flows import square_trace_flow
@@ -66,7 +68,7 @@ def link_table(results: dict, directory: Path) -> str:
     bins = [f"{edge['from']:g} to {edge['to']:g}" for edge in entry["bins"]]
     heads = ["t", "MSE per link", "the same of U(0)", "largest link error", "wrong pole", *(f"MSE, {edges}" for edges in bins)]
     rows = [[name, *(f"{numbers[key]:.2g}" for key in ("mse_site", "mse_start", "largest_link_error", "wrong_pole")),
-             *("-" if edge["mse"] is None else f"{edge['mse']:.1e}" for edge in numbers["bins"])]
+             *(f"{edge['mse']:.1e}" for edge in numbers["bins"])]
             for name, numbers in times.items()]
     return markdown(heads, rows)
 
@@ -77,6 +79,8 @@ def link_figure(directory: Path) -> Figure:
     2 of some links, exact in grey.
     """
     model, card = trained_model(directory / "weights.h5")
+    if card.data.label != "square_trace_flow":
+        raise InputError(f'{directory}: label = "{card.data.label}" found, "square_trace_flow" expected with --link')
     data, device = Path(card.data.directory) if card.data.directory else directory / "data", open_device("cpu")
     figure = Figure(figsize=(10, 4), layout="constrained")
     left = figure.add_subplot(1, 2, 1, xlabel="tr U(0) / 2", ylabel="|U(t) - U*(t)|", yscale="log")
@@ -152,4 +156,4 @@ def charge_figure(found: dict) -> Figure | None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(guarded(main))

@@ -18,6 +18,7 @@ from figures import COLORS
 from pages import filled, markdown
 
 from slhmc.backend import Device, open_device
+from slhmc.errors import InputError
 from slhmc.lattice import GaugeField, Lattice
 from slhmc.learning.datasets import ChainMaker, Part, pack_links
 from slhmc.learning.models import trained_model
@@ -41,6 +42,9 @@ def main() -> int:
     device = open_device("cpu")
     models = {name: trained_model(Path(directory) / "weights.h5") for name, _, directory in
               (network.rpartition("=") for network in options.networks)}
+    for name, (_, card) in models.items():
+        if card.data.label != "topological_charge":
+            raise InputError(f'{name}: a network of label = "{card.data.label}" found, "topological_charge" expected')
     U = thermal_links(next(iter(models.values()))[1], options, device)
     rows = charges(U, models, options.times, device)
     told = {"extent": list(options.extent), "beta": options.beta, "sweeps": options.sweeps, "seed": options.seed, "rows": rows}

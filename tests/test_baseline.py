@@ -82,7 +82,7 @@ def test_gradients():
 @pytest.mark.parametrize(("arguments", "message"), [
     ((2, 4, LAYERS), "in 2 and 3 dimensions, found Nc = 2 in 4"), ((4, 2, LAYERS), "Nc = 4"),
     ((2, 2, LAYERS, "selu"), "activation 'selu'; known are relu"), ((2, 2, [(2, 3), (0, 2)]), "layer 2: kernel and channels"),
-    ((2, 2, LAYERS, "relu", 1, "half"), "precision 'half'"), ((2, 2, [(10**6, 2)]), "weights; 1e.08 are the most: lower")])
+    ((2, 2, LAYERS, "relu", 1, "half"), "precision 'half'"), ((2, 2, [(10**6, 2)]), "weights; 1e.08 are the most: make")])
 def test_what_is_no_network(arguments, message):
     with pytest.raises(InputError, match=message):
         CNN(*arguments)

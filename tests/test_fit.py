@@ -123,10 +123,27 @@ def test_patience_ends_a_fit(tmp_path, data):
     assert json.loads((tmp_path / "run" / "results.json").read_text())["best_epoch"] == 0
 
 
+def test_patience_counts_on_when_a_fit_goes_on(tmp_path, data):
+    """Epochs without a lower loss before the stop count, and the best epoch before it stays the best."""
+    overrides = (f"data.directory={data}", "fit.learning_rate=1e-30", "fit.patience=2")
+    assert not fit(tmp_path / "run", *overrides, observer=stop_when("training", 1))[0]
+    assert regression.resume(tmp_path / "run").run()
+    assert list(FitFile.open(tmp_path / "run" / "fit.h5").epochs["epoch"]) == [0, 1, 2]
+    assert json.loads((tmp_path / "run" / "results.json").read_text())["best_epoch"] == 0
+
+
 def test_a_runaway_ends_with_advice(tmp_path, data):
     with pytest.raises(ComputationError, match=r"epoch 1.*lower fit.learning_rate"):
         fit(tmp_path / "run", f"data.directory={data}", "fit.learning_rate=1e30")
     assert json.loads((tmp_path / "run" / "status.json").read_text())["state"] == "failed"
+
+
+@pytest.mark.parametrize(("scale", "loss"), [("1e+30", "epoch 1, step 1: the loss"), ("1e+60", "epoch 0: the validation loss")])
+def test_labels_beyond_the_precision_are_not_blamed_on_the_learning_rate(tmp_path, data, scale, loss):
+    with pytest.raises(ComputationError) as caught:
+        fit(tmp_path / "run", f"data.directory={data}", f"data.scale={scale}")
+    assert str(caught.value).startswith(f"{loss} is inf before any step: it has run away by labels or first weights that are too")
+    assert f"single precision; lower data.scale (now {scale})" in str(caught.value)
 
 
 def test_learning_rates():

@@ -46,7 +46,7 @@ def test_betas_may_be_a_range():
 
 def test_everything_survives_writing():
     card = parse_card(CARD, "card.toml", [
-        "data.test_extents=[[8, 8], [16, 12]]", 'model.layers=[{kind="lexp", dilation=1, symmetric=true}, {kind="lact"}]',
+        "data.test_extents=[[8, 8], [16, 12]]", 'model.layers=[{dilation=1, symmetric=true}, {kind="lexp"}, {kind="lact"}]',
         "model.convention=prl_2022", "model.weights=complex", "model.polyakov=true", "fit.schedule=cosine", "data.directory=x"])
     assert parse_card(card_text(card), "resolved") == card
 
@@ -76,6 +76,14 @@ FAULTS = [
     (("model.kind=cnn", "model.layers=[{kernel = 3, symmetric = true}]"), (), "--set model.layers=[{kernel = 3, symm"),
     (("model.kind=cnn", "model.convention=prl_2022"), (), '--set model.convention=prl_2022: is of kind = "lcnn", found kind'),
     (("model.layers=[{kernel = 0}]",), (), "--set model.layers=[{kernel = 0}]: model.layers.0.kernel: must be at least 1, "),
+    (('model.layers=[{kind = "lact", kernel = 3}]',), (), '--set model.layers=[{kind = "lact", kernel = 3}]: model.layers.0.'
+     'kernel: has no meaning in a layer of kind = "lact", which has activation; leave it out'),
+    (('model.layers=[{activation = "tanh"}]',), (), '--set model.layers=[{activation = "tanh"}]: model.layers.0.activation: has '
+     'no meaning in a layer of kind = "lcb", which has channels, dilation, kernel, symmetric'),
+    (('model.layers=[{kind = "lexp", channels = 5}]',), (), '--set model.layers=[{kind = "lexp", channels = 5}]: model.layers.0'
+     '.channels: has no meaning in a layer of kind = "lexp", which has no keys of its own'),
+    (("data.scale=0",), (), "--set data.scale=0: is 0, which makes every label 0"),
+    (("model.layers=[5]",), (), "--set model.layers=[5]: model.layers.0: expected a table, found 5"),
     ((), ("[fit]", "[fit]\nlr = 1"), "17: fit.lr: unknown key; [fit] has optimizer, amsgrad, weight_decay, learning_rate"),
     (("run.thermalization=3",), (), "--set run.thermalization=3: chains of a [fit] thermalize by data.thermalization"),
     (("run.start=file", "run.start_file=x"), (), "--set run.start=file: each chain of a [fit] begins anew"),
@@ -147,6 +155,9 @@ FLOW_FAULTS = [
     (("model.generator=lcnn",), 'model.generator: "lcnn" needs [[model.layers]], one or more'),
     (("model.generator=lcnn", 'model.layers=[{kind = "lexp"}]'), 'model.layers.0.kind: "lexp" moves links, as the flow'),
     (("model.generator=mlp", "model.time_degree=2"), "model.time_degree: 0 or 1 expected with an mlp"),
+    (("data.later_times=[1e9]",), "data.later_times: 4e+09 steps to t = 1e+09, of which 4 to data.flow_time; 100000 are"),
+    (("model.steps=1000000",), "model.steps: 1e+06 steps to t = 1, of which 1000000 to data.flow_time; 100000 are the most"),
+    (("model.layers=[5]",), "model.layers.0: expected a table, found 5"),
     (("model.scheme=heun",), 'model.scheme: expected "euler", "munthe_kaas_2"'),
 ]
 

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 from cards import FLOW, FLOW_OF_LINKS, GUIDED_BY_A_FLOW, TOY, flow_card
-from running import ROOT, card_file, refusal, sets
+from running import ROOT, card_file, refusal, script, sets
 
 torch = pytest.importorskip("torch")
 
@@ -261,6 +261,9 @@ def test_figures_of_a_link_and_of_costs(tmp_path, monkeypatch):
          tmp_path / "images", "--page", page)
     assert re.search(r"^\| 0.5, that of the training \|", page.read_text(), re.M) and "| 2 | " in page.read_text()
     assert sorted(path.name for path in (tmp_path / "images").iterdir()) == ["learned_flow_cost.png", "learned_flow_link.png"]
+    for name in ("flow_cost", "adversarial"):  # links that the engine's flow does not reach; that change with the gauge
+        code, _, error = script(name, f"x={tmp_path / 'fit'}", "-o", tmp_path / "a.json")
+        assert code == 2 and f"error: {tmp_path / 'fit'}: " in error
     start = flow_figures.starts()
     np.testing.assert_allclose((start**2).sum(2), 1, rtol=1e-12)
     assert start[:, 0, 0, 0].tolist() == list(flow_figures.STARTS)

@@ -276,6 +276,8 @@ def test_there_is_no_way_back_and_no_flow_of_damaged_links(hot_links):
     flow.advance(0.1)
     with pytest.raises(InputError, match=r"flow time 0\.05 asked for, but the links are at 0\.1"):
         flow.advance(0.05)
+    with pytest.raises(InputError, match=r"flow time inf asked for, but the links are at 0\.1; a finite time"):
+        flow.advance(float("inf"))
     links = U.to_sites()
     links[0, 0, 0, 0] = np.nan
     with pytest.raises(ComputationError, match="30 steps in a row missed the tolerance"):

@@ -194,6 +194,16 @@ def test_support_of_a_kernel(symmetric, dilation, reached):
     assert sites == reached
 
 
+@pytest.mark.parametrize(("kind", "convention", "dilation", "steps"), [
+    ("lcb", "arxiv_v1", None, (1, 2)), ("lcb", "arxiv_v1", 1, (2, 4)), ("lcb", "prl_2022", None, (1, 2)),
+    ("lcb", "prl_2022", 1, (1, 2)), ("lcb", "prl_2022", 2, (2, 4)), ("lconv", "arxiv_v1", 1, (1, 2)),
+    ("lconv", "prl_2022", 3, (3, 6))])
+def test_dilation_counts_as_its_convention_says(kind, convention, dilation, steps):
+    """From 0 in the L-CB of arxiv_v1, from 1 in that of prl_2022 and in L-Conv; the reach is the longest step."""
+    net = LCNN(2, 2, [Layer(kind, kernel=3, dilation=dilation)], convention=convention)
+    assert net.layers[0].shape.shifts == tuple((mu, step) for mu in range(2) for step in steps) and net.reach == steps[-1]
+
+
 def quarter_turn(u, w):
     """Links and a field of 5 x 5 sites seen after x' = y, y' = -x; sites are [y, x]."""
     new_y, new_x = torch.meshgrid(torch.arange(5), torch.arange(5), indexing="ij")
@@ -371,9 +381,9 @@ def test_tensors_of_another_batch_do_not_reach_kernels():
     (lambda: LCNN(2, 5, []), "2 to 4 dimensions"),
     (lambda: LCNN(2, 2, [Layer(kernel=0)]), "kernel are 1 or more"),
     (lambda: LCNN(2, 2, [Layer("lcc")]), "known kinds"),
-    (lambda: LCNN(2, 2, [Layer(kernel=10**9)]), "a layer with 2 x 3 x 3999999997 = .* weights; 1e.08 are the most: lower"),
-    (lambda: LCNN(2, 2, [Layer("lconv", kernel=10**9)]), "2 x 1999999999 = .* weights; 1e.08 are the most: lower channels or"),
-    (lambda: LCNN(2, 2, [Layer(channels=10**5), Layer(channels=10**5)]), "weights; 1e.08 are the most: lower channels or kernel"),
+    (lambda: LCNN(2, 2, [Layer(kernel=10**9)]), "a layer with 2 x 3 x 3999999997 = .* weights; 1e.08 are the most: make"),
+    (lambda: LCNN(2, 2, [Layer("lconv", kernel=10**9)]), "2 x 1999999999 = .* weights; 1e.08 are the most: make it smaller"),
+    (lambda: LCNN(2, 2, [Layer(channels=10**5), Layer(channels=10**5)]), "weights; 1e.08 are the most: make it smaller"),
     (lambda: LCNN(2, 2, [Layer(dilation=0)], convention="prl_2022"), "a dilation 1 or more"),
     (lambda: LCNN(2, 2, [Layer("lconv", dilation=0)]), "L-Conv with dilation 0: 1 or more"),
     (lambda: LCNN(2, 2, [], convention="prl"), "known are arxiv_v1, prl_2022"),

@@ -74,6 +74,17 @@ def test_adversarial_of_what_is_no_training(tmp_path):
     assert code == 2 and error.startswith("error: ") and "weights.h5" in error
 
 
+@pytest.mark.parametrize(("name", "arguments", "words"), [
+    ("flow_cost", ("x={}/none", "-o", "{}/a.json"), "weights.h5"),
+    ("flow_cost", ("x={}/lcnn", "-o", "{}/a.json"), "moves no links"),
+    ("flow_figures", ("--link", "{}/lcnn", "-o", "{}/i"), '"square_trace_flow" expected with --link'),
+    ("flow_figures", ("--cost", "{}/none.json", "-o", "{}/i"), "none.json: No such file"),
+    ("flowed_charge", ("x={}/lcnn", "-o", "{}/a.json"), 'label = "wilson_loop" found, "topological_charge" expected')])
+def test_scripts_refuse_what_they_cannot_use(trainings, name, arguments, words):
+    code, _, error = script(name, *(argument.format(trainings) for argument in arguments))
+    assert code == 2 and error.startswith("error: ") and words in error and "Traceback" not in error
+
+
 def test_the_charge_along_the_flow(tmp_path):
     """A network with the weights of q itself says the charge of all flowed links."""
     page, run = page_of(tmp_path, "flow"), tmp_path / "train"

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ from slhmc.errors import ComputationError, InputError
 from slhmc.io import DataSet, check_data_set, load_data_set, save_data_set
 from slhmc.lattice import Draws, GaugeField, Lattice, Purpose
 from slhmc.lattice.communicator import receive_array, send_array
+from slhmc.lattice.fields import link_reals
 from slhmc.observables.gradient_flow import GradientFlow
 from slhmc.runcard import RunCard
 from slhmc.simulation.build import kernel_units, make_update
@@ -136,28 +138,40 @@ class ChainMaker:
         seed, U = chain_seed(self.card, self.part, chain), GaugeField(self.lattice, self.card.lattice.colors)
         if self.card.run.start == "hot":
             U.randomize(Draws(seed, 0).next(Purpose.START))
-        samples, wanted, trajectory = [], getattr(data, self.part.split), 0
-        while len(samples) < wanted:
+        links, done, trajectory = self._empty(), 0, 0
+        while done < len(links):
             trajectory += 1
             try:
                 update.step(U, seed, trajectory)
             except ComputationError as error:
                 raise type(error)(f"chain of beta = {beta:g} on {self.lattice.extent}, {error}") from None
             if trajectory > data.thermalization and (trajectory - data.thermalization) % data.spacing == 0:
-                samples.append(pack_links(U))
+                links[done] = pack_links(U)
+                done += 1
             if halt():
                 return None
-        return np.array(samples)
+        return links
+
+    def _empty(self) -> np.ndarray:
+        """For all configurations of a chain; InputError, before they are made, if that is more than the memory has."""
+        extent, split = self.part.extent, self.part.split
+        shape = (getattr(self.card.data, split), len(extent), link_reals(self.card.lattice.colors), prod(extent))
+        try:
+            return np.empty(shape)
+        except (MemoryError, ValueError):
+            raise InputError(f"data.{split} = {shape[0]} configurations of {self.part.name} take {8 * prod(shape):.2g} bytes for "
+                             "each beta, more than the memory has; lower it") from None
 
     def _drawn(self, chain: int, halt: Callable[[], bool]) -> np.ndarray | None:
         """Links drawn from the Haar measure, each configuration by a number of its own."""
-        seed, U, samples = chain_seed(self.card, self.part, chain), GaugeField(self.lattice, self.card.lattice.colors), []
-        for number in range(getattr(self.card.data, self.part.split)):
+        seed, links = chain_seed(self.card, self.part, chain), self._empty()
+        U = GaugeField(self.lattice, self.card.lattice.colors)
+        for number in range(len(links)):
             U.randomize(Draws(seed, number).next(Purpose.START))
-            samples.append(pack_links(U))
+            links[number] = pack_links(U)
             if halt():
                 return None
-        return np.array(samples)
+        return links
 
 
 class FlowMaker:
@@ -172,15 +186,15 @@ class FlowMaker:
 
     def make(self, chain: int, halt: Callable[[], bool]) -> np.ndarray | None:
         """As ChainMaker.make, flowed."""
-        samples = []
-        for links in self.links[chain * self.each:(chain + 1) * self.each]:
-            unpack_links(self.U, links)
+        links = self.links[chain * self.each:(chain + 1) * self.each].copy()
+        for number in range(len(links)):
+            unpack_links(self.U, links[number])
             self.flow.restart()
             self.flow.advance(self.time)
-            samples.append(pack_links(self.U))
+            links[number] = pack_links(self.U)
             if halt():
                 return None
-        return np.array(samples)
+        return links
 
 
 class Maker:

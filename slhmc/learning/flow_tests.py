@@ -48,7 +48,7 @@ def _of_links(model: FlowedLinks, batch: LinkBatch, labels: torch.Tensor, time: 
     """Rows for each sample: [link] |U - U*|^2, the same of U(0), tr U* / tr U / tr U(0) of SU(2), differences of plaquettes."""
     directions, start = batch.dimensions, batch.links_of_samples()
     wanted, ours = (values.unflatten(-1, (directions, -1)).permute(0, 2, 3, 1) / model.norm
-                    for values in (labels, model(batch, time)))
+                    for values in (labels.to(batch.links), model(batch, time)))
 
     def squares(links):
         return (2 if batch.colors == 2 else 1) * (links - wanted).square().sum(2).flatten(1).cpu().numpy()

@@ -173,8 +173,7 @@ class Regression(Session):
             loss = float(part.detach())
         loss = self._share(loss)
         if not np.isfinite(loss):
-            raise ComputationError(f"epoch {self.epoch + 1}, step {self.batch + 1}: the loss is {loss:g}: training has run away; "
-                                   f"lower fit.learning_rate (now {self._rate():g}) and train anew")
+            raise self._run_away(f"epoch {self.epoch + 1}, step {self.batch + 1}: the loss is {loss:g}")
         for group in self.optimizer.param_groups:
             group["lr"] = self._rate()
         self.optimizer.step()
@@ -218,8 +217,7 @@ class Regression(Session):
         found = evaluate(self.model, self.validation, self.communicator)
         validation = found["mse_average"] if np.isnan(found["mse_site"]) else found["mse_site"]
         if not np.isfinite(validation):
-            raise ComputationError(f"epoch {self.epoch}: the validation loss is {validation:g}: training has run away; lower "
-                                   f"fit.learning_rate (now {self._rate():g}) and train anew")
+            raise self._run_away(f"epoch {self.epoch}: the validation loss is {validation:g}")
         self.row = {"epoch": self.epoch, "loss": loss, "validation": validation, "mse_site": found["mse_site"],
                     "mse_average": found["mse_average"], "learning_rate": rate or self._rate(), "seconds": seconds}
         self.waited += self.epoch > 0
@@ -227,6 +225,14 @@ class Regression(Session):
             self.best = {"epoch": self.epoch, "loss": validation, "tensors": tensors(self.model)}
             self.waited = 0
         on_root(self.communicator, lambda: self.history.append(self.row))
+
+    def _run_away(self, found: str) -> ComputationError:
+        """What to do about a loss that is no number: before the first step it is not for the learning rate."""
+        if self.epoch == self.batch == 0:
+            return ComputationError(f"{found} before any step: it has run away by labels or first weights that are too large for "
+                                    f"{self.card.model.precision} precision; lower data.scale (now {self.card.data.scale:g}), or "
+                                    "give fewer layers")
+        return ComputationError(f"{found}: training has run away; lower fit.learning_rate (now {self._rate():g}) and train anew")
 
     # ---- testing
     def _tested(self) -> bool:

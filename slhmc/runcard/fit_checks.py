@@ -8,6 +8,9 @@ from slhmc.runcard.fit import LayerTable
 
 Fault = tuple[tuple[str | int, ...], str]
 CNN_KEYS = ("kernel", "channels")
+LAYER_KEYS = {"lcb": {"channels", "kernel", "dilation", "symmetric"}, "lconv": {"channels", "kernel", "dilation", "symmetric"},
+              "lbl": {"channels"}, "lact": {"activation"}, "lexp": set()}
+MOST_STEPS = 100_000  # of a flow, to the last of the later times
 FLOW_LABELS = ("flowed_links", "square_trace_flow", "flowed_charge")
 FLOW_SHAPES = ("plaquette", "rectangle", "polyakov")  # of a generator of loops
 KEYS_OF_KINDS = {"lcnn": {"convention", "weights", "polyakov"},
@@ -41,6 +44,7 @@ def fit_faults(card: Any) -> Iterator[Fault]:
         yield from _model(card.model, card.lattice)
     if card.data is not None and card.model is not None:
         yield from _flow_of_label(card.data, card.model)
+        yield from _length_of_a_flow(card.data, card.model)
     if draws_links(card):
         yield from _drawn(card)
 
@@ -89,6 +93,8 @@ def _data(data: Any, lattice: Any) -> Iterator[Fault]:
         yield ("data", "loop"), f'has a meaning only with label = "wilson_loop", found label = "{data.label}"'
     if data.label in ("topological_charge", "flowed_charge") and extent and len(extent) != 4:
         yield ("data", "label"), f'"{data.label}" needs four directions, lattice.extent has {len(extent)}'
+    if data.scale == 0:
+        yield ("data", "scale"), "is 0, which makes every label 0; give another factor, or leave it out"
     yield from _flow_times(data, lattice)
     for path, lengths in _lattices(data, extent):
         if extent and len(lengths) != len(extent):
@@ -150,6 +156,8 @@ def _model(model: Any, lattice: Any) -> Iterator[Fault]:
                         if kind != model.kind and _chosen(model, key))
     if model.kind == "cnn":
         yield from _layers_of_a_cnn(model)
+    elif model.kind in ("lcnn", "flow"):
+        yield from _layers_of_an_lcnn(model)
 
 
 def _layers_of_a_cnn(model: Any) -> Iterator[Fault]:
@@ -157,6 +165,16 @@ def _layers_of_a_cnn(model: Any) -> Iterator[Fault]:
         for key in set(LayerTable.model_fields) - set(CNN_KEYS):
             if _chosen(layer, key):
                 yield ("model", "layers", number, key), f"a layer of a cnn has {' and '.join(CNN_KEYS)} only"
+
+
+def _layers_of_an_lcnn(model: Any) -> Iterator[Fault]:
+    """Keys that have no effect on a layer of its kind."""
+    for number, layer in enumerate(_layers(model)):
+        own = LAYER_KEYS.get(layer.kind, set(LayerTable.model_fields))
+        for key in sorted(set(LayerTable.model_fields) - own - {"kind"}):
+            if _chosen(layer, key):
+                has = f"which has {', '.join(sorted(own))}" if own else "which has no keys of its own"
+                yield ("model", "layers", number, key), f'has no meaning in a layer of kind = "{layer.kind}", {has}; leave it out'
 
 
 def _layers(model: Any) -> list[Any]:
@@ -208,6 +226,16 @@ def _flow_of_label(data: Any, model: Any) -> Iterator[Fault]:
     elif data.label == "square_trace_flow" and model.generator in ("loops", "lcnn"):
         yield ("model", "generator"), (f'"{model.generator}" is covariant, but Re tr U^2 of a link is not gauge invariant: '
                                        'no such flow can follow it; use "mlp"')
+
+
+def _length_of_a_flow(data: Any, model: Any) -> Iterator[Fault]:
+    """Steps that would never end."""
+    if model.kind != "flow" or not model.steps or not data.flow_time:
+        return
+    last = max((data.flow_time, *(time for time in data.later_times or () if time)))
+    if (steps := last / data.flow_time * model.steps) > MOST_STEPS:
+        path = ("model", "steps") if model.steps > MOST_STEPS else ("data", "later_times")
+        yield path, f"{steps:.3g} steps to t = {last:g}, of which {model.steps} to data.flow_time; {MOST_STEPS} are the most"
 
 
 def _chosen(table: Table, key: str) -> bool:

@@ -8,7 +8,7 @@ from torch import nn
 from slhmc.errors import InputError
 from slhmc.networks.flow.algebra import coefficients_of_link
 from slhmc.networks.flow.schemes import chebyshev_lengths
-from slhmc.networks.lcnn.batch import TORCH_TYPES, LinkBatch
+from slhmc.networks.lcnn.batch import TORCH_TYPES, LinkBatch, check_weights
 from slhmc.networks.lcnn.layers import ACTIVATIONS, algebra_coefficients
 from slhmc.networks.lcnn.loops import link_product, path
 from slhmc.networks.lcnn.network import LCNN, Weights
@@ -58,6 +58,8 @@ class MLPGenerator(Generator):
         self.algebra, self.activation, self.timed = "matrix", activation, timed
         reals = 2 * colors**2
         sizes = [reals + timed, *nodes, reals]
+        for shape in pairwise(sizes):
+            check_weights(shape)
         self.linear = nn.ModuleList(nn.Linear(n, m, dtype=TORCH_TYPES[real]) for n, m in pairwise(sizes))
         weights = Weights("real", real, seed)
         with torch.no_grad():
@@ -96,6 +98,7 @@ class LoopGenerator(Generator):
         masks = torch.stack([torch.as_tensor(weight_mask(loop, dimensions)) for loop in loops]).to(TORCH_TYPES[real])
         self.register_buffer("masks", masks, persistent=False)
         rows = time_degree + 1 if step is None else steps
+        check_weights((rows, len(loops)))
         self.weight = nn.Parameter(0.01 * Weights("real", real, seed).draw((rows, len(loops)), 1))
         if step is not None and all(shape_of(loop) == "plaquette" for loop in loops):
             with torch.no_grad():
@@ -176,7 +179,9 @@ class LCNNGenerator(Generator):
             raise InputError("an L-Exp inside the generator of a flow: the flow itself moves links; leave it out")
         self.algebra, channels = self.network.algebra, self.network.head.in_features // 2
         self.network.head = None
-        self.weight = nn.Parameter(0.1 * Weights("real", real, seed + 2).draw((time_degree + 1, dimensions, channels), channels))
+        shape = (time_degree + 1, dimensions, channels)
+        check_weights(shape)
+        self.weight = nn.Parameter(0.1 * Weights("real", real, seed + 2).draw(shape, channels))
 
     def check(self, extent, colors: int) -> None:
         super().check(extent, colors)

@@ -49,7 +49,7 @@ class LearnedFlow(nn.Module):
             return [float(self.generator(*end).square().sum(2).mean().sqrt()) for end in ends]
 
     def forward(self, batch: LinkBatch, time: float | None = None) -> LinkBatch:
-        """The links at `time`, by steps of the usual size or a little less."""
+        """The links at `time`, by as many equal steps as come nearest to the usual size, one at least."""
         time = self.time if time is None else time
         steps = max(1, round(time * self.steps / self.time))
         self.check(batch.extent, batch.colors)

@@ -20,7 +20,7 @@ def check_weights(shape) -> None:
     """InputError, before memory is taken, for a layer with weights of an absurd shape."""
     if prod(shape) > MOST_WEIGHTS:
         raise InputError(f"a layer with {' x '.join(map(str, shape))} = {prod(shape):.1e} weights; {MOST_WEIGHTS:.0e} are the "
-                         "most: lower channels or kernel")
+                         "most: make it smaller (channels, kernel, nodes, time_degree)")
 
 
 class LinkBatch:

@@ -71,8 +71,9 @@ class GradientFlow:
 
     def advance_links(self, to_time: float) -> GaugeField:
         """The links at flow time `to_time`, without a copy to U: they hold until the flow goes on. Errors of `advance`."""
-        if not to_time >= self.time:
-            raise InputError(f"flow time {to_time} asked for, but the links are at {self.time}; flow back there is none")
+        if not self.time <= to_time < float("inf"):
+            raise InputError(f"flow time {to_time} asked for, but the links are at {self.time}; a finite time from there on "
+                             "expected, as there is no way back")
         while self.time < to_time:
             left = to_time - self.time
             if left <= 1e-12 * to_time:  # a sum of steps misses by rounding
