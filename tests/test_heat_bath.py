@@ -141,7 +141,7 @@ def test_heat_bath_samples_what_hmc_samples(hot_links, colors, beta):
 
 # sigma: of the difference of both plaquettes
 @pytest.mark.parametrize(("colors", "beta", "trajectories", "steps", "most_sigma"), [
-    (2, 2.4, 2000, 12, 4e-4), (3, 6.0, 600, 10, 4e-4), pytest.param(3, 5.7, 2000, 12, 4e-4, marks=pytest.mark.slow)])
+    (2, 2.4, 2000, 12, 4e-4), (3, 6.0, 600, 10, 4e-4), pytest.param(3, 5.7, 4000, 12, 4e-4, marks=pytest.mark.slow)])
 def test_heat_bath_samples_what_hmc_samples_on_a_larger_lattice(hot_links, colors, beta, trajectories, steps, most_sigma):
     found, sigma = compare_with_hmc(hot_links, colors, beta, (8, 8, 8, 8), trajectories, steps)
     assert sigma < most_sigma
