@@ -33,6 +33,7 @@ _REMEDY = {
     "fit": "restore a copy, or train anew into another directory",
     "model": "use another file of a trained network, or a copy of this one",
     "dataset": "remove it and it is made anew, or restore a copy",
+    "fluxes": "remove it and it is made anew, or restore a copy",
     "training": "restore a copy, or train anew into another directory",
     "chain": "restore a copy; the configurations in configs/ are files of their own",
 }

@@ -2,6 +2,7 @@
 
 from slhmc.runcard.fit import DataTable, FitTable, LayerTable, ModelTable
 from slhmc.runcard.flow import FlowTable, LearnedFlowTable
+from slhmc.runcard.fluxes import FluxCard, FluxModelTable
 from slhmc.runcard.guide import CorrectionTable, GuideQuarkTable, GuideSolverTable, GuideTable, NetworkTable
 from slhmc.runcard.measurement import load_measurement_card
 from slhmc.runcard.potential import ANALYSIS_KEYS, PotentialChoices, StaticPotentialTable, potential_choices
@@ -36,6 +37,8 @@ __all__ = [
     "DataTable",
     "FitTable",
     "FlowTable",
+    "FluxCard",
+    "FluxModelTable",
     "GaugeTable",
     "GuideQuarkTable",
     "GuideSolverTable",

@@ -9,6 +9,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from slhmc.runcard.checks import Fault, cross_faults
+from slhmc.runcard.fluxes import FluxCard, flux_faults
 from slhmc.runcard.guide import GuideQuarkTable
 from slhmc.runcard.quarks import QuarkTable
 from slhmc.runcard.tables import RunCard
@@ -19,11 +20,18 @@ Path = tuple[str | int, ...]
 _ONLY_PRESENCE_MATTERS = {"c1", "start_file"}
 
 
+def kind_of_card(raw: dict) -> type[BaseModel]:
+    """What a parsed card is to be: a card whose [data] has a `kind` is one of fluxes."""
+    return FluxCard if isinstance(raw.get("data"), dict) and "kind" in raw["data"] else RunCard
+
+
 def card_faults(raw: dict, error: ValidationError) -> list[Fault]:
     """Every fault of the parsed card `raw` that `error` reports, and those between its valid keys."""
+    card = kind_of_card(raw)
     found = [entry for entry in error.errors(include_url=False) if entry["type"] != "inconsistent"]
-    listed = [(entry["loc"], _words(entry)) for entry in found if not _follows_from_entries(entry, found)]
-    return listed + list(cross_faults(_valid_part(raw, {entry["loc"] for entry in found})))
+    listed = [(entry["loc"], _words(card, entry)) for entry in found if not _follows_from_entries(entry, found)]
+    check = flux_faults if card is FluxCard else cross_faults
+    return listed + list(check(_valid_part(card, raw, {entry["loc"] for entry in found})))
 
 
 def _follows_from_entries(entry: dict, found: list[dict]) -> bool:
@@ -34,13 +42,15 @@ def _follows_from_entries(entry: dict, found: list[dict]) -> bool:
     )
 
 
-def _valid_part(raw: dict, faulty: set[Path]) -> SimpleNamespace:
+def _valid_part(card: type[BaseModel], raw: dict, faulty: set[Path]) -> SimpleNamespace:
     """The card as far as it is valid: a table that is left out, or a faulty value, is None."""
-    tables: dict[str, Any] = dict.fromkeys(RunCard.model_fields)
-    for name in RunCard.model_fields.keys() & raw.keys() - {"quarks"}:
-        model = _table_type(RunCard.model_fields[name].annotation)
+    tables: dict[str, Any] = dict.fromkeys(card.model_fields)
+    for name in card.model_fields.keys() & raw.keys() - {"quarks"}:
+        model = _table_type(card.model_fields[name].annotation)
         table = raw[name] if isinstance(raw[name], dict) else dict.fromkeys(model.model_fields)
         tables[name] = _valid_table(model, table, faulty, (name,))
+    if card is not RunCard:
+        return SimpleNamespace(**tables)
     tables["quarks"] = _valid_quarks(QuarkTable, raw.get("quarks", []), faulty, ("quarks",))
     for name, model in (("measure", QuarkTable), ("guide", GuideQuarkTable)):
         if isinstance(raw.get(name), dict) and "quarks" in raw[name]:
@@ -72,15 +82,15 @@ def _table_type(annotation: Any) -> type[BaseModel] | None:
     return next(filter(None, map(_table_type, get_args(annotation))), None)
 
 
-def _words(entry: dict) -> str:
+def _words(card: type[BaseModel], entry: dict) -> str:
     """One pydantic error as words."""
     kind, path, context = entry["type"], entry["loc"], entry.get("ctx", {})
     if kind == "extra_forbidden":
-        return _unknown_key(path, entry["input"])
+        return _unknown_key(card, path, entry["input"])
     if kind == "missing" and isinstance(path[-1], int):
         return f"missing: the list has no entry {path[-1]}, counted from 0"
     if kind == "missing":
-        return _missing(path)
+        return _missing(card, path)
     if kind in ("too_short", "too_long"):
         bound = f"at least {context['min_length']}" if kind == "too_short" else f"at most {context['max_length']}"
         return f"expected {bound} entries, found {len(entry['input'])}"
@@ -111,15 +121,15 @@ _EXPECTED = {
 }
 
 
-def _unknown_key(path: Path, value: Any) -> str:
+def _unknown_key(card: type[BaseModel], path: Path, value: Any) -> str:
     key = path[-1]
-    keys = _keys_of(path[:-1])
+    keys = list(_model_at(card, path[:-1]).model_fields)
     noun = "table" if len(path) == 1 and isinstance(value, (dict, list)) else "key"
     words = f"unknown {noun}"
     guess = _did_you_mean(key, keys)
     if guess:
         return words + guess
-    homes = [table for table in _tables_with(key) if table != path[:-1]]
+    homes = [table for table in _tables_with(card, key) if table != path[:-1]]
     if homes:
         return f"{words}; {key} belongs to [{'.'.join(homes[0])}]"
     where = ".".join(str(part) for part in path[:-1] if isinstance(part, str))
@@ -131,15 +141,15 @@ def _did_you_mean(word: Any, choices: list[str]) -> str:
     return f"; did you mean {close[0]}?" if close else ""
 
 
-def _missing(path: Path) -> str:
-    field = _model_at(path[:-1]).model_fields[path[-1]]
+def _missing(card: type[BaseModel], path: Path) -> str:
+    field = _model_at(card, path[:-1]).model_fields[path[-1]]
     if len(path) == 1:
         return f"the card needs a table [{path[0]}]: {field.description}"
     return f"missing: {field.description}"
 
 
-def _model_at(path: Path) -> type[BaseModel]:
-    model: type[BaseModel] = RunCard
+def _model_at(card: type[BaseModel], path: Path) -> type[BaseModel]:
+    model = card
     for part in path:
         if isinstance(part, str):
             field = model.model_fields.get(part)
@@ -147,12 +157,8 @@ def _model_at(path: Path) -> type[BaseModel]:
     return model
 
 
-def _keys_of(path: Path) -> list[str]:
-    return list(_model_at(path).model_fields)
-
-
-def _tables_with(key: str) -> Iterator[tuple[str, ...]]:
-    for name, field in RunCard.model_fields.items():
+def _tables_with(card: type[BaseModel], key: str) -> Iterator[tuple[str, ...]]:
+    for name, field in card.model_fields.items():
         model = _table_type(field.annotation)
         if key in model.model_fields and name != "measure":
             yield (name,)

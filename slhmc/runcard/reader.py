@@ -9,17 +9,21 @@ from pydantic import ValidationError
 
 from slhmc.errors import RunCardError
 from slhmc.runcard.checks import Fault
-from slhmc.runcard.faults import card_faults
+from slhmc.runcard.faults import card_faults, kind_of_card
 from slhmc.runcard.overrides import apply_overrides
 from slhmc.runcard.positions import key_lines
 from slhmc.runcard.tables import RunCard
+
+# keys that name files
+FILES = (("run", "start_file"), ("guide", "network"), ("train", "directory"), ("data", "directory"),
+         ("measure", "learned_flow", "weights"))
 
 
 def load_card(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> RunCard:
     """The card in the file `path` with `overrides` (each `table.key=value`); names of files are made absolute: those in the card
     are relative to its folder, those in overrides to the current one.
 
-    Raises RunCardError, one line for each fault.
+    It is a `FluxCard` if [data] has a `kind`. Raises RunCardError, one line for each fault.
     """
     path = Path(path)
     return with_paths(parse_card(read_card_text(path), str(path), overrides), path.absolute().parent, overrides)
@@ -38,16 +42,18 @@ def read_card_text(path: Path) -> str:
 def with_paths(card: RunCard, folder: Path, overrides: list[str] | tuple[str, ...] = ()) -> RunCard:
     """The card with the files that it names absolute: relative to `folder`, or to the current one if `overrides` set them."""
     overridden = {override.partition("=")[0].strip() for override in overrides}
-    learned = card.measure.learned_flow
-    found = {("run", "start_file"): card.run.start_file, ("guide", "network"): card.guide and card.guide.network,
-             ("train", "directory"): card.train and card.train.directory,
-             ("data", "directory"): card.data and card.data.directory,
-             ("measure", "learned_flow", "weights"): learned and learned.weights}
-    for path, file in found.items():
-        if file is not None:
+    for path in FILES:
+        if (file := _value(card, path)) is not None:
             base = Path.cwd() if overridden & {".".join(path[:n + 1]) for n in range(len(path))} else folder
             card = _with_value(card, path, str((base / file).resolve()))
     return card
+
+
+def _value(table: Any, path: tuple[str, ...]) -> Any:
+    """What stands at `path`; None if there is no such table or key."""
+    for key in path:
+        table = getattr(table, key, None)
+    return table
 
 
 def _with_value(table: Any, path: tuple[str, ...], value: str) -> Any:
@@ -66,7 +72,7 @@ def parse_card(text: str, name: str, overrides: list[str] | tuple[str, ...] = ()
     origins, misplaced = apply_overrides(raw, list(overrides))
     faults: list[Fault] = []
     try:
-        card = RunCard.model_validate(raw)
+        card = kind_of_card(raw).model_validate(raw)
     except ValidationError as error:
         faults = card_faults(raw, error)
     if not faults and not misplaced:
