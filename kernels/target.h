@@ -279,6 +279,7 @@ SITE_FUNCTION Site site_of(const Range &r, long i, int lane) {
 #else
 #define SITE_KERNEL(name) HOST_KERNEL(name, PARALLEL_GROUPS)
 #define LINEAR_KERNEL(name) HOST_KERNEL(name, PARALLEL_VECTORS)
+#define CHAIN_KERNEL(name) HOST_KERNEL(name, 2)  // one Markov chain each: work enough for a thread
 #define REDUCTION_KERNEL(name, K) HOST_REDUCTION(name, K, PARALLEL_GROUPS)
 #define LINEAR_REDUCTION(name, K) HOST_REDUCTION(name, K, PARALLEL_VECTORS)
 #define SHARE(length, thread) ((length) * (thread) / threads)  // where the share of a thread begins
@@ -318,6 +319,7 @@ SITE_FUNCTION Site site_of(const Range &r, long i, int lane) {
 #endif
 
 #if defined(CUDA_TARGET) || defined(HOST_THREADS)
+#define CHAIN_KERNEL(name) SITE_KERNEL(name)
 #define LINEAR_KERNEL(name) SITE_KERNEL(name)
 #define LINEAR_REDUCTION(name, K) REDUCTION_KERNEL(name, K)
 #endif

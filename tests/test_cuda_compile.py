@@ -19,7 +19,7 @@ except InputError as error:
 
 ARCHITECTURES = ("sm_80", "sm_90")
 REALS = ("double", "float")
-PLAIN = {"bicgstab.cc", "bounds.cc", "linear_algebra.cc", "random.cc"}  # know no gauge group
+PLAIN = {"bicgstab.cc", "bounds.cc", "linear_algebra.cc", "random.cc", "worm.cc"}  # know no gauge group
 GAUGE = {"flow.cc", "gauge.cc", "heat_bath.cc", "links.cc", "static_potential.cc"}  # know any gauge group
 QUARKS = {"wilson.cc", "clover.cc", "clover_term.cc", "domain_wall.cc", "topology.cc"}  # know four dimensions
 LANES = 16                                               # as CudaDevice.default_lanes

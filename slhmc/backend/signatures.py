@@ -100,6 +100,9 @@ _FLOW = ("const real *links; const real *before; real *after; real *moved; const
 
 _SMEARED_FORCE = "const real *smeared_force; real *insertions; real *force; real weight; int add"
 
+_FLUXES = ("const double *ratios; const int *tables; const double *factors; const int *neighbours; int *faults; int sites; "
+           "int length")
+
 _LCNN_TARGETS = "const int *left_targets; const int *right_targets; long left_stride; long right_stride; int left_adjoint; " \
                 "int right_adjoint; int sites"
 _LCNN = {
@@ -228,6 +231,14 @@ KERNELS = {
         "wilson_hop_norm": (1, _LATTICE + "double *partials; " + _HOPPING + "; int dagger; int rows"),
         "wilson_force": ("site", _LATTICE + "const real *links; const real *x; const real *y; real *force; "
                                             "const signed char *codes; const real *signs; real weight"),
+    },
+    "worm.cc": {
+        "worm_sweeps": ("site", "Range range; int *k; int *l; int *powers; " + _FLUXES + "; long *steps; int sweeps; int worms; "
+                                "int local; Random random"),
+        "open_worms": ("site", "Range range; int *k; int *l; int *powers; " + _FLUXES + "; const int *counts; int moves; "
+                               "Random random"),
+        "flux_averages": ("site", "Range range; const int *k; const int *powers; const double *ratios; const int *tables; "
+                                  "double *values; int sites; int length"),
     },
     "bicgstab.cc": {
         "bicgstab_restart": ("site", "Range range; real *shadow; const real *r; const double *state"),

@@ -17,6 +17,8 @@ class Purpose(IntEnum):
     HEAT_BATH = 5
     SPECTRUM = 6
     TRAINING = 7
+    WORM = 8
+    OPEN_WORM = 9
     TEST = 255
 
 
