@@ -52,8 +52,9 @@ def flux_origin(card: FluxCard, part: FluxPart) -> dict[str, Any]:
     """All that the configurations of a data set depend on, ready for JSON."""
     data, (couplings, counts) = card.data, combinations(card, part)
     return {"split": part.split, "extent": list(part.extent), "coupling": data.coupling,
-            "couplings": [list(pair) for pair in couplings], "open_worms": list(counts), "configurations": getattr(data, part.split), "thermalization": data.thermalization,
-            "spacing": data.spacing, "chains": data.chains, "seed": data.seed}
+            "couplings": [list(pair) for pair in couplings], "open_worms": list(counts), "configurations": getattr(data, part.split),
+            "thermalization": data.thermalization,
+            "spacing": data.spacing, "chains": data.chains, "worms": data.worms, "seed": data.seed}
 
 
 class FluxMaker:
@@ -107,13 +108,13 @@ def make_flux_set(card: FluxCard, part: FluxPart, device: Device, halt: Callable
     """The configurations of a data set, for each coupling and number of open worms after the other; None if `halt` became true.
 
     Each coupling has data.chains chains. Every data.spacing sweeps the c-th chain gives the sample number s = c + chains * round
-    of its coupling, with worms opened as the (s mod counts)-th of the list of numbers says: on a copy, so that chains stay closed.
+    of its coupling, with as many worms opened as the (s mod counts)-th number of the list says: on a copy, chains stay closed.
     """
     data, (couplings, counts) = card.data, combinations(card, part)
     each, chains = getattr(data, part.split), data.chains
     eta, mu = np.repeat(np.array(couplings, np.float64), chains, 0).T
     seed = int(np.random.SeedSequence([data.seed, SPLITS.index(part.split), *part.extent]).generate_state(1)[0])
-    sampler = WormSampler(device, part.extent, eta, data.coupling, mu, len(eta), seed)
+    sampler = WormSampler(device, part.extent, eta, data.coupling, mu, len(eta), seed, data.worms)
     wanted = each * len(counts)
     fluxes = np.empty((len(couplings), wanted, 4, *part.extent), np.int32)
     observables = np.full((len(couplings), wanted, 2), np.nan)

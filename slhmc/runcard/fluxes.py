@@ -53,6 +53,7 @@ class FluxDataTable(Table):
     thermalization: NaturalNumber = Field(200, description="sweeps before the first configuration of a chain")
     spacing: Count = Field(5, description="sweeps from one configuration to the next")
     chains: Count = Field(50, description="chains of each coupling, side by side")
+    worms: Count | None = Field(None, description="closed worms of a sweep; one for each 8 sites if left out")
     directory: str | None = Field(
         None, min_length=1, description="where data sets are kept and found again, relative to the card; if left out, data/ of "
         "the training's own directory"
