@@ -10,6 +10,7 @@ symmetry. Points are on one side of 0, or on both. --page and --steps are for sh
 import argparse
 import statistics
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -51,7 +52,7 @@ def network(name: str, seed: int) -> nn.Module:
     torch.manual_seed(seed)
     activation, bias = NETWORKS[name]
     widths, layers = (1, *NODES, 1), []
-    for before, after in zip(widths[:-1], widths[1:], strict=True):
+    for before, after in pairwise(widths):
         layers += [nn.Linear(before, after, bias=bias, dtype=torch.float64), activation()]
     return nn.Sequential(*layers[:-1])
 

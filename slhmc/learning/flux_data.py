@@ -52,9 +52,8 @@ def flux_origin(card: FluxCard, part: FluxPart) -> dict[str, Any]:
     """All that the configurations of a data set depend on, ready for JSON."""
     data, (couplings, counts) = card.data, combinations(card, part)
     return {"split": part.split, "extent": list(part.extent), "coupling": data.coupling,
-            "couplings": [list(pair) for pair in couplings], "open_worms": list(counts), "configurations": getattr(data, part.split),
-            "thermalization": data.thermalization,
-            "spacing": data.spacing, "chains": data.chains, "worms": data.worms, "seed": data.seed}
+            "couplings": [list(pair) for pair in couplings], "open_worms": list(counts),
+            "configurations": getattr(data, part.split), "thermalization": data.thermalization, "spacing": data.spacing, "chains": data.chains, "worms": data.worms, "seed": data.seed}
 
 
 class FluxMaker:
