@@ -125,8 +125,8 @@ def heading(column: str) -> str:
 
 
 def seed_table(entries: list[dict]) -> str:
-    """Every seed of every row: MSE of averages / MSE per site, or mean / median of the losses of combinations, at the first extent
-    of the test, or at its last summary of lattices.
+    """Every seed of every row: MSE of averages / MSE per site, or mean / median of the losses of combinations, at the first
+    extent of the test, or over all its lattices.
     """
     seeds = sorted({result["seed"] for entry in entries for result in entry.get("seeds", [])}
                    | {seed for entry in entries for seed in entry.get("ran_away", [])})
