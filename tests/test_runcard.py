@@ -264,7 +264,11 @@ def test_a_card_built_in_python_is_checked_too():
 def test_schema_describes_every_key():
     schema = json_schema()
     assert json.loads(json.dumps(schema)) == schema
-    assert schema["required"] == ["lattice", "gauge", "run"] and schema["additionalProperties"] is False
+    assert schema["if"] == {"required": ["scalar"]}
+    for kind, required in (("then", ["lattice", "scalar", "run"]), ("else", ["lattice", "gauge", "run"])):
+        found = schema[kind] if kind == "then" else schema["else"]["else"]
+        assert found["required"] == required and found["additionalProperties"] is False
+    assert schema["else"]["then"]["required"] == ["lattice", "data", "model", "fit", "run"]
     for table in schema["$defs"].values():
         assert table["description"] and all("description" in key for key in table["properties"].values())
     assert schema["$defs"]["LatticeTable"]["properties"]["extent"]["items"] == {

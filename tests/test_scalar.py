@@ -92,7 +92,7 @@ def test_worms_alone_have_the_distribution_of_k(make, point):
 @pytest.mark.parametrize(("extent", "eta", "mu"), [((3, 5), 5.0, 0.6), ((1, 4), 6.0, 0.8), ((5, 1), 4.5, 0.3),
                                                    ((4, 6), 4.5, 0.0)])
 def test_without_interaction_averages_are_sums_over_momenta(make, extent, eta, mu):
-    sampler = make(extent, eta, 0.0, mu, chains=400)
+    sampler = make(extent, eta, 0.0, mu, chains=400, worms=3)
     sampler.update(30)
     found = 0
     for _ in range(60):
@@ -103,7 +103,7 @@ def test_without_interaction_averages_are_sums_over_momenta(make, extent, eta, m
 
 def test_phi_itself_by_metropolis_agrees_at_mu_0(make):
     direct = metropolis_phi((4, 4), 4.01, 1.0, 100, 200, 20, 1)
-    sampler = make((4, 4), mu=0.0, chains=100)
+    sampler = make((4, 4), mu=0.0, chains=100, worms=2)
     sampler.update(30)
     dual = 0
     for _ in range(200):

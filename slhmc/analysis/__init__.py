@@ -13,6 +13,7 @@ from slhmc.analysis.potential import (
     potential_entries,
     static_potential,
 )
+from slhmc.analysis.scalar import replica_entry, summarise_scalar
 from slhmc.analysis.summary import chain_entries, chain_series, observable_entries, open_chain, series_entry, summarise
 from slhmc.analysis.susceptibility import susceptibility_entries
 
@@ -45,11 +46,13 @@ __all__ = [
     "plateau",
     "potential_entries",
     "pyerrors_json",
+    "replica_entry",
     "rough",
     "scales",
     "series_entry",
     "squared_charge",
     "static_potential",
     "summarise",
+    "summarise_scalar",
     "susceptibility_entries",
 ]

@@ -146,9 +146,14 @@ def resume(
 @app.command()
 def summary(directory: Directory, as_json: JSON = False) -> None:
     """Averages, errors and autocorrelations of a run beside its published values."""
+    from slhmc.cli.scalar import print_scalar
     from slhmc.cli.summary import print_json, print_summary
+    from slhmc.io import is_scalar_chain
 
-    (print_json if as_json else print_summary)(directory)
+    if is_scalar_chain(directory / "chain.h5"):
+        print_scalar(directory, as_json)
+    else:
+        (print_json if as_json else print_summary)(directory)
 
 
 @app.command()
@@ -361,9 +366,9 @@ def launch(
 @card_commands.command("check")
 def check(card: Card, overrides: Overrides = None) -> None:
     """Report every fault of a run card."""
-    from slhmc.runcard import load_card
+    from slhmc.runcard import Card, load_card
 
-    load_card(card, overrides or [])
+    load_card(card, overrides or [], Card)
     print(f"{card}: valid")
 
 

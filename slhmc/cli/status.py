@@ -14,7 +14,7 @@ from slhmc.cli.progress import duration
 from slhmc.errors import InputError
 
 _LONG = 60.0  # a run that has written its status within these seconds is at work, whoever started it
-_NUMBERS = ("trajectory", "total", "step", "eta_seconds", "acceptance", "plaquette", "loss", "held_out", "validation",
+_NUMBERS = ("trajectory", "total", "step", "sweep", "eta_seconds", "acceptance", "plaquette", "loss", "held_out", "validation",
             "predicted_acceptance")
 _HEADINGS = ("run", "queue", "state", "done", "acceptance", "ETA", "written", "")
 
@@ -118,6 +118,8 @@ def _progress(status: dict[str, Any]) -> list[str]:
     if status.get("trajectory") is not None:
         total = status.get("total")
         words.append(f"trajectory {status['trajectory']}" + ("" if total is None else f"/{total}"))
+    if status.get("sweep") is not None:
+        words.append(f"sweep {status['sweep']}/{status.get('total', '?')}")
     if status.get("step") is not None:
         words.append(f"{status.get('phase', '')} {status['step']}/{status.get('total', '?')}".strip())
     return words + _numbers(status, ("loss", "held_out", "validation", "predicted_acceptance"))

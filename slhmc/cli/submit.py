@@ -29,7 +29,7 @@ from slhmc.jobs import (
     queue_states,
     submit,
 )
-from slhmc.runcard import RunCard, card_text, load_card, parse_card
+from slhmc.runcard import Card, ScalarCard, card_text, load_card, parse_card
 
 # the file whose presence shows that a run or a training has begun, so that `slhmc resume` takes it
 _BEGUN_BY = {"run": "card.toml", "train": "train.h5", "fit": "fit.h5"}
@@ -62,7 +62,7 @@ class _Work:
     name: str
     directory: Path
     kind: str
-    card: RunCard | None
+    card: Card | None
 
 
 def submit_jobs(path: Path, output: Path | None, overrides: list[str], options: Options, dry_run: bool = False) -> int:
@@ -106,11 +106,15 @@ def cancel_jobs(directories: list[Path], now: bool) -> int:
 
 
 def _new(path: Path, output: Path | None, overrides: list[str], options: Options, site: Site) -> _Work:
-    card = load_card(path, overrides)
+    card = load_card(path, overrides, Card)
     directory = (output or _scratch(site) / path.stem).absolute()
     if found := next((name for name in _OF_A_RUN if (directory / name).exists()), None):
         raise InputError(f"{directory}: {found} of another run found, a directory without a run expected; go on with that run by "
                          f"`slhmc submit {directory}`, or give another -o")
+    if isinstance(card, ScalarCard):
+        if options.command == "train":
+            raise InputError(f"{path}: a card with [scalar] found, which has no [train] or [fit]; leave --command out")
+        return _Work(path.stem, directory, "run", card)
     command = options.command or ("train" if card.train is not None or card.fit is not None else "run")
     if command == "run" and card.fit is not None:
         raise InputError(f"{path}: the card has a [fit]; leave --command out")
@@ -141,9 +145,9 @@ def _continued(directory: Path, output: Path | None, overrides: list[str]) -> _W
     raise InputError(f"{directory}: no card.toml found, a run card or the directory of a run expected")
 
 
-def _card_of(directory: Path) -> RunCard:
+def _card_of(directory: Path) -> Card:
     """As the job will read it; InputError now rather than then."""
-    return parse_card(RunDirectory(directory).read_card(), str(directory / "card.toml"))
+    return parse_card(RunDirectory(directory).read_card(), str(directory / "card.toml"), (), Card)
 
 
 def _was_to_train(directory: Path) -> bool:
@@ -171,8 +175,13 @@ def _word(option: str, text: str | None) -> str | None:
         raise InputError(f"{option} {text!r}: {error}") from None
 
 
-def _check_ranks(card: RunCard, resources: Resources) -> None:
-    grid = card.lattice.ranks
+def _check_ranks(card: Card, resources: Resources) -> None:
+    if isinstance(card, ScalarCard):
+        if resources.ranks != 1:
+            raise InputError(f"{resources.ranks} ranks asked for, a card with [scalar] runs on 1: threads share its chains; give "
+                             "--ranks 1 and --threads")
+        return
+    grid = getattr(card.lattice, "ranks", None)
     if grid is not None and math.prod(grid) != resources.ranks:
         raise InputError(f"lattice.ranks = {list(grid)} is a grid of {math.prod(grid)} ranks, but the job has "
                          f"{resources.ranks}; give --ranks {math.prod(grid)}, or leave the grid out")

@@ -38,12 +38,12 @@ def save_flux_set(path: str | os.PathLike, data: FluxSet, version: str) -> None:
         for name in ("couplings", "open_worms", "observables"):
             file.create_dataset(name, data=getattr(data, name))
 
-    write_sealed(path, "fluxes", fill)
+    write_sealed(path, "fluxset", fill)
 
 
 def check_flux_set(path: str | os.PathLike, origin: Mapping[str, Any]) -> None:
     """As load_flux_set, for its errors alone."""
-    with open_sealed(path, "fluxes") as file:
+    with open_sealed(path, "fluxset") as file:
         check_origin(path, json.loads(file.attrs["origin"]), json.loads(json.dumps(origin)))
 
 
@@ -52,7 +52,7 @@ def load_flux_set(path: str | os.PathLike, origin: Mapping[str, Any] | None = No
 
     Raises InputError if it is missing, damaged or no data set of fluxes, or if it was not made as `origin` says.
     """
-    with open_sealed(path, "fluxes") as file:
+    with open_sealed(path, "fluxset") as file:
         found = json.loads(file.attrs["origin"])
         if origin is not None:
             check_origin(path, found, json.loads(json.dumps(origin)))

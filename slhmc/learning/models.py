@@ -10,7 +10,7 @@ from slhmc.io import load_model
 from slhmc.learning.flows import flow_model
 from slhmc.learning.flux_task import flux_model
 from slhmc.networks.lcnn import LCNN, Layer
-from slhmc.runcard import FluxCard, ModelTable, RunCard, parse_card
+from slhmc.runcard import FitCard, FluxCard, ModelTable, RunCard, parse_card
 
 REALS = {"single": "float", "double": "double"}
 
@@ -64,7 +64,7 @@ def trained_model(path: str | Path, precision: str = "double") -> tuple[torch.nn
     Raises InputError if the file is missing, damaged, or not a trained network of this version.
     """
     values, text, _ = load_model(path)
-    card = parse_card(text, f"card in {path}")
+    card = parse_card(text, f"card in {path}", kinds=FitCard)
     model = model_of(card, precision)
     try:
         load_tensors(model, values)

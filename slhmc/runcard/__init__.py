@@ -7,7 +7,8 @@ from slhmc.runcard.guide import CorrectionTable, GuideQuarkTable, GuideSolverTab
 from slhmc.runcard.measurement import load_measurement_card
 from slhmc.runcard.potential import ANALYSIS_KEYS, PotentialChoices, StaticPotentialTable, potential_choices
 from slhmc.runcard.quarks import QuarkTable
-from slhmc.runcard.reader import load_card, parse_card, with_paths
+from slhmc.runcard.reader import Card, FitCard, json_schema, load_card, parse_card, with_paths
+from slhmc.runcard.scalar import ScalarCard
 from slhmc.runcard.tables import (
     CadenceTable,
     CondensateTable,
@@ -24,7 +25,6 @@ from slhmc.runcard.tables import (
     RunCard,
     RunTable,
     SolverTable,
-    json_schema,
 )
 from slhmc.runcard.train import TrainTable
 from slhmc.runcard.writer import card_entries, card_text, toml_value
@@ -32,9 +32,11 @@ from slhmc.runcard.writer import card_entries, card_text, toml_value
 __all__ = [
     "ANALYSIS_KEYS",
     "CadenceTable",
+    "Card",
     "CondensateTable",
     "CorrectionTable",
     "DataTable",
+    "FitCard",
     "FitTable",
     "FlowTable",
     "FluxCard",
@@ -60,6 +62,7 @@ __all__ = [
     "ResidualMassTable",
     "RunCard",
     "RunTable",
+    "ScalarCard",
     "SolverTable",
     "StaticPotentialTable",
     "TrainTable",

@@ -1,5 +1,6 @@
 """What the tables of a card are made of: the base class and the types of keys."""
 
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, WithJsonSchema
@@ -23,6 +24,12 @@ def _levels(value: Any) -> int | tuple[int, ...]:
 
 def without_default(schema: dict) -> None:
     schema.pop("default", None)
+
+
+def refuse_faults(faults: Iterable[tuple[tuple[str | int, ...], str]]) -> None:
+    """One error for all faults (path of a key, words) between the keys of a card; none if there are none."""
+    if words := "; ".join(f"{'.'.join(map(str, path))}: {message}" for path, message in faults):
+        raise PydanticCustomError("inconsistent", "{words}", {"words": words})
 
 
 Count = Annotated[int, Field(ge=1)]

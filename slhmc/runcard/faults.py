@@ -8,8 +8,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from slhmc.runcard.checks import Fault, cross_faults
-from slhmc.runcard.fluxes import FluxCard, flux_faults
+from slhmc.runcard.checks import Fault
 from slhmc.runcard.guide import GuideQuarkTable
 from slhmc.runcard.quarks import QuarkTable
 from slhmc.runcard.tables import RunCard
@@ -20,18 +19,11 @@ Path = tuple[str | int, ...]
 _ONLY_PRESENCE_MATTERS = {"c1", "start_file"}
 
 
-def kind_of_card(raw: dict) -> type[BaseModel]:
-    """What a parsed card is to be: a card whose [data] has a `kind` is one of fluxes."""
-    return FluxCard if isinstance(raw.get("data"), dict) and "kind" in raw["data"] else RunCard
-
-
-def card_faults(raw: dict, error: ValidationError) -> list[Fault]:
-    """Every fault of the parsed card `raw` that `error` reports, and those between its valid keys."""
-    card = kind_of_card(raw)
+def card_faults(raw: dict, error: ValidationError, card: type[BaseModel] = RunCard) -> list[Fault]:
+    """Every fault of the parsed card `raw` of the type `card` that `error` reports, and those between its valid keys."""
     found = [entry for entry in error.errors(include_url=False) if entry["type"] != "inconsistent"]
     listed = [(entry["loc"], _words(card, entry)) for entry in found if not _follows_from_entries(entry, found)]
-    check = flux_faults if card is FluxCard else cross_faults
-    return listed + list(check(_valid_part(card, raw, {entry["loc"] for entry in found})))
+    return listed + list(card.cross_faults(_valid_part(card, raw, {entry["loc"] for entry in found})))
 
 
 def _follows_from_entries(entry: dict, found: list[dict]) -> bool:

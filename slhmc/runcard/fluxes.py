@@ -4,9 +4,8 @@ from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
-from pydantic_core import PydanticCustomError
 
-from slhmc.runcard.base import Count, Finite, NaturalNumber, Positive, Table
+from slhmc.runcard.base import Count, Finite, NaturalNumber, Positive, Table, refuse_faults
 from slhmc.runcard.fit import FitTable
 
 Fault = tuple[tuple[str | int, ...], str]
@@ -102,21 +101,18 @@ class FluxCard(Table):
     run: FluxRunTable = Field(description="seed and time limit")
     train: ClassVar[None] = None  # as a RunCard without a guide
 
+    @staticmethod
+    def cross_faults(card: Any) -> Iterator[Fault]:
+        """Faults between the keys of `card`, a FluxCard or what is valid of one."""
+        if card.data is not None:
+            yield from _data(card.data)
+        if card.model is not None:
+            yield from _model(card.model)
+
     @model_validator(mode="after")
     def _consistent(self) -> "FluxCard":
-        faults = list(flux_faults(self))
-        if faults:
-            words = "; ".join(f"{'.'.join(map(str, path))}: {message}" for path, message in faults)
-            raise PydanticCustomError("inconsistent", "{words}", {"words": words})
+        refuse_faults(self.cross_faults(self))
         return self
-
-
-def flux_faults(card: Any) -> Iterator[Fault]:
-    """All faults between keys of `card`, a FluxCard or what is valid of one."""
-    if card.data is not None:
-        yield from _data(card.data)
-    if card.model is not None:
-        yield from _model(card.model)
 
 
 def _data(data: Any) -> Iterator[Fault]:

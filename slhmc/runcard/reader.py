@@ -3,30 +3,38 @@
 import re
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import ValidationError
 
 from slhmc.errors import RunCardError
 from slhmc.runcard.checks import Fault
-from slhmc.runcard.faults import card_faults, kind_of_card
+from slhmc.runcard.faults import card_faults
+from slhmc.runcard.fluxes import FluxCard
 from slhmc.runcard.overrides import apply_overrides
 from slhmc.runcard.positions import key_lines
+from slhmc.runcard.scalar import ScalarCard
 from slhmc.runcard.tables import RunCard
 
+Card = RunCard | ScalarCard | FluxCard
+FitCard = RunCard | FluxCard
+# what a kind of card has that others have not, and the command that is for it
+_KINDS = {RunCard: ("[gauge]", "run"), ScalarCard: ("[scalar]", "run"), FluxCard: ("data.kind", "train")}
 # keys that name files
-FILES = (("run", "start_file"), ("guide", "network"), ("train", "directory"), ("data", "directory"),
-         ("measure", "learned_flow", "weights"))
+_FILES = (("run", "start_file"), ("guide", "network"), ("train", "directory"), ("data", "directory"),
+          ("measure", "learned_flow", "weights"))
 
 
-def load_card(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> RunCard:
+def load_card(path: str | Path, overrides: list[str] | tuple[str, ...] = (), kinds: Any = RunCard) -> Any:
     """The card in the file `path` with `overrides` (each `table.key=value`); names of files are made absolute: those in the card
-    are relative to its folder, those in overrides to the current one.
+    are relative to its folder, those in overrides to the current one. kinds: what it may be: RunCard, ScalarCard, FluxCard, or a
+    union of them.
 
-    It is a `FluxCard` if [data] has a `kind`. Raises RunCardError, one line for each fault.
+    Raises RunCardError, one line for each fault.
     """
     path = Path(path)
-    return with_paths(parse_card(read_card_text(path), str(path), overrides), path.absolute().parent, overrides)
+    card = parse_card(read_card_text(path), str(path), overrides, kinds)
+    return with_paths(card, path.absolute().parent, overrides)
 
 
 def read_card_text(path: Path) -> str:
@@ -42,7 +50,7 @@ def read_card_text(path: Path) -> str:
 def with_paths(card: RunCard, folder: Path, overrides: list[str] | tuple[str, ...] = ()) -> RunCard:
     """The card with the files that it names absolute: relative to `folder`, or to the current one if `overrides` set them."""
     overridden = {override.partition("=")[0].strip() for override in overrides}
-    for path in FILES:
+    for path in _FILES:
         if (file := _value(card, path)) is not None:
             base = Path.cwd() if overridden & {".".join(path[:n + 1]) for n in range(len(path))} else folder
             card = _with_value(card, path, str((base / file).resolve()))
@@ -63,23 +71,46 @@ def _with_value(table: Any, path: tuple[str, ...], value: str) -> Any:
     return table.model_copy(update={path[0]: _with_value(getattr(table, path[0]), path[1:], value)})
 
 
-def parse_card(text: str, name: str, overrides: list[str] | tuple[str, ...] = ()) -> RunCard:
-    """The card in `text`; `name` stands before the line number of each fault.
+def parse_card(text: str, name: str, overrides: list[str] | tuple[str, ...] = (), kinds: Any = RunCard) -> Any:
+    """The card in `text`; `name` stands before the line number of each fault. kinds: as of load_card.
 
     Raises RunCardError, one line for each fault.
     """
     raw = _parse_toml(text, name)
+    kind = _kind(raw, name, kinds)
     origins, misplaced = apply_overrides(raw, list(overrides))
     faults: list[Fault] = []
     try:
-        card = kind_of_card(raw).model_validate(raw)
+        card = kind.model_validate(raw)
     except ValidationError as error:
-        faults = card_faults(raw, error)
+        faults = card_faults(raw, error, kind)
     if not faults and not misplaced:
         return card
     lines = key_lines(text)
     located = sorted((_locate(fault, name, lines, origins) for fault in faults), key=lambda entry: entry[0])
     raise RunCardError("\n".join([line for _, line in located] + misplaced))
+
+
+def _kind(raw: dict, name: str, kinds: Any) -> type[RunCard] | type[ScalarCard] | type[FluxCard]:
+    """What the tables of a card make it; RunCardError for a kind that is not asked for."""
+    fluxes = isinstance(raw.get("data"), dict) and "kind" in raw["data"]
+    kind = FluxCard if fluxes else ScalarCard if "scalar" in raw and "gauge" not in raw else RunCard
+    if kind not in (asked := get_args(kinds) or (kinds,)):
+        found, command = _KINDS[kind]
+        expected = " or ".join(_KINDS[each][0] for each in asked)
+        raise RunCardError(f"{name}: a card with {found} found, one with {expected} expected; it is for `slhmc {command}`")
+    return kind
+
+
+def json_schema() -> dict:
+    """JSON schema of run cards, for editors that check TOML while it is written: a ScalarCard if there is a [scalar], a
+    FluxCard if [data] has a kind.
+    """
+    scalar, fluxes, run = (kind.model_json_schema() for kind in (ScalarCard, FluxCard, RunCard))
+    tables = scalar.pop("$defs") | fluxes.pop("$defs") | run.pop("$defs")
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "$defs": tables, "if": {"required": ["scalar"]},
+            "then": scalar, "else": {
+                "if": {"required": ["data"], "properties": {"data": {"required": ["kind"]}}}, "then": fluxes, "else": run}}
 
 
 def _parse_toml(text: str, name: str) -> dict:

@@ -1,9 +1,9 @@
 """The tables of a run card and their keys; every key has its type, range, default and one line of words."""
 
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, model_validator
-from pydantic_core import PydanticCustomError
 
 from slhmc.runcard.base import (
     Boundary,
@@ -17,9 +17,10 @@ from slhmc.runcard.base import (
     Scheme,
     Table,
     Tolerance,
+    refuse_faults,
     without_default,
 )
-from slhmc.runcard.checks import cross_faults
+from slhmc.runcard.checks import Fault, cross_faults
 from slhmc.runcard.fit import DataTable, FitTable, ModelTable
 from slhmc.runcard.flow import FlowTable, LearnedFlowTable
 from slhmc.runcard.guide import GuideTable, NetworkTable, merged_quark, merged_solver
@@ -223,15 +224,12 @@ class RunCard(Table):
         """The solver of the guide."""
         return self.solver if self.guide is None else merged_solver(self.solver, self.guide.solver)
 
+    @staticmethod
+    def cross_faults(card: Any) -> Iterator[Fault]:
+        """Faults between the keys of `card`, a RunCard or what is valid of one."""
+        return cross_faults(card)
+
     @model_validator(mode="after")
     def _consistent(self) -> "RunCard":
-        faults = list(cross_faults(self))
-        if faults:
-            words = "; ".join(f"{'.'.join(map(str, path))}: {message}" for path, message in faults)
-            raise PydanticCustomError("inconsistent", "{words}", {"words": words})
+        refuse_faults(self.cross_faults(self))
         return self
-
-
-def json_schema() -> dict:
-    """JSON schema of a run card, for editors that check TOML while it is written."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | RunCard.model_json_schema()

@@ -39,7 +39,7 @@ class WormSampler:
     """`chains` independent chains on a lattice extent = (Nx, Nt), each with its eta = 4 + m^2, lambda = `coupling` and mu.
 
     device: a `Device`. eta, coupling, mu: numbers, or one for each chain. A sweep is `worms` closed worms (default: one for
-    each 8 sites, at least 1) and one proposal for every l. Chains begin empty, k = l = 0. All random numbers follow from
+    each 32 sites, at least 1) and one proposal for every l. Chains begin empty, k = l = 0. All random numbers follow from
     seed, number of the chain and number of the sweep (Philox; docs/conventions.md), so chains do not depend on threads,
     devices or on how many sweeps a call makes. Raises InputError for numbers that have no meaning.
     """
@@ -47,7 +47,7 @@ class WormSampler:
     def __init__(self, device, extent: tuple[int, int], eta, coupling, mu, chains: int, seed: int, worms: int | None = None):
         self.extent, self.chains, self.seed = _checked_extent(extent), chains, seed
         self.sites = self.extent[0] * self.extent[1]
-        self.worms = max(1, self.sites // 8) if worms is None else worms
+        self.worms = max(1, self.sites // 32) if worms is None else worms
         if chains < 1 or self.worms < 1:
             raise InputError(f"chains = {chains}, worms = {self.worms}: at least 1 of each expected")
         self.eta, self.coupling, self.mu = (_per_chain(name, value, chains) for name, value in
