@@ -3,7 +3,7 @@
 import pytest
 
 from slhmc.errors import RunCardError
-from slhmc.runcard import parse_card
+from slhmc.runcard import Card, FitCard, parse_card
 
 
 def gauge(extent, beta=None, colors=2):
@@ -29,7 +29,7 @@ def run_table(**keys):
 def faults(text, *overrides):
     """Lines of the message that refuses a card."""
     with pytest.raises(RunCardError) as caught:
-        parse_card(text, "card.toml", overrides)
+        parse_card(text, "card.toml", overrides, Card)
     return str(caught.value).splitlines()
 
 
@@ -175,4 +175,4 @@ epochs = 4
 
 def flux_card(*overrides):
     """FLUXES with overrides as of --set."""
-    return parse_card(FLUXES, "card.toml", list(overrides))
+    return parse_card(FLUXES, "card.toml", list(overrides), FitCard)

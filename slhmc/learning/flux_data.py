@@ -53,7 +53,8 @@ def flux_origin(card: FluxCard, part: FluxPart) -> dict[str, Any]:
     data, (couplings, counts) = card.data, combinations(card, part)
     return {"split": part.split, "extent": list(part.extent), "coupling": data.coupling,
             "couplings": [list(pair) for pair in couplings], "open_worms": list(counts),
-            "configurations": getattr(data, part.split), "thermalization": data.thermalization, "spacing": data.spacing, "chains": data.chains, "worms": data.worms, "seed": data.seed}
+            "configurations": getattr(data, part.split), "thermalization": data.thermalization, "spacing": data.spacing,
+            "chains": data.chains, "worms": data.worms, "seed": data.seed}
 
 
 class FluxMaker:

@@ -83,6 +83,10 @@ class FluxTask:
             return torch.nn.functional.binary_cross_entropy_with_logits(found, labels.to(found), reduction="none")
         return (found - labels.to(found)).square()
 
+    def least_squares(self, model: torch.nn.Module, fluxes: torch.Tensor, labels: torch.Tensor) -> "LeastSquares":
+        """Deviations of a batch and their derivatives."""
+        return LeastSquares(model, fluxes, labels)
+
     def validate(self, model: torch.nn.Module, samples: FluxSamples) -> dict[str, float]:
         """validation: the loss of all samples; there is no mean square at a site."""
         loss = float(self._predict(model, samples)[1].mean())
@@ -128,6 +132,27 @@ class FluxTask:
         combinations: the numbers of each.
         """
         return {"test": summed_up(self.card, list(found.values())), "combinations": found}
+
+
+class LeastSquares:
+    """Deviations r of a batch, [sample x output], as a function of the weights of a network, one after the other in a vector."""
+
+    def __init__(self, model: torch.nn.Module, fluxes: torch.Tensor, labels: torch.Tensor):
+        self.model, self.fluxes, self.labels = model, fluxes, labels.to(fluxes)
+
+    @torch.no_grad()
+    def deviations(self) -> torch.Tensor:
+        """r with the weights that the network has."""
+        return (self.model(self.fluxes) - self.labels).flatten()
+
+    def jacobian(self) -> torch.Tensor:
+        """dr / dweights, [sample x output, weight]: the way back for each sample, all at once."""
+        weights = {name: parameter.detach() for name, parameter in self.model.named_parameters()}
+
+        def outputs(weights, sample):
+            return torch.func.functional_call(self.model, weights, (sample[None],))[0]
+        found = torch.func.vmap(torch.func.jacrev(outputs), (None, 0))(weights, self.fluxes)
+        return torch.cat([found[name].flatten(2).flatten(0, 1) for name in weights], 1)
 
 
 def flux_model(card: FluxCard, precision: str | None = None) -> Convolutional:

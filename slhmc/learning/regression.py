@@ -15,7 +15,7 @@ from slhmc.lattice.communicator import SerialCommunicator
 from slhmc.learning.figures import draw_fit
 from slhmc.learning.journal import closed_on_error
 from slhmc.learning.models import load_tensors, parameter_count, tensors
-from slhmc.learning.optimizers import learning_rate, load_state, make_fit_optimizer, state_arrays
+from slhmc.learning.optimizers import LevenbergMarquardt, learning_rate, load_state, make_fit_optimizer, state_arrays
 from slhmc.learning.reports import FitReport
 from slhmc.learning.session import Session, resumed
 from slhmc.learning.start import check_fit_changes
@@ -163,6 +163,11 @@ class Regression(Session):
         fit, communicator = self.card.fit, self.communicator
         chosen = order[self.batch * fit.batch:(self.batch + 1) * fit.batch]
         mine = np.array_split(chosen, communicator.size)[communicator.rank]
+        if isinstance(self.optimizer, LevenbergMarquardt):
+            loss = self._least_squares(mine, len(chosen))
+            self.sum += loss * len(chosen)
+            self.batch += 1
+            return
         self.optimizer.zero_grad(set_to_none=False)
         loss = 0.0
         if len(mine):
@@ -178,6 +183,18 @@ class Regression(Session):
         self.optimizer.step()
         self.sum += loss * len(chosen)
         self.batch += 1
+
+    def _least_squares(self, mine: np.ndarray, samples: int) -> float:
+        """A step of LevenbergMarquardt on a batch of so many samples, of which `mine` are this rank's; the loss before it."""
+        problem = self.task.least_squares(self.model, *self.training.batch(mine)) if len(mine) else None
+
+        def share(arrays: list) -> list:
+            if self.communicator.size == 1:
+                return arrays
+            everyone = self.communicator.allgather([array.numpy() for array in arrays])
+            return [torch.from_numpy(np.asarray(sum(parts[1:], start=parts[0]))) for parts in zip(*everyone, strict=True)]
+        outputs = self.training.labels.shape[1]
+        return self.optimizer.fit(problem, samples * outputs, share)
 
     def _rate(self) -> float:
         return learning_rate(self.card.fit, self.epoch + self.batch / self.batches)

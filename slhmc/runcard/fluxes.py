@@ -84,6 +84,14 @@ class FluxModelTable(Table):
     precision: Literal["single", "double"] = Field("single", description="of the training; tests are in double")
 
 
+class FluxFitTable(FitTable):
+    """[fit] of a fit on fluxes; the loss is the mean square deviation, or the cross entropy of a violation."""
+
+    optimizer: Literal["adamw", "adam", "levenberg_marquardt"] = Field(
+        "adamw", description="torch.optim.AdamW or Adam; levenberg_marquardt: damped least squares of batches, for small networks"
+    )
+
+
 class FluxRunTable(Table):
     """[run] of a fit on fluxes."""
 
@@ -97,7 +105,7 @@ class FluxCard(Table):
     lattice: FluxLatticeTable = Field(description="sites of training and validation")
     data: FluxDataTable = Field(description="configurations and labels that [fit] learns from")
     model: FluxModelTable = Field(description="the network")
-    fit: FitTable = Field(description="regression of labels by a network, by `slhmc train`")
+    fit: FluxFitTable = Field(description="regression of labels by a network, by `slhmc train`")
     run: FluxRunTable = Field(description="seed and time limit")
     train: ClassVar[None] = None  # as a RunCard without a guide
 
@@ -108,6 +116,8 @@ class FluxCard(Table):
             yield from _data(card.data)
         if card.model is not None:
             yield from _model(card.model)
+        if card.fit is not None and card.fit.optimizer == "levenberg_marquardt":
+            yield from _least_squares(card)
 
     @model_validator(mode="after")
     def _consistent(self) -> "FluxCard":
@@ -124,6 +134,14 @@ def _data(data: Any) -> Iterator[Fault]:
             yield ("data", key), f'label = "{data.label}" is learned from 0 open worms beside other numbers, found {list(counts)}'
     if data.subset is not None and data.training is not None and data.subset > data.training:
         yield ("data", "subset"), f"{data.subset} configurations found, training has {data.training} of each"
+
+
+def _least_squares(card: Any) -> Iterator[Fault]:
+    if card.data is not None and card.data.label == "violation":
+        yield ("fit", "optimizer"), '"levenberg_marquardt" is for mean squares, not for the cross entropy of a violation'
+    for key in ("amsgrad", "weight_decay", "learning_rate", "decay", "schedule"):
+        if getattr(card.fit, key) not in (None, FitTable.model_fields[key].default):
+            yield ("fit", key), 'has no meaning with optimizer = "levenberg_marquardt", which finds its own steps; leave it out'
 
 
 def _model(model: Any) -> Iterator[Fault]:
