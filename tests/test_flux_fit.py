@@ -1,11 +1,12 @@
 """Fits on fluxes: data sets of the worm algorithm, labels, losses, tests by combination, stops; faults of their cards."""
 
 import json
+from itertools import pairwise
 
 import numpy as np
 import pytest
 from cards import FLUXES, faults, flux_card
-from running import CARDS, card_file, refusal, sets, slhmc_command
+from running import CARDS, card_file, refusal, run_process, sets, slhmc_command
 
 torch = pytest.importorskip("torch")
 
@@ -19,6 +20,7 @@ from slhmc.learning import regression  # noqa: E402
 from slhmc.learning.flux_data import FluxMaker, FluxPart, flux_parts  # noqa: E402
 from slhmc.learning.flux_task import FluxSamples, FluxTask  # noqa: E402
 from slhmc.learning.models import trained_model  # noqa: E402
+from slhmc.learning.optimizers import LevenbergMarquardt  # noqa: E402
 from slhmc.networks.convolutional import PUBLISHED  # noqa: E402
 from slhmc.runcard import Card, FitCard, FluxCard, card_text, load_card, parse_card  # noqa: E402
 from slhmc.scalar import divergence  # noqa: E402
@@ -175,6 +177,83 @@ def test_observables_are_learned_by_two_outputs(tmp_path):
     assert found["density_label_error"] == pytest.approx(values[:, 0].std() / 3**0.5)
 
 
+# ---- least squares
+LEAST_SQUARES = ("fit.optimizer=levenberg_marquardt", "model={layers = [{kind = 'convolution', kernel = 2, channels = 2, "
+                 "bias = false}, {kind = 'global_sum'}, {kind = 'linear', channels = 1, bias = false}], precision = 'double'}")
+
+
+def least_squares_card(data, *overrides):
+    """The card with its rate left out, which has no meaning."""
+    text = FLUXES.replace("learning_rate = 0.01\n", "")
+    return parse_card(text, "card.toml", [*LEAST_SQUARES, f"data.directory={data}", *overrides], FitCard)
+
+
+def test_derivatives_of_deviations(data):
+    """As autograd has them sample by sample."""
+    card = least_squares_card(data)
+    task = FluxTask(card, HostDevice(), data, SerialCommunicator())
+    model, (fluxes, labels) = task.model(), task.samples("training").batch(slice(0, 7))
+    problem = task.least_squares(model, fluxes, labels)
+    for row, (sample, label) in enumerate(zip(fluxes, labels, strict=True)):
+        deviation = (model(sample[None]) - label).squeeze()
+        expected = torch.cat([part.flatten() for part in torch.autograd.grad(deviation, list(model.weights))])
+        torch.testing.assert_close(problem.jacobian()[row], expected, rtol=1e-12, atol=1e-13)
+        assert float(problem.deviations()[row]) == pytest.approx(deviation.item(), rel=1e-12)
+
+
+def test_weights_that_fit_exactly_are_found_to_rounding(data):
+    """sum_x |div k| / 2 is sum_x [f(div k) + f(-div k)] / 1.98: from near such weights a few steps lead to them."""
+    card = least_squares_card(data)
+    task = FluxTask(card, HostDevice(), data, SerialCommunicator())
+    model, samples = task.model(), task.samples("training")
+    with torch.no_grad():
+        for weight in model.weights:
+            weight.mul_(0.01)
+        for sign, channel in ((1, 0), (-1, 1)):
+            model.weights[0][channel, :2, 1, 1] += sign
+            model.weights[0][channel, 0, 0, 1] -= sign
+            model.weights[0][channel, 1, 1, 0] -= sign
+        model.weights[1][0, :2] += 1 / 1.98
+    optimizer, losses = LevenbergMarquardt(model.parameters()), []
+    problem = task.least_squares(model, *samples.batch(slice(None)))
+    for _ in range(60):
+        losses.append(optimizer.fit(problem, len(samples), lambda arrays: arrays))
+    assert losses[0] > 1e-4 and losses[-1] < 1e-20
+    assert all(later <= before for before, later in pairwise(losses))
+
+
+def test_a_fit_by_least_squares_stops_and_goes_on(tmp_path, data):
+    whole, run = tmp_path / "whole", tmp_path / "run"
+    assert regression.create(least_squares_card(data), whole).run()
+    history = FitFile.open(whole / "fit.h5").epochs
+    assert history["loss"][-1] < 0.5 * history["validation"][0]
+    started = regression.create(least_squares_card(data), run)
+    stop_after_batches(started, BATCHES + 2)
+    assert not started.run() and regression.resume(run).run()
+    same_fit(run, whole)
+
+
+@pytest.mark.mpi
+def test_two_ranks_fit_the_same(tmp_path, data):
+    """Sums over ranks have another order, nothing else."""
+    pytest.importorskip("mpi4py", exc_type=ImportError)
+    text = FLUXES.replace("learning_rate = 0.01\n", "")
+    keys = sets(*LEAST_SQUARES, f"data.directory={data}", "fit.epochs=1")
+    assert regression.create(least_squares_card(data, "fit.epochs=1"), tmp_path / "one").run()
+    done = run_process("launch", "-n", 2, "train", card_file(tmp_path, text), "-o", tmp_path / "two", *keys, timeout=120)
+    assert done.returncode == 0, done.stderr
+    losses = [FitFile.open(tmp_path / run / "fit.h5").epochs["validation"] for run in ("one", "two")]
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-6)
+
+
+@pytest.mark.parametrize(("override", "expected"), [
+    ("fit.decay=0.5", 'fit.decay=0.5: has no meaning with optimizer = "levenberg_marquardt"'),
+    ("data.label=violation", '"levenberg_marquardt" is for mean squares, not for the cross entropy')])
+def test_keys_that_least_squares_have_not(override, expected):
+    found = faults(FLUXES.replace("learning_rate = 0.01\n", ""), *LEAST_SQUARES, override)
+    assert any(expected in line for line in found), found
+
+
 # ---- cards, command line
 def test_the_command_line_fits_and_tells(tmp_path, data, capsys):
     card = card_file(tmp_path, FLUXES)
@@ -209,7 +288,7 @@ def test_networks_that_do_not_fit_are_refused_before_data_are_made(tmp_path, cap
     ('model.layers=[{kind = "linear"}]', ": the stages, or in their place model.published"),
     ('model.layers=[{kind = "linear"}]', "model.layers.0.channels: missing: channels that leave a stage of kind"),
     ('model.layers=[{kind = "flatten", channels = 2}]', 'model.layers.0.channels: kind = "flatten" keeps the channels'),
-    ("lattice.colors=2", "unknown key; [lattice] has extent"), ("gauge.beta=2", "gauge: unknown table; a card has lattice, data"),
+    ("lattice.colors=2", "unknown key; [lattice] has extent"), ("gauge.beta=2", "gauge: unknown table; a card has lattice, data, model"),
     ("run.thermalization=2", "unknown key; thermalization belongs to [data]")])
 def test_a_fault_of_a_card_is_told(override, expected):
     assert any(expected in line for line in faults(FLUXES, override)), faults(FLUXES, override)

@@ -99,6 +99,13 @@ class FluxRunTable(Table):
     time_limit: Positive | None = Field(None, description="seconds after which the fit stops with a checkpoint")
 
 
+class FluxSearchTable(Table):
+    """[search] of a fit on fluxes: the budget of scripts/search_baseline.py for each family of networks."""
+
+    trials: Count = Field(20, description="architectures that are trained")
+    minutes: Positive = Field(30.0, description="after which no trial begins")
+
+
 class FluxCard(Table):
     """A card of a fit on fluxes; `load_card` makes one of a card whose [data] has a `kind`."""
 
@@ -107,6 +114,7 @@ class FluxCard(Table):
     model: FluxModelTable = Field(description="the network")
     fit: FluxFitTable = Field(description="regression of labels by a network, by `slhmc train`")
     run: FluxRunTable = Field(description="seed and time limit")
+    search: FluxSearchTable | None = Field(None, description="budget of a search for architectures")
     train: ClassVar[None] = None  # as a RunCard without a guide
 
     @staticmethod
