@@ -1,7 +1,7 @@
 """Architectures on fluxes that a search draws from, for each of the three families of arXiv:2103.14686.
 
 equivariant: convolutions, one global pool, linear maps. strided: pools of stride 2 behind some of the convolutions, one at least.
-flattening: the same, flattened at the end. Kernels have 1 to 3 sites; a pool is left out where fewer than two sites would be left.
+flattening: the same, flattened at the end. Kernels have 1 to 3 sites; a pool is left out where fewer than two sites would remain.
 """
 
 import optuna

@@ -4,11 +4,12 @@
     .venv/bin/python scripts/search_baseline.py run_cards/lcnn/wilson_loop_1x2.toml -o runs/baselines --trials 40 --minutes 20
     .venv/bin/python scripts/search_baseline.py run_cards/scalar/counting_worms.toml --family strided -o runs/strided
 
-Of labels of links baseline CNNs are searched, of those of fluxes one of three families (scripts/flux_families.py), with the budget
-of the card's [search] where no other is given. Needs `pip install 'slhmc[search]'`. For each CARD, OUTPUT/CARD has the trainings, trials.csv with a line for each trial, and
-search.json with the results of the best one. Data sets are in OUTPUT/data, or where --data says. The objective is the validation
-loss alone: trials are pruned by it (worse than the median of others at the same epoch), and the best one is chosen by it before
-its test errors are looked at. A search that is called again goes on to its number of trials.
+Needs `pip install 'slhmc[search]'`. Of labels of links baseline CNNs are searched, of those of fluxes one of three families
+(scripts/flux_families.py), with the budget of the card's [search] where no other is given. For each CARD, OUTPUT/CARD has the
+trainings, trials.csv with a line for each trial, and search.json with the results of the best one. Data sets are in OUTPUT/data,
+or where --data says. The objective is the validation loss alone: trials are pruned by it (worse than the median of others at the
+same epoch), and the best one is chosen by it before its test errors are looked at. A search that is called again goes on to its
+number of trials.
 """
 
 import argparse
@@ -129,7 +130,8 @@ def train(trial: optuna.Trial, card: Path, place: Path, options: argparse.Namesp
         model, layers = cnn_of_trial(trial, options)
     rate = trial.suggest_float("learning_rate", *RATES, log=True)
     data = (options.data or options.output / "data").resolve()
-    overrides = [*options.set, model, f"fit.learning_rate={rate!r}", f"data.directory={json.dumps(str(data))}", f"run.seed={options.seed}"]
+    overrides = [*options.set, model, f"fit.learning_rate={rate!r}",
+                 f"data.directory={json.dumps(str(data))}", f"run.seed={options.seed}"]
     fit = regression.create(load_card(card, overrides, FitCard), place / f"trial_{trial.number:04d}")
     stop = Stop(trial, options.trial_minutes)
     trial.set_user_attr("layers", layers)
@@ -183,7 +185,8 @@ def table(found: dict[str, dict]) -> str:
         results, params = entry["results"], entry["params"]
         activation = f"{params['activation']}, " if "activation" in params else ""
         architecture = f"{entry['layers']}, {activation}rate {params['learning_rate']:.1e}"
-        errors = {extent: f"{entry.get('mse_average', entry.get('loss_median')):.2g}" for extent, entry in results["test"].items()}
+        errors = {extent: f"{numbers.get('mse_average', numbers.get('loss_median')):.2g}"
+                  for extent, numbers in results["test"].items()}
         rows.append([name.removeprefix("wilson_loop_"), str(entry["trials"]), str(entry["pruned"]), f"{entry['seconds']:.0f}",
                      architecture, str(results["parameters"]), f"{results['validation']:.2g}",
                      *(errors.get(extent, "-") for extent in extents)])

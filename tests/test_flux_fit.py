@@ -288,7 +288,8 @@ def test_networks_that_do_not_fit_are_refused_before_data_are_made(tmp_path, cap
     ('model.layers=[{kind = "linear"}]', ": the stages, or in their place model.published"),
     ('model.layers=[{kind = "linear"}]', "model.layers.0.channels: missing: channels that leave a stage of kind"),
     ('model.layers=[{kind = "flatten", channels = 2}]', 'model.layers.0.channels: kind = "flatten" keeps the channels'),
-    ("lattice.colors=2", "unknown key; [lattice] has extent"), ("gauge.beta=2", "gauge: unknown table; a card has lattice, data, model"),
+    ("lattice.colors=2", "unknown key; [lattice] has extent"),
+    ("gauge.beta=2", "gauge: unknown table; a card has lattice, data, model"),
     ("run.thermalization=2", "unknown key; thermalization belongs to [data]")])
 def test_a_fault_of_a_card_is_told(override, expected):
     assert any(expected in line for line in faults(FLUXES, override)), faults(FLUXES, override)

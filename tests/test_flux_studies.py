@@ -25,7 +25,8 @@ SHORT = ("data.training=8", "data.validation=4", "data.test=3", "fit.epochs=2", 
 
 
 @pytest.mark.parametrize(("study", "row", "columns"), [
-    ("scalar_counting", "^least_squares: ST2$", 2), ("scalar_detection", "^networks: FL$", 2), ("scalar_regression", "^EQ 100$", 2)])
+    ("scalar_counting", "^least_squares: ST2$", 2), ("scalar_detection", "^networks: FL$", 2),
+    ("scalar_regression", "^EQ 100$", 2)])
 def test_rows_of_studies(tmp_path, study, row, columns):
     """Two seeds on one data set, and what tables show of them."""
     path = ROOT / "docs" / "results" / f"{study}.toml"
@@ -46,21 +47,22 @@ def test_rows_of_studies(tmp_path, study, row, columns):
 
 def made(name, label, scale, **keys):
     """A row with the results of two seeds, on two lattices, at two mu, with 0 and 2 open worms."""
-    seeds = []
+    seeds, counts, names = [], (0,) if label == "observables" else (0, 2), ("density", "phi_squared")
     for seed in (1, 2):
         points = {f"{extent} {mu} {count}": {
             "extent": extent, "eta": 4.01, "mu": mu, "open_worms": count, "samples": 5, "loss": scale * seed * (1 + count),
-            **{f"{key}_{kind}": mu for key in ("density", "phi_squared") for kind in ("label", "label_error", "output")}}
-            for extent in ("8x8", "9x5") for mu in (1.0, 1.2) for count in ((0,) if label == "observables" else (0, 2))}
+            **{f"{key}_{kind}": mu for key in names for kind in ("label", "label_error", "output")}}
+            for extent in ("8x8", "9x5") for mu in (1.0, 1.2) for count in counts}
         test = {extent: {"loss_mean": scale * seed, "loss_median": scale} for extent in ("8x8", "9x5", "up to 9x5")}
-        seeds.append({"seed": seed, "test": test, "combinations": points, "parameters": 3, "validation": scale * seed, "epochs": 2,
-                      "seconds": 60.0})
+        seeds.append({"seed": seed, "test": test, "combinations": points, "parameters": 3, "validation": scale * seed,
+                      "epochs": 2, "seconds": 60.0})
     return {"name": name, "seeds": seeds, **keys}
 
 
 def test_figures_of_studies_are_drawn(tmp_path):
-    entries = [made("EQ 10", "observables", 1e-3, family="EQ", samples="10"), made("EQ 100", "observables", 1e-4, family="EQ", samples="100"),
-               made("ST 10", "observables", 1e-2, family="ST", samples="10"), {"name": "FL 10", "family": "FL", "samples": "10"}]
+    entries = [made(f"{family} {samples}", "observables", scale, family=family, samples=samples)
+               for family, samples, scale in (("EQ", "10", 1e-3), ("EQ", "100", 1e-4), ("ST", "10", 1e-2))]
+    entries.append({"name": "FL 10", "family": "FL", "samples": "10"})
     rows = [{"name": entry["name"], "table": "networks"} for entry in entries]
     wanted = [{"name": "a", "kind": "samples", "extents": ["8x8", "9x5"], "tables": ["networks"]},
               {"name": "b", "kind": "transition", "extent": "9x5", "rows": ["EQ 100", "ST 10", "FL 10"], "tables": ["networks"]},
@@ -74,7 +76,8 @@ def test_tables_of_losses():
     assert fits.heading("median.loss_median.up to 64x64") == "median loss up to 64x64, median"
     assert fits.heading("published validation") == "published validation"
     row = made("EQ", "open_worms", 1e-3)
-    assert fits.cell(fits.shown_of(row["seeds"][1])) == "0.002 / 0.001" and "| EQ | 0.001 / 0.001 | 0.002 / 0.001 |" in fits.seed_table([row])
+    assert fits.cell(fits.shown_of(row["seeds"][1])) == "0.002 / 0.001"
+    assert "| EQ | 0.001 / 0.001 | 0.002 / 0.001 |" in fits.seed_table([row])
     assert fits.never_trained(row["seeds"], 1) == "1 of 3"
 
 
@@ -105,7 +108,8 @@ def test_a_search_of_a_family(tmp_path, family):
     """Every trial is of the family, all are recorded, and the number of trials is the card's if none is given."""
     card = card_file(tmp_path, FLUXES.replace("extent = [4, 6]", "extent = [8, 8]", 1) + "[search]\ntrials = 2\nminutes = 5\n")
     options = sets(*SHORT, "data.test_extents=[[8, 8]]")
-    code, out, error = script("search_baseline", card, "-o", tmp_path / "out", "--family", family, "--widest", 8, "--deepest", 2, *options)
+    code, out, error = script("search_baseline", card, "-o", tmp_path / "out", "--family", family, "--widest", 8,
+                              "--deepest", 2, *options)
     assert code == 0, error
     rows = list(csv.DictReader((tmp_path / "out" / "card" / "trials.csv").open()))
     assert len(rows) == 2 and "median loss 8x8" in out
@@ -117,7 +121,8 @@ def test_a_search_of_a_family(tmp_path, family):
 
 def test_a_family_that_is_none(tmp_path):
     card = card_file(tmp_path, FLUXES)
-    code, _, words = script("search_baseline", card, "-o", tmp_path / "out", "--family", "convolutional", "--trials", 1, *sets(*SHORT))
+    options = ("--family", "convolutional", "--trials", 1, *sets(*SHORT))
+    code, _, words = script("search_baseline", card, "-o", tmp_path / "out", *options)
     assert code == 1 and "equivariant, strided, flattening expected" in words and flux_families.KERNELS == (1, 2, 3)
 
 

@@ -50,8 +50,8 @@ class GaussNewton(torch.optim.Optimizer):
 class LevenbergMarquardt(torch.optim.Optimizer):
     """theta <- theta - (J^T J + lambda diag J^T J)^-1 J^T r for the loss sum r^2 / n of a batch, J = dr / dtheta.
 
-    A step that does not lower the loss of its batch is taken back, and lambda grows by GROWTH; after one that does lambda falls. A
-    network without biases and with piecewise linear activations is piecewise linear in the weights of a layer, so that the steps
+    A step that does not lower the loss of its batch is taken back, and lambda grows by GROWTH; after one that does lambda falls.
+    A network without biases and with piecewise linear activations is piecewise linear in the weights of a layer, so that steps
     find weights that fit exactly, where such are, to rounding, as no rate has to fall to 0. J^T J has a row for each weight.
     """
 
