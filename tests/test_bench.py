@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from slhmc.bench import cases, main, report, timing, trajectories
+from slhmc.bench import cases, main, report, scalar, timing, trajectories
 
 
 @pytest.fixture
@@ -14,6 +14,7 @@ def short(monkeypatch):
     monkeypatch.setattr(report, "QUICK", ((4, 4, 4, 4),))
     monkeypatch.setattr(trajectories.staggered_card, "__defaults__", (2,))
     monkeypatch.setattr(trajectories.pure_gauge, "__defaults__", ((4, 4, 4, 4), 3, 6.0, 2))
+    monkeypatch.setattr(scalar.measure, "__defaults__", (2, 1))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
 
@@ -31,6 +32,10 @@ def test_every_row_has_its_bound_and_json_says_the_same(short, tmp_path, capsys)
         assert row["difference"] < 1e-4 and row["ratio"] == pytest.approx(row["direct_seconds"] / row["seconds"])
         assert row["name"] in table
     assert {row["name"] for row in result["networks"]} == {"W(2x2) small SU(2)", "W(2x2) small SU(3)"}
+    for row in result["worms"]:
+        assert row["updates_per_second"] * row["seconds"] == pytest.approx(1) and row["bound_seconds"] > 0
+        assert f"worm, 60x4, mu {row['mu']:g}, {row['chains']} chains" in table
+    assert [row["mu"] for row in result["worms"]] == [1.0, 1.3]
     assert all(0 < row["kernel_share"] <= 1 for row in result["trajectories"]) and len(result["trajectories"]) == 2
 
 

@@ -18,6 +18,7 @@ from slhmc.cli.app import app
 from slhmc.jobs import Site
 from slhmc.lattice import Purpose
 from slhmc.runcard import (
+    Card,
     FlowTable,
     LearnedFlowTable,
     StaticPotentialTable,
@@ -27,10 +28,12 @@ from slhmc.runcard import (
     load_card,
     parse_card,
     quarks,
+    scalar,
     tables,
     train,
 )
 from slhmc.simulation.changes import CHANGEABLE
+from slhmc.simulation.scalar import SCALAR_CHANGEABLE
 from slhmc.updates import SCHEMES
 
 DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -107,8 +110,8 @@ def test_the_action_of_the_readme_has_the_force_that_it_says():
 # ---- cards
 @pytest.mark.parametrize(("name", "text"), snippets("toml"))
 def test_cards_are_valid(name, text):
-    card = parse_card(text, name)
-    assert parse_card(card_text(card), name) == card
+    card = parse_card(text, name, (), Card)
+    assert parse_card(card_text(card), name, (), Card) == card
 
 
 # ---- commands
@@ -128,7 +131,7 @@ def check_slhmc(words):
         check_slhmc(context.args)
     card = context.params.get("card")
     if card is not None:
-        load_card(ROOT / card, context.params.get("overrides") or [])
+        load_card(ROOT / card, context.params.get("overrides") or [], Card)
 
 
 def check_pip(words):
@@ -202,6 +205,16 @@ def test_the_table_of_the_card_has_all_keys():
     assert {re.match(r"\w+", name.strip("[]"))[0] for name in rows} == set(tables.RunCard.model_fields)
     for name, model in known.items():
         assert set(rows[name]) == set(model.model_fields), name
+
+
+def test_the_table_of_a_scalar_card_has_all_keys():
+    known = {"[lattice]": scalar.ScalarLatticeTable, "[scalar]": scalar.ScalarTable, "[run]": scalar.ScalarRunTable}
+    rows = {names(head)[0]: names(keys) for head, keys, _ in table("README.md", "table of a scalar card")}
+    assert rows.keys() == known.keys() and set(scalar.ScalarCard.model_fields) == {name.strip("[]") for name in known}
+    for name, model in known.items():
+        assert rows[name] == list(model.model_fields), name
+    told = TEXTS["docs/file-format.md"].split("`FluxChains`. `resume` may change ")[1].partition(".\n")[0]
+    assert set(names(told)) == set(SCALAR_CHANGEABLE)
 
 
 def test_the_table_of_sites_has_all_keys():

@@ -6,8 +6,8 @@ import tomllib
 import pytest
 from running import CARDS, sets, slhmc_command
 
-from slhmc.io import EnsembleFile, load_links
-from slhmc.runcard import load_card
+from slhmc.io import EnsembleFile, FluxChains, load_fluxes, load_links
+from slhmc.runcard import Card, ScalarCard, load_card
 
 # What is shortened beside the number of trajectories (two, none for thermalization): lattices and steps of the cards
 # whose trajectories take more than a fraction of a second. Everything else is as shipped.
@@ -22,6 +22,7 @@ SHORTER = {
     "production/su3_staggered_nf4_hmc_16x8": ("lattice.extent=[4,4,4,4]",),
 }
 NAMES = sorted(str(path.relative_to(CARDS).with_suffix("")) for path in CARDS.rglob("*.toml"))
+SCALAR = [name for name in NAMES if isinstance(load_card(CARDS / f"{name}.toml", (), Card), ScalarCard)]
 
 
 def header_of(name):
@@ -35,7 +36,7 @@ def test_cards_that_are_shortened_exist():
     assert set(SHORTER) < set(NAMES)
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if load_card(CARDS / f"{name}.toml").fit is None])
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in SCALAR and load_card(CARDS / f"{name}.toml", (), Card).fit is None])
 def test_a_card_runs(tmp_path, name):
     card = load_card(CARDS / f"{name}.toml")
     every = {key: 1 for key in ("rectangle", "chiral_condensate") if getattr(card.measure, key) is not None}
@@ -48,6 +49,16 @@ def test_a_card_runs(tmp_path, name):
     assert {"plaquette", "polyakov_loop", *every} | more == set(chain.observables)
     if card.run.save_every:
         load_links(tmp_path / "run" / "configs" / "cfg_000002.h5", colors=card.lattice.colors)
+
+
+@pytest.mark.parametrize("name", SCALAR)
+def test_a_card_of_a_scalar_field_runs(tmp_path, name):
+    card = load_card(CARDS / f"{name}.toml", (), ScalarCard)
+    shorter = ("run.sweeps=2", "run.thermalization=0", "run.save_every=" + str(min(card.run.save_every, 2)))
+    assert slhmc_command("run", CARDS / f"{name}.toml", "-o", tmp_path / "run", *sets(*shorter)) == 0
+    assert FluxChains.open(tmp_path / "run" / "chain.h5").sweeps.tolist() == [1, 2]
+    if card.run.save_every:
+        assert load_fluxes(tmp_path / "run" / "configs" / "cfg_000002.h5").k.shape[1:] == (*reversed(card.lattice.extent), 2)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from slhmc import __version__
 from slhmc.backend import open_device
-from slhmc.bench import flow, smearing, spinors, trajectories
+from slhmc.bench import flow, scalar, smearing, spinors, trajectories
 from slhmc.bench.cases import Workbench
 from slhmc.bench.machine import Machine
 from slhmc.bench.timing import seconds_per_call
@@ -24,7 +24,7 @@ def main(device: str = "cpu", quick: bool = False, json_file: str | None = None)
     opened = open_device(device)
     show = print if json_file != "-" else lambda *_, **__: None
     result = {"version": __version__, "device": opened.description(), "bounds": [], "kernels": [], "trajectories": [],
-              "networks": []}
+              "worms": [], "networks": []}
     show(f"slhmc {__version__} on {result['device']}")
     for threads in opened.thread_counts():
         _measure(opened, threads, quick, result, show)
@@ -60,6 +60,10 @@ def _measure(device, threads: int, quick: bool, result: dict, show) -> None:
         result["trajectories"].append(row)
         show(f"{row['name']}, {row['lattice']}: {row['seconds'] * 1e3:.2f} ms a trajectory, "
              f"{row['kernel_share']:.0%} of it in kernels", file=sys.stdout)
+    for mu in scalar.POINTS:
+        row = scalar.measure(device, mu, threads)
+        result["worms"].append(row)
+        show(scalar.line(row))
     _measure_networks(device, machine, threads, quick, result, show)
 
 
