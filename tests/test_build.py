@@ -13,6 +13,8 @@ from slhmc.errors import KernelError
 
 RANKS_CARD = CARD.replace("extent = [8, 8]", "extent = [4, 4, 4, 8]\nranks = [1, 1, 1, 2]")
 HEAT_BATH = gauge((4, 4), 2.0) + "[heat_bath]\n" + run_table(trajectories=2, seed=7)
+SCALAR = ("[lattice]\nextent = [4, 4]\n[scalar]\neta = 4.01\ncoupling = 1\nmu = [0.5, 1]\nchains = 2\n"
+          "[run]\nsweeps = 2\nseed = 1\n")
 SHORT = sets("run.trajectories=1", "run.thermalization=0")
 
 
@@ -67,8 +69,9 @@ def test_a_built_card_runs_without_a_compiler(tmp_path, cache, bare):
         assert line.startswith("slhmc: no C++ compiler found") and "`slhmc build`" in line
 
 
-def test_a_built_heat_bath_runs_without_a_compiler(tmp_path, cache, bare):
-    card = card_file(tmp_path, HEAT_BATH)
+@pytest.mark.parametrize("text", [HEAT_BATH, SCALAR], ids=["heat bath", "scalar field"])
+def test_another_built_card_runs_without_a_compiler(tmp_path, cache, bare, text):
+    card = card_file(tmp_path, text)
     build(card)
     result = run_process("run", card, "-o", tmp_path / "run", environment=bare)
     assert result.returncode == 0, result.stderr
@@ -111,7 +114,7 @@ def test_the_cache_remembers_the_toolchain_of_each_cpu_and_setting(cache, monkey
 QUARKS = {"clover.cc", "clover_term.cc", "domain_wall.cc", "hopping.cc", "staggered.cc", "wilson.cc"}
 INCLUDERS = {"gauge.cc": {"gauge.cc"}, "staples.h": {"heat_bath.cc"}, "tape.cc": {"tape.cc"},
              "plaquettes.h": {"gauge.cc", "flow.cc"}, "rectangles.h": {"gauge.cc", "flow.cc"},
-             "philox.h": {"clover_term.cc", "heat_bath.cc", "links.cc", "random.cc"},  # its logarithm
+             "philox.h": {"clover_term.cc", "heat_bath.cc", "links.cc", "random.cc", "worm.cc"},  # its logarithm
              "lattice.h": {"flow.cc", "gauge.cc", "heat_bath.cc", "links.cc", "loops.cc", "static_potential.cc", "stout.cc",
                            "topology.cc"} | QUARKS,
              "target.h": set(signatures.KERNELS)}

@@ -16,6 +16,7 @@ from slhmc.backend.tape import CALL, REPEAT, SKIP, Loop, Straight, Tape
 from slhmc.dirac import StaggeredDirac, StaggeredNormal
 from slhmc.errors import ComputationError, InputError
 from slhmc.lattice import Draws, GaugeField, Lattice, Purpose
+from slhmc.scalar import WormSampler
 from slhmc.solvers import ConjugateGradient, MultiShiftConjugateGradient
 from slhmc.updates import HMC, TimeScale
 
@@ -52,6 +53,16 @@ def test_a_chain_is_that_of_the_cpu(device, colors):
     expected_energies, expected_links = hmc_chain(HostDevice(), colors)
     np.testing.assert_allclose(energies, expected_energies, rtol=0, atol=1e-8)
     np.testing.assert_allclose(links, expected_links, rtol=0, atol=1e-8)
+
+
+def test_worms_are_those_of_the_cpu(device):
+    found = []
+    for place in (device, HostDevice()):
+        sampler = WormSampler(place, (3, 4), 4.01, 1.0, 1.1, 5, 3)
+        sampler.update(3)
+        found.append((sampler.k, sampler.l, *sampler.observables(), *sampler.open_worms(2)))
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_a_rational_action_is_that_of_the_cpu(device):

@@ -8,6 +8,8 @@ from slhmc.backend import HostDevice
 from slhmc.errors import ComputationError, InputError
 from slhmc.scalar import WormSampler, divergence, log_weights, site_powers, weight_ratios, worm
 
+pytestmark = pytest.mark.device
+
 POINTS = [(4.01, 1.0, 0.0), (4.25, 0.5, 0.6), (4.04, 1.5, 1.2)]
 
 
@@ -138,11 +140,13 @@ def test_flux_is_conserved_after_every_sweep(make, extent):
 
 
 def test_divergence_is_what_flows_out():
-    k = np.zeros((1, 3, 4, 2), int)
-    k[0, 1, 2, 0], k[0, 1, 2, 1] = 2, -5  # t = 1, x = 2
+    k = np.zeros((1, 3, 4, 2), np.int8)
+    k[0, 1, 2, 0], k[0, 1, 2, 1] = 2, -128  # t = 1, x = 2
     expected = np.zeros((3, 4), int)
-    expected[1, 2], expected[1, 3], expected[2, 2] = -3, -2, 5
+    expected[1, 2], expected[1, 3], expected[2, 2] = -126, -2, 128
     np.testing.assert_array_equal(divergence(k)[0], expected)
+    most = site_powers(np.full((2, 2, 2), -128, np.int8), np.full((2, 2, 2), 127, np.int8))
+    assert (most == 2 * 128 + 4 * 127).all()
 
 
 def test_chains_do_not_depend_on_threads_launches_or_their_number(make, device):
@@ -234,6 +238,11 @@ def test_open_worms_violate_flux_at_their_ends_alone(make):
 def test_more_open_worms_than_there_is_room_for_are_refused(make, count):
     with pytest.raises(InputError, match="24 sites have room for the ends of 0 to 12"):
         make((4, 6)).open_worms(count)
+
+
+def test_a_head_that_may_not_move_is_refused(make):
+    with pytest.raises(InputError, match="at least 1 proposal"):
+        make((4, 6)).open_worms(1, moves=0)
 
 
 def test_heads_of_open_worms_follow_the_weights(make):

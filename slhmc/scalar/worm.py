@@ -129,11 +129,14 @@ class WormSampler:
         if counts.min() < 0 or 2 * counts.max() > self.sites:
             raise InputError(f"{counts.min()} to {counts.max()} open worms asked for; {self.sites} sites have room for the ends "
                              f"of 0 to {self.sites // 2}")
-        k, ell, powers, counts = (self.device.from_host(self.device.to_host(array))
-                                  for array in (self._k, self._l, self._powers, counts))
+        moves = self.sites if moves is None else moves
+        if moves < 1:
+            raise InputError(f"moves = {moves}: a head makes at least 1 proposal")
+        k, ell, powers = (self.device.from_host(self.device.to_host(array)) for array in (self._k, self._l, self._powers))
+        counts = self.device.from_host(counts)
         random = Random(self.seed, Purpose.OPEN_WORM, self.sweep, self._opened)
         self._opened += 1
-        self._launch("open_worms", k, ell, powers, *self._fluxes(), counts, self.sites if moves is None else moves, random)
+        self._launch("open_worms", k, ell, powers, *self._fluxes(), counts, moves, random)
         self._check_faults()
         return self._sites(k), self._sites(ell)
 
@@ -159,7 +162,8 @@ class WormSampler:
 
 
 def divergence(k: np.ndarray) -> np.ndarray:
-    """sum_nu (k_(x,nu) - k_(x-nu,nu)) at each site: int [..., t, x] of k [..., t, x, nu]; 0 where flux is conserved."""
+    """sum_nu (k_(x,nu) - k_(x-nu,nu)) at each site: int64 [..., t, x] of k [..., t, x, nu]; 0 where flux is conserved."""
+    k = np.asarray(k, dtype=np.int64)  # files have int8, too
     return (k[..., 0] - np.roll(k[..., 0], 1, -1)) + (k[..., 1] - np.roll(k[..., 1], 1, -2))
 
 
@@ -169,7 +173,7 @@ def site_powers(k: np.ndarray, ell: np.ndarray) -> np.ndarray:
 
 
 def _powers_times_two(k: np.ndarray, ell: np.ndarray) -> np.ndarray:
-    links = np.abs(k).astype(np.int64) + 2 * ell.astype(np.int64)
+    links = np.abs(k.astype(np.int64)) + 2 * ell.astype(np.int64)
     return sum(links[..., nu] + np.roll(links[..., nu], 1, -1 - nu) for nu in (0, 1))
 
 
