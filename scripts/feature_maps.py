@@ -74,14 +74,14 @@ def draw(path: Path, fluxes: torch.Tensor, rows: dict[str, list[np.ndarray]]) ->
     heads = [*(f"first layer, map {number}" for number in range(1, MAPS + 1)), "last map", "last map, shifted by a site"]
     figure = Figure(figsize=(2.0 * (len(heads) + 1), 2.1 * len(rows) + 0.4), layout="constrained")
     panels = figure.subplots(len(rows), len(heads) + 1, squeeze=False)
-    for line, (name, found) in zip(panels, rows.items(), strict=True):
+    for number, (line, (name, found)) in enumerate(zip(panels, rows.items(), strict=True)):
         shown = [("div k", violations(fluxes)), *zip(heads, found, strict=True)]
         for panel, (title, values) in zip(line, shown, strict=True):
             signed = title == "div k"
             limit = 1 if signed else None
             panel.imshow(values.T, origin="lower", cmap="RdBu" if signed else "viridis", vmin=limit and -limit, vmax=limit)
             panel.set(xticks=[], yticks=[])
-            if line is panels[0]:
+            if not number:
                 panel.set_title(title, fontsize=8)
         line[0].set_ylabel(name)
     figure.savefig(path, dpi=DOTS)

@@ -21,7 +21,9 @@ ERRORS = {"mse_average": "MSE of averages", "mse_site": "MSE per site"}
 NUMBERS = {**ERRORS, "label_variance_average": "variance of averaged labels",
            "label_variance_site": "variance of labels per site", "mse_start": "the same of U(0)",
            "largest_link_error": "largest link error", "plaquette_error": "error of the plaquette", "wrong_pole": "wrong pole",
-           "loss_mean": "mean loss", "loss_median": "median loss", "accuracy": "accuracy", "accuracy_worst": "lowest accuracy",
+           "loss_mean": "mean loss", "loss_median": "median loss", "accuracy": "accuracy",
+           "accuracy_worst": "lowest accuracy of a combination", "accuracy_violated": "accuracy of violated",
+           "accuracy_closed": "accuracy of closed",
            "charge_error": "error of Q", "same_integer": "same integer", "charge_variance": "variance of Q"}
 
 
@@ -90,9 +92,10 @@ def numbers(fits: list[Fit]) -> dict:
             values = [entry["test"][extent].get(name) for entry in found]
             if not all(map(known, values)):
                 continue
-            shown[f"best.{name}.{extent}"] = f"{entries[name]:.2g}"
-            shown[f"median.{name}.{extent}"] = f"{statistics.median(values):.2g}"
-            shown[f"worst.{name}.{extent}"] = f"{max(values):.2g}"
+            form = ".4f" if name.startswith("accuracy") else ".2g"
+            shown[f"best.{name}.{extent}"] = f"{entries[name]:{form}}"
+            shown[f"median.{name}.{extent}"] = f"{statistics.median(values):{form}}"
+            shown[f"worst.{name}.{extent}"] = f"{max(values):{form}}"
     return shown
 
 

@@ -54,6 +54,9 @@ def draw_samples(path: Path, figure: dict, tables: dict[str, list[dict]]) -> Non
                 panel.plot([samples for samples, _ in points], [statistics.median(values) for _, values in points], "-o",
                            color=color, markersize=3, linewidth=1, label=family)
         panel.set(title=extent, xscale="log", yscale="log", xlabel="training samples")
+        numbers = sorted({int(entry["samples"]) for entry in entries})
+        panel.set_xticks(numbers, [str(number) for number in numbers])
+        panel.set_xticks([], minor=True)
         panel.grid(axis="y", alpha=0.25)
     panels[0].set_ylabel("mean loss")
     panels[0].legend(fontsize=8)
