@@ -2,7 +2,7 @@
 
 A column is `parameters`, `epochs`, `minutes` (medians), `never_trained`, or STATISTIC.NUMBER.EXTENT: `best` (of the seed with
 the lowest validation loss), `median` or `worst` of a number in `results.json`, at that extent or extent and coupling of the
-test: `median.mse_average.8x8`, `median.mse_site.8x8 beta 3.5`.
+test: `median.mse_average.8x8`, `median.mse_site.8x8 beta 3.5`. A column of another name is what the row's `published` says.
 """
 
 import json
@@ -21,6 +21,9 @@ ERRORS = {"mse_average": "MSE of averages", "mse_site": "MSE per site"}
 NUMBERS = {**ERRORS, "label_variance_average": "variance of averaged labels",
            "label_variance_site": "variance of labels per site", "mse_start": "the same of U(0)",
            "largest_link_error": "largest link error", "plaquette_error": "error of the plaquette", "wrong_pole": "wrong pole",
+           "loss_mean": "mean loss", "loss_median": "median loss", "accuracy": "accuracy",
+           "accuracy_worst": "lowest accuracy of a combination", "accuracy_violated": "accuracy of violated",
+           "accuracy_closed": "accuracy of closed",
            "charge_error": "error of Q", "same_integer": "same integer", "charge_variance": "variance of Q"}
 
 
@@ -89,9 +92,10 @@ def numbers(fits: list[Fit]) -> dict:
             values = [entry["test"][extent].get(name) for entry in found]
             if not all(map(known, values)):
                 continue
-            shown[f"best.{name}.{extent}"] = f"{entries[name]:.2g}"
-            shown[f"median.{name}.{extent}"] = f"{statistics.median(values):.2g}"
-            shown[f"worst.{name}.{extent}"] = f"{max(values):.2g}"
+            form = ".4f" if name.startswith("accuracy") else ".2g"
+            shown[f"best.{name}.{extent}"] = f"{entries[name]:{form}}"
+            shown[f"median.{name}.{extent}"] = f"{statistics.median(values):{form}}"
+            shown[f"worst.{name}.{extent}"] = f"{max(values):{form}}"
     return shown
 
 
@@ -106,6 +110,8 @@ def never_trained(found: list[dict], away: int) -> str:
     count = away
     for result in found:
         entry = next(iter(result["test"].values()))
+        if "loss_mean" in entry:
+            continue  # what a constant would lose is not known
         kind = "site" if known(entry.get("mse_site")) else "average"
         count += entry[f"mse_{kind}"] > entry[f"label_variance_{kind}"] / 2
     return f"{count} of {len(found) + away}"
@@ -113,8 +119,8 @@ def never_trained(found: list[dict], away: int) -> str:
 
 def heading(column: str) -> str:
     """Of a column of these rows."""
-    if column in HEADINGS:
-        return HEADINGS[column]
+    if column in HEADINGS or "." not in column:
+        return HEADINGS.get(column, column)
     statistic, number, extent = column.split(".", 2)
     if number.startswith("label"):
         return f"{NUMBERS[number]} {extent}"
@@ -122,17 +128,25 @@ def heading(column: str) -> str:
 
 
 def seed_table(entries: list[dict]) -> str:
-    """Every seed of every row: MSE of averages / MSE per site, at the first extent."""
+    """Every seed of every row: MSE of averages / MSE per site, or mean / median of the losses of combinations, at the first
+    extent of the test, or over all its lattices.
+    """
     seeds = sorted({result["seed"] for entry in entries for result in entry.get("seeds", [])}
                    | {seed for entry in entries for seed in entry.get("ran_away", [])})
     rows = []
     for entry in entries:
         cells = dict.fromkeys(entry.get("ran_away", []), "ran away")
-        cells |= {result["seed"]: cell(next(iter(result["test"].values()))) for result in entry.get("seeds", [])}
+        cells |= {result["seed"]: cell(shown_of(result)) for result in entry.get("seeds", [])}
         rows.append([entry["name"], *(cells.get(seed, "-") for seed in seeds)])
     return markdown(["seed", *map(str, seeds)], rows)
 
 
+def shown_of(result: dict) -> dict:
+    """What the table of seeds shows of a result."""
+    tests = result["test"]
+    return next((entry for name, entry in tests.items() if name.startswith("up to")), next(iter(tests.values())))
+
+
 def cell(entry: dict) -> str:
     """The numbers that a model has."""
-    return " / ".join(f"{entry[name]:.2g}" for name in ERRORS if known(entry.get(name)))
+    return " / ".join(f"{entry[name]:.2g}" for name in (*ERRORS, "loss_mean", "loss_median") if known(entry.get(name)))

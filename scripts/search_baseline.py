@@ -1,12 +1,15 @@
 #!/usr/bin/env python3
-"""Search baseline CNNs for the labels of cards with a [fit], by optuna: every trial is a training of its own.
+"""Search networks for the labels of cards with a [fit], by optuna: every trial is a training of its own.
 
     .venv/bin/python scripts/search_baseline.py run_cards/lcnn/wilson_loop_1x2.toml -o runs/baselines --trials 40 --minutes 20
+    .venv/bin/python scripts/search_baseline.py run_cards/scalar/counting_worms.toml --family strided -o runs/strided
 
-Needs `pip install 'slhmc[search]'`. For each CARD, OUTPUT/CARD has the trainings, trials.csv with a line for each trial, and
-search.json with the results of the best one. Data sets are in OUTPUT/data, or where --data says. The objective is the validation
-loss alone: trials are pruned by it (worse than the median of others at the same epoch), and the best one is chosen by it before
-its test errors are looked at. A search that is called again goes on to its number of trials.
+Needs `pip install 'slhmc[search]'`. Of labels of links baseline CNNs are searched, of those of fluxes one of three families
+(scripts/flux_families.py), with the budget of the card's [search] where no other is given. For each CARD, OUTPUT/CARD has the
+trainings, trials.csv with a line for each trial, and search.json with the results of the best one. Data sets are in OUTPUT/data,
+or where --data says. The objective is the validation loss alone: trials are pruned by it (worse than the median of others at the
+same epoch), and the best one is chosen by it before its test errors are looked at. A search that is called again goes on to its
+number of trials.
 """
 
 import argparse
@@ -18,11 +21,12 @@ from pathlib import Path
 
 import optuna
 from commands import guarded
+from flux_families import model_of_trial
 from pages import filled, markdown
 
 from slhmc.errors import ComputationError
 from slhmc.learning import regression
-from slhmc.runcard import load_card
+from slhmc.runcard import FitCard, FluxCard, load_card
 
 ACTIVATIONS = ("relu", "leaky_relu", "tanh", "sigmoid")
 LAYERS, WIDTHS, KERNELS, RATES = 6, (4, 8, 16, 32, 64, 128, 256, 512), (1, 2, 3), (1e-4, 3e-2)
@@ -63,8 +67,9 @@ def main() -> int:
     parser.add_argument("cards", type=Path, nargs="+")
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--data", type=Path, help="directory of the data sets")
-    parser.add_argument("--trials", type=int, default=40, help="of each card, those of earlier calls counted")
-    parser.add_argument("--minutes", type=float, default=60.0, help="for each card; no trial begins later")
+    parser.add_argument("--trials", type=int, help="of each card, those of earlier calls counted; 40 if neither card nor you say")
+    parser.add_argument("--minutes", type=float, help="for each card; no trial begins later; 60 likewise")
+    parser.add_argument("--family", default="equivariant", help="of networks on fluxes: equivariant, strided, flattening")
     parser.add_argument("--trial-minutes", type=float, default=10.0, help="a trial that takes longer ends as it is")
     parser.add_argument("--deepest", type=int, default=LAYERS, help="convolutions of a network at most")
     parser.add_argument("--widest", type=int, default=WIDTHS[-1], help="channels of a convolution at most")
@@ -91,27 +96,45 @@ def search(card: Path, options: argparse.Namespace) -> dict:
     study = optuna.create_study(study_name=card.stem, storage=storage, load_if_exists=True, pruner=pruner)
     # another search from the trial where one was interrupted: the first draws are not drawn again
     study.sampler = optuna.samplers.TPESampler(seed=options.seed + len(study.trials))
-    begun = time.monotonic()
-    study.optimize(lambda trial: train(trial, card, place, options), max(0, options.trials - len(study.trials)),
-                   timeout=60 * options.minutes, catch=(ComputationError,), callbacks=[lambda study, _: record(study, place)])
+    begun, (trials, minutes) = time.monotonic(), budget(card, options)
+    study.optimize(lambda trial: train(trial, card, place, options), max(0, trials - len(study.trials)),
+                   timeout=60 * minutes, catch=(ComputationError,), callbacks=[lambda study, _: record(study, place)])
     return summary(study, place, time.monotonic() - begun)
 
 
-def train(trial: optuna.Trial, card: Path, place: Path, options: argparse.Namespace) -> float:
-    """The validation loss of one architecture."""
+def budget(card: Path, options: argparse.Namespace) -> tuple[int, float]:
+    """(trials, minutes): what is asked for, or what the card says, or 40 and 60."""
+    table = getattr(load_card(card, options.set, FitCard), "search", None)
+    return (options.trials if options.trials is not None else table.trials if table else 40,
+            options.minutes if options.minutes is not None else table.minutes if table else 60.0)
+
+
+def cnn_of_trial(trial: optuna.Trial, options: argparse.Namespace) -> tuple[str, str]:
+    """(override of [model], its layers in short words) of a baseline CNN."""
     depth = trial.suggest_int("depth", 1, options.deepest)
     widths = [width for width in WIDTHS if width <= options.widest]
     layers = [{"kernel": trial.suggest_categorical(f"kernel{layer}", KERNELS),
                "channels": trial.suggest_categorical(f"channels{layer}", widths)} for layer in range(1, depth + 1)]
     activation = trial.suggest_categorical("activation", ACTIVATIONS)
-    rate = trial.suggest_float("learning_rate", *RATES, log=True)
     words = ", ".join(f"{{kernel = {layer['kernel']}, channels = {layer['channels']}}}" for layer in layers)
+    return (f"model={{kind = 'cnn', activation = '{activation}', layers = [{words}]}}",
+            " ".join(f"{layer['channels']}@{layer['kernel']}" for layer in layers))
+
+
+def train(trial: optuna.Trial, card: Path, place: Path, options: argparse.Namespace) -> float:
+    """The validation loss of one architecture."""
+    asked = load_card(card, options.set, FitCard)
+    if isinstance(asked, FluxCard):
+        model, layers = model_of_trial(trial, asked, options.family, options.deepest, options.widest)
+    else:
+        model, layers = cnn_of_trial(trial, options)
+    rate = trial.suggest_float("learning_rate", *RATES, log=True)
     data = (options.data or options.output / "data").resolve()
-    overrides = [*options.set, f"model={{kind = 'cnn', activation = '{activation}', layers = [{words}]}}",
-                 f"fit.learning_rate={rate!r}", f"data.directory={json.dumps(str(data))}", f"run.seed={options.seed}"]
-    fit = regression.create(load_card(card, overrides), place / f"trial_{trial.number:04d}")
+    overrides = [*options.set, model, f"fit.learning_rate={rate!r}",
+                 f"data.directory={json.dumps(str(data))}", f"run.seed={options.seed}"]
+    fit = regression.create(load_card(card, overrides, FitCard), place / f"trial_{trial.number:04d}")
     stop = Stop(trial, options.trial_minutes)
-    trial.set_user_attr("layers", " ".join(f"{layer['channels']}@{layer['kernel']}" for layer in layers))
+    trial.set_user_attr("layers", layers)
     trial.set_user_attr("parameters", fit.model.parameter_count)
     try:
         fit.run(stop.observe, stop)
@@ -160,13 +183,16 @@ def table(found: dict[str, dict]) -> str:
     rows = []
     for name, entry in found.items():
         results, params = entry["results"], entry["params"]
-        architecture = f"{entry['layers']}, {params['activation']}, rate {params['learning_rate']:.1e}"
-        errors = {extent: f"{entry['mse_average']:.2g}" for extent, entry in results["test"].items()}
-        rows.append([name.removeprefix("wilson_loop_"), str(entry["trials"]), str(entry["pruned"]), f"{entry['seconds']:.0f}",
+        activation = f"{params['activation']}, " if "activation" in params else ""
+        architecture = f"{entry['layers']}, {activation}rate {params['learning_rate']:.1e}"
+        errors = {extent: f"{numbers.get('mse_average', numbers.get('loss_median')):.2g}"
+                  for extent, numbers in results["test"].items()}
+        rows.append([name.replace("wilson_loop_", "").replace("su3_", "SU(3) "), str(entry["trials"]), str(entry["pruned"]), f"{entry['seconds']:.0f}",
                      architecture, str(results["parameters"]), f"{results['validation']:.2g}",
                      *(errors.get(extent, "-") for extent in extents)])
     heads = ["loop", "trials", "of them pruned", "seconds", "channels@kernel of each layer", "parameters", "validation"]
-    return markdown([*heads, *(f"MSE of averages {extent}" for extent in extents)], rows)
+    word = "median loss" if any("combinations" in entry["results"] for entry in found.values()) else "MSE of averages"
+    return markdown([*heads, *(f"{word} {extent}" for extent in extents)], rows)
 
 
 if __name__ == "__main__":

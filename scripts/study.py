@@ -6,10 +6,11 @@
 A study is a TOML file: [columns], a list for each table, and [[rows]] with `name`, `table`, `card`, `set` (keys of the card),
 and where the guide is trained first `train` (card of the training) and `train_set`; cards are in run_cards/. [all] has keys that
 every row is given, [quick] those that shorten every row with --quick. A row that is a regression has `fit` (card of `slhmc
-train`), `set` and `seeds` in place of card and train; rows with the same `data` share the data sets in OUTPUT/data/DATA, and the
-table NAME_seeds has every seed (scripts/fits.py names its columns), and [[figures]] are drawn (scripts/figures.py). Rows that
-are there already are not run again, those that were interrupted go on, those that were begun with other keys are refused. The
-page is the Markdown file beside the study; its table NAME stands between the lines `<!-- table NAME -->` and `<!-- end -->`.
+train`), `set` and `seeds` in place of card and train, and perhaps `published`, more columns of its table, `family` and `samples`,
+for figures; rows with the same `data` share the data sets in OUTPUT/data/DATA, and the table NAME_seeds has every seed
+(scripts/fits.py names its columns), and [[figures]] are drawn (scripts/figures.py, scripts/flux_figures.py). Rows that are there
+already are not run again, those that were interrupted go on, those that were begun with other keys are refused. The page is the
+Markdown file beside the study; its table NAME stands between the lines `<!-- table NAME -->` and `<!-- end -->`.
 """
 
 import argparse
@@ -21,6 +22,7 @@ import tomllib
 from pathlib import Path
 
 import fits
+import flux_figures  # noqa: F401  kinds of figures
 from commands import CARDS, guarded, place_of, slhmc
 from figures import draw_figures
 from pages import filled, markdown
@@ -81,7 +83,7 @@ def tables_of(columns: dict[str, list[str]], rows: list[dict], results: list[dic
 
 def run_row(row: dict, output: Path, extra: list[dict], begin: bool = True) -> dict:
     """Train and sample one row; its numbers as text. begin: False for the numbers of what is there."""
-    found = {"name": row["name"]}
+    found = {"name": row["name"]} | row.get("published", {}) | {key: str(row[key]) for key in ("family", "samples") if key in row}
     if "fit" in row:
         return found | fits.numbers(fits.fits_of(row, output, extra))
     place = place_of(row, output)

@@ -3,7 +3,7 @@
 import pytest
 
 from slhmc.errors import RunCardError
-from slhmc.runcard import parse_card
+from slhmc.runcard import Card, FitCard, parse_card
 
 
 def gauge(extent, beta=None, colors=2):
@@ -29,7 +29,7 @@ def run_table(**keys):
 def faults(text, *overrides):
     """Lines of the message that refuses a card."""
     with pytest.raises(RunCardError) as caught:
-        parse_card(text, "card.toml", overrides)
+        parse_card(text, "card.toml", overrides, Card)
     return str(caught.value).splitlines()
 
 
@@ -144,3 +144,35 @@ def training_card(*overrides):
     """TRAINING with overrides as of --set; THIN: without its network."""
     text = TRAINING[:TRAINING.index("[network]")] + TRAINING[TRAINING.index("[guide]"):] if THIN in overrides else TRAINING
     return parse_card(text, "card.toml", [override for override in overrides if override != THIN])
+
+
+FLUXES = """\
+[lattice]
+extent = [4, 6]
+[data]
+kind = "fluxes"
+label = "open_worms"
+couplings = [[4.25, 1.0], [4.01, 1.5]]
+open_worms = [0, 2]
+training = 12
+validation = 4
+test = 3
+test_couplings = [[4.04, 1.25], [4.01, 1.0]]
+test_open_worms = [0, 1, 3]
+test_extents = [[4, 6], [5, 6]]
+mu_ranges = [[1.2, 1.3]]
+thermalization = 10
+spacing = 2
+chains = 5
+[model]
+published = "counting_eq2"
+[fit]
+learning_rate = 0.01
+batch = 10
+epochs = 4
+""" + run_table(seed=3)
+
+
+def flux_card(*overrides):
+    """FLUXES with overrides as of --set."""
+    return parse_card(FLUXES, "card.toml", list(overrides), FitCard)

@@ -9,12 +9,18 @@ from running import ask_to_stop
 from slhmc.backend import HostDevice
 from slhmc.io import FitFile
 from slhmc.lattice.communicator import SerialCommunicator
-from slhmc.learning import datasets, regression
+from slhmc.learning import datasets, flux_data, regression
 
 
 def make_data(card, directory):
     """All data sets of a card, in `directory`."""
     assert datasets.Maker(card, directory, HostDevice(), SerialCommunicator()).make(lambda: False, lambda *_: None)
+    return directory
+
+
+def make_flux_data(card, directory):
+    """All data sets of a card of fluxes, in `directory`."""
+    assert flux_data.FluxMaker(card, directory, HostDevice(), SerialCommunicator()).make(lambda: False, lambda *_: None)
     return directory
 
 

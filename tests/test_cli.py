@@ -204,7 +204,7 @@ def test_card_check_and_schema(tmp_path, capsys):
     assert slhmc_command("card", "check", tmp_path / "bad.toml") == 2
     assert len(capsys.readouterr().err.splitlines()) == 4
     assert slhmc_command("card", "schema") == 0
-    assert json.loads(capsys.readouterr().out)["else"]["title"] == "RunCard"
+    assert json.loads(capsys.readouterr().out)["else"]["else"]["title"] == "RunCard"
 
 
 def test_bench_hands_its_options_on(monkeypatch):

@@ -16,7 +16,7 @@ from slhmc.backend import HostDevice  # noqa: E402
 from slhmc.errors import ComputationError, InputError  # noqa: E402
 from slhmc.io import FitFile, load_model  # noqa: E402
 from slhmc.lattice.communicator import SerialCommunicator  # noqa: E402
-from slhmc.learning import datasets, regression  # noqa: E402
+from slhmc.learning import datasets, regression, tasks  # noqa: E402
 from slhmc.learning.evaluation import Labelled, evaluate  # noqa: E402
 from slhmc.learning.models import trained_model  # noqa: E402
 from slhmc.learning.optimizers import learning_rate  # noqa: E402
@@ -189,7 +189,7 @@ def test_a_network_with_one_number_a_configuration(tmp_path, data, monkeypatch):
         def forward(self, batch):
             size = batch.links_of_samples().to(self.weights)[:, :, 0].mean((1, 2))
             return (self.weights[0] + self.weights[1] * size)[:, None, None]
-    monkeypatch.setattr(regression, "model_of", lambda card, precision=None: Mean().to(
+    monkeypatch.setattr(tasks, "model_of", lambda card, precision=None: Mean().to(
         torch.float64 if precision == "double" else torch.float32))
     assert fit(tmp_path / "run", f"data.directory={data}")[0]
     epochs = FitFile.open(tmp_path / "run" / "fit.h5").epochs

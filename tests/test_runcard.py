@@ -266,7 +266,9 @@ def test_schema_describes_every_key():
     assert json.loads(json.dumps(schema)) == schema
     assert schema["if"] == {"required": ["scalar"]}
     for kind, required in (("then", ["lattice", "scalar", "run"]), ("else", ["lattice", "gauge", "run"])):
-        assert schema[kind]["required"] == required and schema[kind]["additionalProperties"] is False
+        found = schema[kind] if kind == "then" else schema["else"]["else"]
+        assert found["required"] == required and found["additionalProperties"] is False
+    assert schema["else"]["then"]["required"] == ["lattice", "data", "model", "fit", "run"]
     for table in schema["$defs"].values():
         assert table["description"] and all("description" in key for key in table["properties"].values())
     assert schema["$defs"]["LatticeTable"]["properties"]["extent"]["items"] == {

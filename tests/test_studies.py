@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 from running import CARDS, script
 
-from slhmc.runcard import load_card
+from slhmc.runcard import FitCard, load_card
 
 ROOT = CARDS.parent
 sys.path.insert(0, str(ROOT / "scripts"))
@@ -33,7 +33,7 @@ def test_a_row_is_a_card(path, row):
     study = tomllib.loads(path.read_text())
     assert row["table"] in study["columns"]
     for extra in ([], study["quick"]["set"]):
-        card = load_card(CARDS / row.get("fit", row.get("card")), [*row["set"], *study["all"]["set"], *extra])
+        card = load_card(CARDS / row.get("fit", row.get("card")), [*row["set"], *study["all"]["set"], *extra], FitCard)
         assert "fit" not in row or card.fit is not None
     if "train" in row:
         for extra in ([], study["quick"]["train_set"]):

@@ -28,11 +28,34 @@ def _losses(report: Any, form: str) -> str:
 
 
 def print_fit(fit: Any) -> None:
-    """Mean squares on each test lattice, and where the files are."""
+    """What the test found, and where the files are."""
+    found = fit.results
+    if "combinations" in found:
+        _print_losses(found)
+    else:
+        _print_mean_squares(found)
+    print(f"weights of the best epoch: {fit.files.weights}; numbers: {fit.files.results}")
+
+
+def _print_losses(found: dict) -> None:
+    """Of numbers of configurations: means and medians over couplings and open worms."""
     from rich.console import Console
     from rich.table import Table
 
-    found = fit.results
+    keys = [key for key in ("loss_mean", "loss_median", "accuracy") if key in next(iter(found["test"].values()))]
+    table = Table(title=f"Test, {found['parameters']} parameters of epoch {found['best_epoch']}", title_justify="left")
+    for heading in ("lattice", *keys, "combinations", "samples"):
+        table.add_column(heading, justify="left" if heading == "lattice" else "right")
+    for name, row in found["test"].items():
+        table.add_row(name, *(f"{row[key]:.4g}" for key in keys), str(row["combinations"]), str(row["samples"]))
+    Console().print(table)
+
+
+def _print_mean_squares(found: dict) -> None:
+    """Of labels at sites."""
+    from rich.console import Console
+    from rich.table import Table
+
     table = Table(title=f"Test, {found['parameters']} parameters of epoch {found['best_epoch']}", title_justify="left")
     for heading in ("lattice", "mse_site", "mse_average", "label variance", "of averages", "samples"):
         table.add_column(heading, justify="left" if heading == "lattice" else "right")
@@ -41,4 +64,3 @@ def print_fit(fit: Any) -> None:
         table.add_row(name, *("-" if row[key] is None or math.isnan(row[key]) else f"{row[key]:.4g}" for key in keys),
                       str(row["samples"]))
     Console().print(table)
-    print(f"weights of the best epoch: {fit.files.weights}; numbers: {fit.files.results}")

@@ -181,7 +181,7 @@ def _check_ranks(card: Card, resources: Resources) -> None:
             raise InputError(f"{resources.ranks} ranks asked for, a card with [scalar] runs on 1: threads share its chains; give "
                              "--ranks 1 and --threads")
         return
-    grid = card.lattice.ranks
+    grid = getattr(card.lattice, "ranks", None)
     if grid is not None and math.prod(grid) != resources.ranks:
         raise InputError(f"lattice.ranks = {list(grid)} is a grid of {math.prod(grid)} ranks, but the job has "
                          f"{resources.ranks}; give --ranks {math.prod(grid)}, or leave the grid out")

@@ -12,12 +12,12 @@ from slhmc.cli.chain import STOPPED_EARLY, log_warnings
 from slhmc.cli.fit import fit_line, fit_live, print_fit
 from slhmc.cli.progress import Live, duration, progress
 from slhmc.errors import InputError
-from slhmc.runcard import Card, RunCard, load_card
+from slhmc.runcard import Card, FitCard, ScalarCard, load_card
 
 
 def start(path: Path, directory: Path, overrides: list[str], device: str) -> int:
     """Train the guide, or fit the model, of the card `path` into `directory`; returns the exit code. Collective."""
-    card = load_card(path, overrides)
+    card = load_card(path, overrides, FitCard)
     learning = _learning(card.fit is not None)
     from slhmc.simulation import StopRequest
 
@@ -34,7 +34,7 @@ def is_training(directory: Path) -> bool:
     if not card.exists() or (directory / "chain.h5").exists():
         return False
     found = load_card(card, (), Card)
-    return isinstance(found, RunCard) and found.fit is not None
+    return not isinstance(found, ScalarCard) and found.fit is not None
 
 
 def resume_training(directory: Path, trajectories: int | None, overrides: list[str], device: str) -> int:

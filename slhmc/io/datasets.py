@@ -44,7 +44,7 @@ def save_data_set(path: str | os.PathLike, data: DataSet, version: str) -> None:
 def check_data_set(path: str | os.PathLike, origin: Mapping[str, Any]) -> None:
     """As load_data_set, for its errors alone; InputError, too, if a number of the links is none."""
     with open_sealed(path, "dataset") as file:
-        _check_origin(path, json.loads(file.attrs["origin"]), json.loads(json.dumps(origin)))
+        check_origin(path, json.loads(file.attrs["origin"]), json.loads(json.dumps(origin)))
         links, bad = file["links"], 0
         at_once = max(1, _NUMBERS_AT_ONCE * len(links) // max(1, links.size))
         for begin in range(0, len(links), at_once):
@@ -62,7 +62,7 @@ def load_data_set(path: str | os.PathLike, origin: Mapping[str, Any] | None = No
     with open_sealed(path, "dataset") as file:
         found = json.loads(file.attrs["origin"])
         if origin is not None:
-            _check_origin(path, found, json.loads(json.dumps(origin)))
+            check_origin(path, found, json.loads(json.dumps(origin)))
         extent, colors = tuple(int(n) for n in file.attrs["extent"]), int(file.attrs["colors"])
         links, beta = file["links"][()], file["beta"][()]
         expected = (len(beta), len(extent), 4 if colors == 2 else 2 * colors * colors, int(np.prod(extent)))
@@ -71,7 +71,8 @@ def load_data_set(path: str | os.PathLike, origin: Mapping[str, Any] | None = No
         return DataSet(links, beta, found, extent, colors)
 
 
-def _check_origin(path: str | os.PathLike, found: dict, expected: dict) -> None:
+def check_origin(path: str | os.PathLike, found: dict, expected: dict) -> None:
+    """InputError, with what differs, unless a data set was made as expected."""
     ours, theirs = dict(_flat(expected)), dict(_flat(found))
     differing = [f"{key} = {_words(theirs, key)} ({_words(ours, key)} expected)" for key in theirs | ours
                  if theirs.get(key) != ours.get(key)]

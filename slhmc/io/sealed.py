@@ -33,6 +33,7 @@ _REMEDY = {
     "fit": "restore a copy, or train anew into another directory",
     "model": "use another file of a trained network, or a copy of this one",
     "dataset": "remove it and it is made anew, or restore a copy",
+    "fluxset": "remove it and it is made anew, or restore a copy",
     "scalar": "restore a copy; the configurations in configs/ are files of their own",
     "fluxes": "use another configuration, or a copy of this one",
     "training": "restore a copy, or train anew into another directory",

@@ -279,14 +279,15 @@ class Maker:
 
     def _take_lock(self, halt: Callable[[], bool]) -> int | None:
         try:
-            return _take_lock(self.directory, halt)
+            return take_lock(self.directory, halt)
         except InputError:
             if all(part.path(self.directory).exists() for part in self.parts):
                 return _UNLOCKED  # nothing to write: data of others, on a disk that may only be read
             raise
 
 
-def _take_lock(directory: Path, halt: Callable[[], bool]) -> int | None:
+def take_lock(directory: Path, halt: Callable[[], bool]) -> int | None:
+    """The descriptor of the lock of a directory of data sets; None if `halt` became true while another had it."""
     try:
         directory.mkdir(parents=True, exist_ok=True)
         lock = os.open(directory / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)

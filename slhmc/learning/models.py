@@ -8,8 +8,9 @@ import torch
 from slhmc.errors import InputError
 from slhmc.io import load_model
 from slhmc.learning.flows import flow_model
+from slhmc.learning.flux_task import flux_model
 from slhmc.networks.lcnn import LCNN, Layer
-from slhmc.runcard import ModelTable, RunCard, parse_card
+from slhmc.runcard import FitCard, FluxCard, ModelTable, RunCard, parse_card
 
 REALS = {"single": "float", "double": "double"}
 
@@ -28,8 +29,10 @@ def make_model(table: ModelTable, colors: int, dimensions: int, seed: int, preci
                 real=real, seed=seed)
 
 
-def model_of(card: RunCard, precision: str | None = None) -> torch.nn.Module:
+def model_of(card: RunCard | FluxCard, precision: str | None = None) -> torch.nn.Module:
     """The network of a card with a [fit]."""
+    if isinstance(card, FluxCard):
+        return flux_model(card, precision)
     if card.model.kind == "flow":
         return flow_model(card, REALS[precision or card.model.precision])
     return make_model(card.model, card.lattice.colors, len(card.lattice.extent), card.run.seed, precision)
@@ -61,7 +64,7 @@ def trained_model(path: str | Path, precision: str = "double") -> tuple[torch.nn
     Raises InputError if the file is missing, damaged, or not a trained network of this version.
     """
     values, text, _ = load_model(path)
-    card = parse_card(text, f"card in {path}")
+    card = parse_card(text, f"card in {path}", kinds=FitCard)
     model = model_of(card, precision)
     try:
         load_tensors(model, values)

@@ -47,6 +47,65 @@ class GaussNewton(torch.optim.Optimizer):
             p -= self.param_groups[0]["lr"] * part.reshape(p.shape)
 
 
+class LevenbergMarquardt(torch.optim.Optimizer):
+    """theta <- theta - (J^T J + lambda diag J^T J)^-1 J^T r for the loss sum r^2 / n of a batch, J = dr / dtheta.
+
+    A step that does not lower the loss of its batch is taken back, and lambda grows by GROWTH; after one that does lambda falls.
+    A network without biases and with piecewise linear activations is piecewise linear in the weights of a layer, so that steps
+    find weights that fit exactly, where such are, to rounding, as no rate has to fall to 0. J^T J has a row for each weight.
+    """
+
+    FALL, GROWTH, LEAST, LARGEST, TRIALS = 3.0, 4.0, 1e-12, 1e8, 8
+
+    def __init__(self, parameters):
+        super().__init__(parameters, {})
+
+    def fit(self, problem, samples: int, share) -> float:
+        """One step on a batch; the loss before it. problem: `LeastSquares` of this rank's part of the batch, None without one;
+        samples: numbers r of the whole batch; share(arrays): their sums over ranks. Collective.
+        """
+        weights = [p for group in self.param_groups for p in group["params"]]
+        state = self.state[weights[0]]
+        damping = float(state.get("damping", 1e-2))
+        matrix, vector, squares = share(_normal_equations(problem, sum(p.numel() for p in weights)))
+        loss, start = float(squares) / samples, [p.detach().clone() for p in weights]
+        diagonal = torch.diag(matrix)
+        floor = 1e-12 * diagonal.max().clamp(min=1e-300)
+        for _ in range(self.TRIALS):
+            change = torch.linalg.solve(matrix + damping * torch.diag(diagonal + floor), vector)
+            _move(weights, start, change)
+            now = float(share([_squares(problem)])[0]) / samples
+            if now < loss:
+                damping = max(damping / self.FALL, self.LEAST)
+                break
+            _move(weights, start, torch.zeros_like(change))
+            damping = min(damping * self.GROWTH, self.LARGEST)
+        state["damping"] = torch.tensor(damping, dtype=torch.float64)
+        return loss
+
+
+def _normal_equations(problem, weights: int) -> list[torch.Tensor]:
+    """J^T J, J^T r and r^2 of a part of a batch, in double."""
+    if problem is None:
+        return [torch.zeros(shape, dtype=torch.float64) for shape in ((weights, weights), (weights,), ())]
+    J, r = problem.jacobian().double(), problem.deviations().double()
+    return [(J.T @ J).cpu(), (J.T @ r).cpu(), (r @ r).cpu()]
+
+
+def _squares(problem) -> torch.Tensor:
+    if problem is None:
+        return torch.zeros((), dtype=torch.float64)
+    r = problem.deviations().double()
+    return (r @ r).cpu()
+
+
+@torch.no_grad()
+def _move(weights: list[torch.Tensor], start: list[torch.Tensor], change: torch.Tensor) -> None:
+    """weights = start - change."""
+    for p, before, part in zip(weights, start, change.split([p.numel() for p in weights]), strict=True):
+        p.copy_(before - part.reshape(p.shape).to(p))
+
+
 def make_optimizer(train: TrainTable, parameters: torch.nn.Module) -> torch.optim.Optimizer:
     """The optimizer of [train] on what there is to train; InputError if there is nothing."""
     trained = [p for p in parameters.parameters() if p.numel()]
@@ -60,6 +119,8 @@ def make_optimizer(train: TrainTable, parameters: torch.nn.Module) -> torch.opti
 
 def make_fit_optimizer(fit: FitTable, model: torch.nn.Module) -> torch.optim.Optimizer:
     """The optimizer of [fit] on all weights of a network."""
+    if fit.optimizer == "levenberg_marquardt":
+        return LevenbergMarquardt(model.parameters())
     kind = torch.optim.AdamW if fit.optimizer == "adamw" else torch.optim.Adam
     return kind(model.parameters(), lr=fit.learning_rate, weight_decay=fit.weight_decay, amsgrad=fit.amsgrad)
 

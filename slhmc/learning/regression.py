@@ -2,6 +2,7 @@
 
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,16 +12,14 @@ from slhmc.backend import open_device
 from slhmc.errors import ComputationError, InputError
 from slhmc.io import FitFile, load_fit_state, save_fit_state, save_model
 from slhmc.lattice.communicator import SerialCommunicator
-from slhmc.learning.datasets import Maker, Part, parts
-from slhmc.learning.evaluation import Labelled, deviation, evaluate, mean_square
 from slhmc.learning.figures import draw_fit
-from slhmc.learning.flow_tests import flow_numbers
 from slhmc.learning.journal import closed_on_error
-from slhmc.learning.models import load_tensors, model_of, parameter_count, tensors
-from slhmc.learning.optimizers import learning_rate, load_state, make_fit_optimizer, state_arrays
+from slhmc.learning.models import load_tensors, parameter_count, tensors
+from slhmc.learning.optimizers import LevenbergMarquardt, learning_rate, load_state, make_fit_optimizer, state_arrays
 from slhmc.learning.reports import FitReport
 from slhmc.learning.session import Session, resumed
 from slhmc.learning.start import check_fit_changes
+from slhmc.learning.tasks import task_of
 from slhmc.runcard import RunCard, card_text
 from slhmc.simulation.simulation import on_root
 
@@ -53,12 +52,12 @@ class Regression(Session):
     def __init__(self, card: RunCard, directory: Path, device: str, communicator):
         super().__init__(card, directory, communicator)
         self.device = open_device(device)
-        self.model = model_of(card).to(self.device.torch_device())
-        for part in parts(card):
-            self.model.check(part.extent, card.lattice.colors)
+        data = Path(card.data.directory) if card.data.directory else self.files.data
+        self.task = task_of(card, self.device, data, communicator)
+        self.model = self.task.model().to(self.device.torch_device())
+        self.task.check(self.model)
         self.optimizer = make_fit_optimizer(card.fit, self.model)
-        self.data = Path(card.data.directory) if card.data.directory else self.files.data
-        self.training: Labelled | None = None
+        self.training: Any = None
         self.epoch, self.batch = 0, 0  # done; batches of the next epoch that are done
         self.waited = 0  # epochs since the best one
         self.best = {"epoch": -1, "loss": np.inf, "tensors": tensors(self.model)}
@@ -108,11 +107,10 @@ class Regression(Session):
             return True
         if not self._make_data(observer):
             return False
-        train, hold = parts(self.card)[:2]
-        precision, stopped = self.card.model.precision, False
-        self.validation = Labelled(self.card, hold, self.data, self.device, precision)
+        stopped = False
+        self.validation = self.task.samples("validation")
         if not self.finished:
-            self.training = Labelled(self.card, train, self.data, self.device, precision)
+            self.training = self.task.samples("training")
             stopped = not self._train(observer)
             self.checkpoint()
         return not stopped and self._test(observer)
@@ -124,7 +122,7 @@ class Regression(Session):
             seconds = time.monotonic() - begun
             report = FitReport("data", done, total, seconds=seconds, eta_seconds=seconds / done * (total - done))
             self.journal.tell(report, observer)
-        return Maker(self.card, self.data, self.device, self.communicator).make(self._halt, tell)
+        return self.task.make_data(self._halt, tell)
 
     def _train(self, observer) -> bool:
         """Epochs until the end: True; False if stopped before."""
@@ -165,10 +163,15 @@ class Regression(Session):
         fit, communicator = self.card.fit, self.communicator
         chosen = order[self.batch * fit.batch:(self.batch + 1) * fit.batch]
         mine = np.array_split(chosen, communicator.size)[communicator.rank]
+        if isinstance(self.optimizer, LevenbergMarquardt):
+            loss = self._least_squares(mine, len(chosen))
+            self.sum += loss * len(chosen)
+            self.batch += 1
+            return
         self.optimizer.zero_grad(set_to_none=False)
         loss = 0.0
         if len(mine):
-            part = mean_square(deviation(self.model, *self.training.batch(mine))) * (len(mine) / len(chosen))
+            part = self.task.loss(self.model, *self.training.batch(mine)) * (len(mine) / len(chosen))
             part.backward()
             loss = float(part.detach())
         loss = self._share(loss)
@@ -179,6 +182,18 @@ class Regression(Session):
         self.optimizer.step()
         self.sum += loss * len(chosen)
         self.batch += 1
+
+    def _least_squares(self, mine: np.ndarray, samples: int) -> float:
+        """A step of LevenbergMarquardt on a batch of so many samples, of which `mine` are this rank's; the loss before it."""
+        problem = self.task.least_squares(self.model, *self.training.batch(mine)) if len(mine) else None
+
+        def share(arrays: list) -> list:
+            if self.communicator.size == 1:
+                return arrays
+            everyone = self.communicator.allgather([array.numpy() for array in arrays])
+            return [torch.from_numpy(np.asarray(sum(parts[1:], start=parts[0]))) for parts in zip(*everyone, strict=True)]
+        outputs = self.training.labels.shape[1]
+        return self.optimizer.fit(problem, samples * outputs, share)
 
     def _rate(self) -> float:
         return learning_rate(self.card.fit, self.epoch + self.batch / self.batches)
@@ -214,12 +229,11 @@ class Regression(Session):
 
     def _validate(self, loss: float, rate: float | None = None, seconds: float = 0.0) -> None:
         """A row of the history; the weights are kept if they are the best so far."""
-        found = evaluate(self.model, self.validation, self.communicator)
-        validation = found["mse_average"] if np.isnan(found["mse_site"]) else found["mse_site"]
+        found = self.task.validate(self.model, self.validation)
+        validation = found["validation"]
         if not np.isfinite(validation):
             raise self._run_away(f"epoch {self.epoch}: the validation loss is {validation:g}")
-        self.row = {"epoch": self.epoch, "loss": loss, "validation": validation, "mse_site": found["mse_site"],
-                    "mse_average": found["mse_average"], "learning_rate": rate or self._rate(), "seconds": seconds}
+        self.row = {"epoch": self.epoch, "loss": loss, **found, "learning_rate": rate or self._rate(), "seconds": seconds}
         self.waited += self.epoch > 0
         if validation < self.best["loss"]:
             self.best = {"epoch": self.epoch, "loss": validation, "tensors": tensors(self.model)}
@@ -242,38 +256,27 @@ class Regression(Session):
         return self.results is not None
 
     def _test(self, observer) -> bool:
-        """The best weights in double precision on all test lattices: True; False if stopped before."""
-        model = model_of(self.card, "double").to(self.device.torch_device())
+        """The best weights in double precision on all that is tested: True; False if stopped before."""
+        model = self.task.model("double").to(self.device.torch_device())
         load_tensors(model, self.best["tensors"])
         load_tensors(self.model, self.best["tensors"])
         self._note_rms("end")
-        extents, found, begun = parts(self.card)[2:], {}, time.monotonic()
-        for number, part in enumerate(extents, 1):
+        tests, found, begun = self.task.tests, {}, time.monotonic()
+        for number, part in enumerate(tests, 1):
             if self._agree(self._halt()):
                 return False
-            found[part.name] = self._numbers(model, part)
+            found |= self.task.numbers(model, part)
             seconds = time.monotonic() - begun
-            report = FitReport("testing", number, len(extents), validation=self.best["loss"], seconds=seconds,
-                               eta_seconds=seconds / number * (len(extents) - number))
+            report = FitReport("testing", number, len(tests), validation=self.best["loss"], seconds=seconds,
+                               eta_seconds=seconds / number * (len(tests) - number))
             self._tell(observer, report)
         self.results = {
             "parameters": parameter_count(self.model), "epochs": self.epoch, "best_epoch": self.best["epoch"],
-            "seed": self.card.run.seed, "seconds": float(self.history_seconds), "validation": self.best["loss"], "test": found,
-            "field_rms": self.rms}
+            "seed": self.card.run.seed, "seconds": float(self.history_seconds), "validation": self.best["loss"],
+            **self.task.summary(found), "field_rms": self.rms}
         on_root(self.communicator, lambda: self.files.write_results(self.results))
         self.journal.go_on(self._report("training"))
         return True
-
-    def _numbers(self, model, part: Part) -> dict:
-        """Of one test lattice."""
-        samples, data = Labelled(self.card, part, self.data, self.device, "double"), self.card.data
-        found = evaluate(model, samples, self.communicator)
-        if self.card.model.kind == "flow":
-            found |= flow_numbers(data.label, model, samples, self.communicator)
-        for later in data.later_times:
-            samples = Labelled(self.card, part, self.data, self.device, "double", later)
-            found.setdefault("later", {})[f"{later:g}"] = flow_numbers(data.label, model, samples, self.communicator, later)
-        return found
 
     @property
     def history_seconds(self) -> float:

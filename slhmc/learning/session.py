@@ -10,7 +10,7 @@ from slhmc.errors import InputError
 from slhmc.io import RunDirectory
 from slhmc.lattice.communicator import SerialCommunicator
 from slhmc.learning.journal import Journal, closed_on_error
-from slhmc.runcard import RunCard, card_text, parse_card
+from slhmc.runcard import FitCard, RunCard, card_text, parse_card
 from slhmc.simulation.simulation import on_root
 from slhmc.simulation.stopping import StopRequest
 
@@ -65,7 +65,7 @@ class Session(ABC):
         path, checkpoint = self._new_history(text).path, self.files.checkpoint
         if not path.exists() and not checkpoint.exists():
             self._begin_history(self.files.read_card())  # killed before it had one
-        self.history = self._read_history(parse_card(text, str(self.files.card)))
+        self.history = self._read_history(parse_card(text, str(self.files.card), kinds=FitCard))
         self.history.card_text = text
         self.files.change_card(text)
         if checkpoint.exists():
@@ -113,7 +113,7 @@ def resumed(kind: type, directory, device: str, communicator, overrides):
     """
     communicator = communicator or SerialCommunicator()
     files = RunDirectory(directory)
-    card = on_root(communicator, lambda: parse_card(files.read_card(), str(files.card), list(overrides)))
+    card = on_root(communicator, lambda: parse_card(files.read_card(), str(files.card), list(overrides), FitCard))
     session = kind(card, Path(directory), device, communicator)
     with closed_on_error(session.journal):
         session.continue_from(on_root(communicator, lambda: session.open_files(card_text(card))))

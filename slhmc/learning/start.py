@@ -4,7 +4,7 @@ from pathlib import Path
 
 from slhmc.errors import InputError
 from slhmc.io import FitFile, TrainingFile
-from slhmc.runcard import GuideQuarkTable, NetworkTable, RunCard, parse_card
+from slhmc.runcard import FitCard, GuideQuarkTable, NetworkTable, RunCard, parse_card
 from slhmc.simulation.changes import changes
 from slhmc.simulation.guide import read_weights
 
@@ -49,7 +49,7 @@ def check_fit_changes(history: FitFile, path: Path, card: RunCard) -> None:
 def _check_changes(history: TrainingFile | FitFile, path: Path, card: RunCard, names: tuple[str, ...]) -> None:
     def changeable(key):
         return any(key == name or key.startswith(f"{name}.") for name in names)
-    found = changes(parse_card(history.card_text, f"card in {history.path}"), card)
+    found = changes(parse_card(history.card_text, f"card in {history.path}", kinds=FitCard), card)
     if refused := [str(change) for change in found if not changeable(change.key)]:
         raise InputError(f"{path}: not the card of this training: {', '.join(refused)}; a training that goes on may change "
                          f"{', '.join(names)}; restore the others, or train anew into another directory")

@@ -2,11 +2,12 @@
 
 from slhmc.runcard.fit import DataTable, FitTable, LayerTable, ModelTable
 from slhmc.runcard.flow import FlowTable, LearnedFlowTable
+from slhmc.runcard.fluxes import FluxCard, FluxModelTable
 from slhmc.runcard.guide import CorrectionTable, GuideQuarkTable, GuideSolverTable, GuideTable, NetworkTable
 from slhmc.runcard.measurement import load_measurement_card
 from slhmc.runcard.potential import ANALYSIS_KEYS, PotentialChoices, StaticPotentialTable, potential_choices
 from slhmc.runcard.quarks import QuarkTable
-from slhmc.runcard.reader import Card, json_schema, load_card, parse_card, with_paths
+from slhmc.runcard.reader import Card, FitCard, json_schema, load_card, parse_card, with_paths
 from slhmc.runcard.scalar import ScalarCard
 from slhmc.runcard.tables import (
     CadenceTable,
@@ -35,8 +36,11 @@ __all__ = [
     "CondensateTable",
     "CorrectionTable",
     "DataTable",
+    "FitCard",
     "FitTable",
     "FlowTable",
+    "FluxCard",
+    "FluxModelTable",
     "GaugeTable",
     "GuideQuarkTable",
     "GuideSolverTable",

@@ -10,23 +10,31 @@ from pydantic import ValidationError
 from slhmc.errors import RunCardError
 from slhmc.runcard.checks import Fault
 from slhmc.runcard.faults import card_faults
+from slhmc.runcard.fluxes import FluxCard
 from slhmc.runcard.overrides import apply_overrides
 from slhmc.runcard.positions import key_lines
 from slhmc.runcard.scalar import ScalarCard
 from slhmc.runcard.tables import RunCard
 
-Card = RunCard | ScalarCard
+Card = RunCard | ScalarCard | FluxCard
+FitCard = RunCard | FluxCard
+# what a kind of card has that others have not, and the command that is for it
+_KINDS = {RunCard: ("[gauge]", "run"), ScalarCard: ("[scalar]", "run"), FluxCard: ("data.kind", "train")}
+# keys that name files
+_FILES = (("run", "start_file"), ("guide", "network"), ("train", "directory"), ("data", "directory"),
+          ("measure", "learned_flow", "weights"))
 
 
 def load_card(path: str | Path, overrides: list[str] | tuple[str, ...] = (), kinds: Any = RunCard) -> Any:
     """The card in the file `path` with `overrides` (each `table.key=value`); names of files are made absolute: those in the card
-    are relative to its folder, those in overrides to the current one. kinds: what it may be, RunCard, ScalarCard or Card.
+    are relative to its folder, those in overrides to the current one. kinds: what it may be: RunCard, ScalarCard, FluxCard, or a
+    union of them.
 
     Raises RunCardError, one line for each fault.
     """
     path = Path(path)
     card = parse_card(read_card_text(path), str(path), overrides, kinds)
-    return with_paths(card, path.absolute().parent, overrides) if isinstance(card, RunCard) else card
+    return with_paths(card, path.absolute().parent, overrides)
 
 
 def read_card_text(path: Path) -> str:
@@ -42,16 +50,18 @@ def read_card_text(path: Path) -> str:
 def with_paths(card: RunCard, folder: Path, overrides: list[str] | tuple[str, ...] = ()) -> RunCard:
     """The card with the files that it names absolute: relative to `folder`, or to the current one if `overrides` set them."""
     overridden = {override.partition("=")[0].strip() for override in overrides}
-    learned = card.measure.learned_flow
-    found = {("run", "start_file"): card.run.start_file, ("guide", "network"): card.guide and card.guide.network,
-             ("train", "directory"): card.train and card.train.directory,
-             ("data", "directory"): card.data and card.data.directory,
-             ("measure", "learned_flow", "weights"): learned and learned.weights}
-    for path, file in found.items():
-        if file is not None:
+    for path in _FILES:
+        if (file := _value(card, path)) is not None:
             base = Path.cwd() if overridden & {".".join(path[:n + 1]) for n in range(len(path))} else folder
             card = _with_value(card, path, str((base / file).resolve()))
     return card
+
+
+def _value(table: Any, path: tuple[str, ...]) -> Any:
+    """What stands at `path`; None if there is no such table or key."""
+    for key in path:
+        table = getattr(table, key, None)
+    return table
 
 
 def _with_value(table: Any, path: tuple[str, ...], value: str) -> Any:
@@ -81,21 +91,26 @@ def parse_card(text: str, name: str, overrides: list[str] | tuple[str, ...] = ()
     raise RunCardError("\n".join([line for _, line in located] + misplaced))
 
 
-def _kind(raw: dict, name: str, kinds: Any) -> type[RunCard] | type[ScalarCard]:
+def _kind(raw: dict, name: str, kinds: Any) -> type[RunCard] | type[ScalarCard] | type[FluxCard]:
     """What the tables of a card make it; RunCardError for a kind that is not asked for."""
-    kind = ScalarCard if "scalar" in raw and "gauge" not in raw else RunCard
-    if kind not in (get_args(kinds) or (kinds,)):
-        found, expected = ("[scalar]", "[gauge]")[::1 if kind is ScalarCard else -1]
-        raise RunCardError(f"{name}: a card with {found} found, one with {expected} expected; `slhmc run` makes its ensemble")
+    fluxes = isinstance(raw.get("data"), dict) and "kind" in raw["data"]
+    kind = FluxCard if fluxes else ScalarCard if "scalar" in raw and "gauge" not in raw else RunCard
+    if kind not in (asked := get_args(kinds) or (kinds,)):
+        found, command = _KINDS[kind]
+        expected = " or ".join(_KINDS[each][0] for each in asked)
+        raise RunCardError(f"{name}: a card with {found} found, one with {expected} expected; it is for `slhmc {command}`")
     return kind
 
 
 def json_schema() -> dict:
-    """JSON schema of run cards, for editors that check TOML while it is written: a ScalarCard if there is a [scalar]."""
-    scalar, run = ScalarCard.model_json_schema(), RunCard.model_json_schema()
-    tables = scalar.pop("$defs") | run.pop("$defs")
+    """JSON schema of run cards, for editors that check TOML while it is written: a ScalarCard if there is a [scalar], a
+    FluxCard if [data] has a kind.
+    """
+    scalar, fluxes, run = (kind.model_json_schema() for kind in (ScalarCard, FluxCard, RunCard))
+    tables = scalar.pop("$defs") | fluxes.pop("$defs") | run.pop("$defs")
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "$defs": tables, "if": {"required": ["scalar"]},
-            "then": scalar, "else": run}
+            "then": scalar, "else": {
+                "if": {"required": ["data"], "properties": {"data": {"required": ["kind"]}}}, "then": fluxes, "else": run}}
 
 
 def _parse_toml(text: str, name: str) -> dict:

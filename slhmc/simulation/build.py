@@ -9,7 +9,7 @@ from slhmc.dirac import StaggeredNormal
 from slhmc.lattice import Lattice
 from slhmc.networks import KERNEL_FILES
 from slhmc.observables import FlowedLinks, Observable, OnSmearedLinks, Plaquette, PolyakovLoop, Rectangle, StaticPotential
-from slhmc.runcard import RunCard, potential_choices
+from slhmc.runcard import FluxCard, RunCard, potential_choices
 from slhmc.simulation.guide import boundary_phases, has_network, molecular_dynamics, on_links, smearing_network, target_parts
 from slhmc.simulation.learned_flow import LearnedFlowEnd
 from slhmc.simulation.quarks import QUARKS, condensate, mesons, quark_kernels, residual_mass
@@ -121,6 +121,9 @@ def build(card: RunCard, ranks: int | None = None) -> None:
     ranks: None for the number of [lattice] ranks, one without it. Raises InputError if the lattice does not fit on them.
     """
     device = HostDevice()
+    if isinstance(card, FluxCard):
+        device.prepare([("worm.cc", "double", 1, 0, 0, 0)])
+        return
     size = math.prod(card.lattice.ranks or (1,)) if ranks is None else ranks
     first_rank = SimpleNamespace(rank=0, size=size)  # sends nothing: all ranks have the lane widths of the first
     fits = card.fit is not None
