@@ -187,8 +187,9 @@ def table(found: dict[str, dict]) -> str:
         architecture = f"{entry['layers']}, {activation}rate {params['learning_rate']:.1e}"
         errors = {extent: f"{numbers.get('mse_average', numbers.get('loss_median')):.2g}"
                   for extent, numbers in results["test"].items()}
-        rows.append([name.replace("wilson_loop_", "").replace("su3_", "SU(3) "), str(entry["trials"]), str(entry["pruned"]), f"{entry['seconds']:.0f}",
-                     architecture, str(results["parameters"]), f"{results['validation']:.2g}",
+        label = name.replace("wilson_loop_", "").replace("su3_", "SU(3) ")
+        rows.append([label, str(entry["trials"]), str(entry["pruned"]), f"{entry['seconds']:.0f}", architecture,
+                     str(results["parameters"]), f"{results['validation']:.2g}",
                      *(errors.get(extent, "-") for extent in extents)])
     heads = ["loop", "trials", "of them pruned", "seconds", "channels@kernel of each layer", "parameters", "validation"]
     word = "median loss" if any("combinations" in entry["results"] for entry in found.values()) else "MSE of averages"
