@@ -166,7 +166,8 @@ def test_a_card_is_written_out_as_the_same_card():
 
 def test_commands_for_other_cards_say_so(card_path, tmp_path, capsys):
     assert slhmc_command("card", "check", card_path) == 0
-    assert "found, one with [gauge] or data.kind expected; it is for `slhmc run`" in refusal(capsys, "train", card_path, "-o", tmp_path / "t")
+    refused = refusal(capsys, "train", card_path, "-o", tmp_path / "t")
+    assert "found, one with [gauge] or data.kind expected; it is for `slhmc run`" in refused
     assert slhmc_command("build", card_path) == 0
     run = tmp_path / "run"
     assert slhmc_command("run", card_path, "-o", run) == 0
