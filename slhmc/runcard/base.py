@@ -22,6 +22,21 @@ def _levels(value: Any) -> int | tuple[int, ...]:
     return value if isinstance(value, int) else tuple(value)
 
 
+STEPS = ("first", "last", "count")
+STEPS_SCHEMA = {"type": "object", "required": list(STEPS), "additionalProperties": False,
+                "properties": {"first": {"type": "number"}, "last": {"type": "number"},
+                               "count": {"type": "integer", "minimum": 2}}}
+
+
+def equal_steps(table: dict, expected: str) -> list[float]:
+    """{ first, last, count } as the list that it stands for: equal steps, both ends in it. PydanticCustomError if it is none."""
+    first, last, count = (table.get(key) for key in STEPS)
+    numbers = all(isinstance(number, (int, float)) and not isinstance(number, bool) for number in (first, last))
+    if set(table) != set(STEPS) or not numbers or type(count) is not int or count < 2:
+        raise PydanticCustomError("equal_steps", "expected {expected}", {"expected": expected})
+    return [first + (last - first) * step / (count - 1) for step in range(count - 1)] + [last]
+
+
 def without_default(schema: dict) -> None:
     schema.pop("default", None)
 

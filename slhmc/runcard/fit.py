@@ -3,31 +3,22 @@
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
-from pydantic_core import PydanticCustomError
 
-from slhmc.runcard.base import Count, Extent, Finite, NaturalNumber, Positive, Table
+from slhmc.runcard.base import STEPS_SCHEMA, Count, Extent, Finite, NaturalNumber, Positive, Table, equal_steps
 from slhmc.runcard.guide import Loop
 
 Activation = Literal["relu", "leaky_relu", "tanh", "sigmoid", "identity"]
-_SWITCHES = ("first", "last", "count")
 
 
 def _beta_values(value: Any) -> Any:
-    """{ first, last, count } as the list that it stands for: equal steps, both ends in it."""
     if not isinstance(value, dict):
         return value
-    first, last, count = (value.get(key) for key in _SWITCHES)
-    numbers = all(isinstance(number, (int, float)) and not isinstance(number, bool) for number in (first, last))
-    if set(value) != set(_SWITCHES) or not numbers or type(count) is not int or count < 2:
-        raise PydanticCustomError("betas", "expected a list of numbers, or { first = 0.1, last = 6.0, count = 10 }")
-    return [first + (last - first) * step / (count - 1) for step in range(count - 1)] + [last]
+    return equal_steps(value, "a list of numbers, or { first = 0.1, last = 6.0, count = 10 }")
 
 
 _NUMBERS = {"type": "array", "minItems": 1, "items": {"type": "number", "exclusiveMinimum": 0}}
-_RANGE = {"type": "object", "required": list(_SWITCHES), "additionalProperties": False,
-          "properties": {"first": {"type": "number"}, "last": {"type": "number"}, "count": {"type": "integer", "minimum": 2}}}
 Betas = Annotated[tuple[Positive, ...], Field(strict=False, min_length=1), BeforeValidator(_beta_values),
-                  WithJsonSchema({"anyOf": [_NUMBERS, _RANGE]})]
+                  WithJsonSchema({"anyOf": [_NUMBERS, STEPS_SCHEMA]})]
 Extents = Annotated[tuple[Extent, ...], Field(strict=False, min_length=2, max_length=4)]
 
 

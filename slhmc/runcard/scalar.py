@@ -7,29 +7,22 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
-from slhmc.runcard.base import Count, Finite, NaturalNumber, Positive, Table, refuse_faults
+from slhmc.runcard.base import STEPS_SCHEMA, Count, Finite, NaturalNumber, Positive, Table, equal_steps, refuse_faults
 from slhmc.runcard.checks import Fault
-
-_RANGE = ("first", "last", "count")
 
 
 def _values(value: Any) -> Any:
-    """A number as a list of one; { first, last, count } as the list that it stands for: equal steps, both ends in it."""
+    """A number as a list of one; equal steps to twelve digits."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return [value]
     if not isinstance(value, dict):
         return value
-    first, last, count = (value.get(key) for key in _RANGE)
-    numbers = all(isinstance(number, (int, float)) and not isinstance(number, bool) for number in (first, last))
-    if set(value) != set(_RANGE) or not numbers or type(count) is not int or count < 2:
-        raise PydanticCustomError("values", "expected a number, a list of them, or { first = 0.8, last = 1.3, count = 11 }")
-    return [round(first + (last - first) * step / (count - 1), 12) for step in range(count)]
+    steps = equal_steps(value, "a number, a list of them, or { first = 0.8, last = 1.3, count = 11 }")
+    return [round(number, 12) for number in steps]
 
 
 _SCHEMA = WithJsonSchema({"anyOf": [
-    {"type": "number"}, {"type": "array", "minItems": 1, "items": {"type": "number"}},
-    {"type": "object", "required": list(_RANGE), "additionalProperties": False,
-     "properties": {"first": {"type": "number"}, "last": {"type": "number"}, "count": {"type": "integer", "minimum": 2}}}]})
+    {"type": "number"}, {"type": "array", "minItems": 1, "items": {"type": "number"}}, STEPS_SCHEMA]})
 Values = Annotated[tuple[Finite, ...], Field(strict=False, min_length=1), BeforeValidator(_values), _SCHEMA]
 
 
