@@ -8,6 +8,7 @@ import cupy_stand_in
 import numpy as np
 import pytest
 from cupy_stand_in import Stream
+from fluxes import same_chains
 from monte_carlo import staggered_action
 
 from slhmc.actions import CompositeAction, GaugeAction, RationalAction, RationalSettings
@@ -16,7 +17,6 @@ from slhmc.backend.tape import CALL, REPEAT, SKIP, Loop, Straight, Tape
 from slhmc.dirac import StaggeredDirac, StaggeredNormal
 from slhmc.errors import ComputationError, InputError
 from slhmc.lattice import Draws, GaugeField, Lattice, Purpose
-from slhmc.scalar import WormSampler
 from slhmc.solvers import ConjugateGradient, MultiShiftConjugateGradient
 from slhmc.updates import HMC, TimeScale
 
@@ -56,13 +56,7 @@ def test_a_chain_is_that_of_the_cpu(device, colors):
 
 
 def test_worms_are_those_of_the_cpu(device):
-    found = []
-    for place in (device, HostDevice()):
-        sampler = WormSampler(place, (3, 4), 4.01, 1.0, 1.1, 5, 3)
-        sampler.update(3)
-        found.append((sampler.k, sampler.l, *sampler.observables(), *sampler.open_worms(2)))
-    for one, other in zip(*found, strict=True):
-        np.testing.assert_array_equal(one, other)
+    same_chains(device, HostDevice(), chains=5)
 
 
 def test_a_rational_action_is_that_of_the_cpu(device):

@@ -134,7 +134,7 @@ def test_an_error_that_is_not_ours_is_in_the_status_by_its_name(tmp_path):
 
 
 def test_a_status_that_cannot_be_written_is_a_warning(tmp_path, caplog, uninterrupted, monkeypatch):
-    monkeypatch.setattr(simulation.simulation, "STATUS_SECONDS", -1)
+    monkeypatch.setattr("slhmc.simulation.status.STATUS_SECONDS", -1)
     (tmp_path / "status.json").mkdir()
     run_card(tmp_path)
     (warning,) = caplog.messages

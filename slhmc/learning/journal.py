@@ -1,17 +1,12 @@
 """What a training tells on its way: log.txt, status.json and the observer of the command line; rank 0 alone."""
 
-import logging
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from slhmc.errors import InputError, SlhmcError
+from slhmc.errors import SlhmcError
 from slhmc.io import RunDirectory
 from slhmc.simulation.simulation import error_words
-
-STATUS_SECONDS = 1.0  # status.json is not written more often than this
-
-logger = logging.getLogger(__name__)
+from slhmc.simulation.status import LiveStatus
 
 
 class Journal:
@@ -20,7 +15,7 @@ class Journal:
     def __init__(self, files: RunDirectory):
         self.files = files
         self.last: dict = {}
-        self._written, self._warns = 0.0, True
+        self._status = LiveStatus(files, "training")
 
     def open(self) -> None:
         self.files.write_log("")  # one that cannot be written is found before anything is computed
@@ -33,8 +28,8 @@ class Journal:
         if report.log_line:
             self.files.write_log(report.log_line + "\n")
         self.last = report.status
-        if time.monotonic() - self._written > STATUS_SECONDS:
-            self._write_status("running")
+        if self._status.old:
+            self._status.write("running", self.last)
         if observer is not None:
             observer(report)
 
@@ -45,7 +40,7 @@ class Journal:
     def finish(self, state: str, error: str | None = None) -> None:
         """Last words in status and log; the directory is free then."""
         try:
-            self._write_status(state, error)
+            self._status.write(state, self.last, error)
             self.files.write_log(f"{state}\n")
         finally:
             self.close()
@@ -54,15 +49,6 @@ class Journal:
         """Harmless if done before."""
         self.files.close()
 
-    def _write_status(self, state: str, error: str | None = None) -> None:
-        self._written = time.monotonic()
-        try:
-            self.files.write_status({"state": state} | self.last | ({} if error is None else {"error": error}))
-        except InputError as fault:
-            if self._warns:
-                logger.warning("%s; training goes on without it", fault)
-            self._warns = False
-
     @contextmanager
     def told_on_error(self, root: bool) -> Iterator[None]:
         """`finish` with the error, on rank 0, if the block raises."""
@@ -70,7 +56,7 @@ class Journal:
             yield
         except BaseException as error:
             if root:
-                self._warns = False
+                self._status.warns = False
                 interrupted = isinstance(error, KeyboardInterrupt)
                 with suppress(SlhmcError):  # the first error is the one to tell
                     self.finish("interrupted" if interrupted else "failed", None if interrupted else error_words(error))

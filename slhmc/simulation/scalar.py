@@ -1,6 +1,5 @@
 """`ScalarSimulation`: chains of the complex scalar field with their files, as `Simulation` is for links."""
 
-import logging
 import time
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
@@ -16,13 +15,13 @@ from slhmc.io import FluxChains, FluxConfigurations, RunDirectory, load_flux_che
 from slhmc.runcard import ScalarCard, card_text, parse_card
 from slhmc.scalar import WormSampler
 from slhmc.simulation.changes import changes
-from slhmc.simulation.simulation import STATUS_SECONDS, error_words
+from slhmc.simulation.simulation import error_words
+from slhmc.simulation.status import LiveStatus
 from slhmc.simulation.stopping import StopRequest
 
 # none of them changes what the chains sample
 SCALAR_CHANGEABLE = ("run.sweeps", "run.save_every", "run.checkpoint_every", "run.time_limit")
 
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -99,7 +98,7 @@ class ScalarSimulation:
         self.files = RunDirectory(directory)
         self.chains: FluxChains | None = None
         self._last: SweepReport | None = None
-        self._status_written, self._status_warns = 0.0, True
+        self._status = LiveStatus(self.files)
         self._measured, self._means = time.perf_counter(), (float("nan"), float("nan"))
 
     @property
@@ -156,7 +155,7 @@ class ScalarSimulation:
             with StopRequest() if stop is None else nullcontext(stop) as stop:
                 done = self._run(observer, stop, started)
         except BaseException as error:
-            self._status_warns = False
+            self._status.warns = False
             with suppress(SlhmcError):  # the first error is the one to tell
                 self._finish(*("interrupted",) if isinstance(error, KeyboardInterrupt) else ("failed", error_words(error)))
             raise
@@ -208,21 +207,14 @@ class ScalarSimulation:
                                  pace * (self.total - sweep), checkpointed)
         if checkpointed:
             self.files.write_log(f"{sweep} n {density:.6f} phi_squared {square:.6f} {pace:.4g} s\n")
-        if checkpointed or time.monotonic() - self._status_written > STATUS_SECONDS:
+        if checkpointed or self._status.old:
             self._write_status("running")
         if observer is not None:
             observer(self._last)
 
     def _write_status(self, state: str, error: str | None = None) -> None:
-        """status.json only tells how a run does: one warning if it cannot be written, and the run goes on."""
-        self._status_written = time.monotonic()
-        status = {"state": state, "sweep": self.sampler.sweep, "total": self.total} | ({} if error is None else {"error": error})
-        try:
-            self.files.write_status(status | ({} if self._last is None else vars(self._last)))
-        except InputError as fault:
-            if self._status_warns:
-                logger.warning("%s; the run goes on without it", fault)
-            self._status_warns = False
+        last = {} if self._last is None else vars(self._last)
+        self._status.write(state, {"sweep": self.sampler.sweep, "total": self.total} | last, error)
 
     def _finish(self, state: str, error: str | None = None) -> None:
         """Last words in status and log, then the lock is given back."""

@@ -1,6 +1,5 @@
 """`Simulation`: a Markov chain with its observables and its files."""
 
-import logging
 import time
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
@@ -29,11 +28,8 @@ from slhmc.runcard import RunCard, card_text, parse_card, with_paths
 from slhmc.simulation.build import kernel_units, make_lattice, make_observables, make_update
 from slhmc.simulation.changes import changes, check_overrides, check_potential
 from slhmc.simulation.guide import frozen_guide, read_weights
+from slhmc.simulation.status import LiveStatus
 from slhmc.simulation.stopping import StopRequest
-
-STATUS_SECONDS = 1.0  # status.json is not written more often than this
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -143,7 +139,7 @@ class Simulation:
         self._links = None
         self._last_report: Report | None = None
         self.plaquette = float("nan")  # of the last measurement
-        self._status_written, self._status_warns = 0.0, True
+        self._status = LiveStatus(self.files)
         self._checkpoint_seconds = 0.0  # the longest yet
 
     @property
@@ -265,7 +261,7 @@ class Simulation:
                 done = self._run(observer, stop, started)
         except BaseException as error:
             if self.lattice.is_root:
-                self._status_warns = False
+                self._status.warns = False
                 with suppress(SlhmcError):  # the first error is the one to tell
                     self._finish(*("interrupted",) if isinstance(error, KeyboardInterrupt) else ("failed", error_words(error)))
             raise
@@ -345,22 +341,14 @@ class Simulation:
         self.files.write_log(f"{report.trajectory} dH {report.delta_h:+.6e} {'accepted' if report.accepted else 'rejected'} "
                              f"plaquette {report.plaquette:.8f} iterations {record['iterations']} {report.seconds:.4g} s\n")
         self._last_report = report
-        if time.monotonic() - self._status_written > STATUS_SECONDS:
+        if self._status.old:
             self._write_status("running")
         if observer is not None:
             observer(report)
 
     def _write_status(self, state: str, error: str | None = None) -> None:
-        """status.json only tells how a run does: one warning if it cannot be written, and the run goes on."""
-        self._status_written = time.monotonic()
-        status = {"state": state, "trajectory": self.trajectory, "total": self.total}
-        status |= {} if error is None else {"error": error}
-        try:
-            self.files.write_status(status | (vars(self._last_report) if self._last_report else {}))
-        except InputError as error:
-            if self._status_warns:
-                logger.warning("%s; the run goes on without it", error)
-            self._status_warns = False
+        last = {} if self._last_report is None else vars(self._last_report)
+        self._status.write(state, {"trajectory": self.trajectory, "total": self.total} | last, error)
 
     def _finish(self, state: str, error: str | None = None) -> None:
         """Last words in status and log, then `close`; for rank 0."""
