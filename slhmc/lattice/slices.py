@@ -35,7 +35,7 @@ class Slices:
 
     @cached_property
     def _groups(self) -> list[np.ndarray]:
-        """Lane groups of each slice that is kept at all, from `reach` below the block on."""
+        """Lane groups of each slice of the block and of the halo behind it, the lowest first."""
         times, classes = self.blocks.coordinates[-1, 0], self.blocks.classes[0]
         numbers = range(-self.blocks.margins[-1], self.blocks.block[-1])
         return [np.flatnonzero((times == t) & (classes <= REACHED)) for t in numbers]
