@@ -343,19 +343,20 @@ KINDS = {function.__name__: function for function in (
     nested_chain, guided_chain, clover_chain, networks, flow, static_potential)}
 
 
-LARGE = ", as large"  # after a kind: as lattices beyond the caches are worked through, in slices and without packing messages
+LARGE = ", as large"  # after a kind: as lattices beyond the caches are worked through, in tiles and without packing messages
 
 
 def results_of(case, communicator=None):
     """{"case/quantity": array} on the root rank; `lanes` says how the local lattice was cut. Collective."""
     large, kind = case["kind"].endswith(LARGE), KINDS[case["kind"].removesuffix(LARGE)]
-    limits = {"slhmc.lattice.lattice.PREFETCH_SITES": 0, "slhmc.lattice.halo.IN_PLACE_BYTES": 0} if large else {}
+    limits = {"slhmc.lattice.lattice.PREFETCH_SITES": 0, "slhmc.lattice.halo.IN_PLACE_BYTES": 0,
+              "slhmc.backend.device.Device.tile_bytes": 1} if large else {}
     lattice = Lattice(case["extent"], communicator=communicator, ranks=case["ranks"])
     with ExitStack() as stack:
         for name, limit in limits.items():
             stack.enter_context(mock.patch(name, limit))
         layout = lattice.layout("double")
-        assert (layout.slices()[0].count > 1) == large, "a lattice in slices where none was asked for, or the other way round"
+        assert (layout.tiles(1)[0].count > 1) == large, "a lattice in tiles where none was asked for, or the other way round"
         found = {"lanes": layout.lanes} | kind(lattice, case["colors"])
     return {f"{case['name']}/{name}": value for name, value in found.items() if lattice.is_root}
 

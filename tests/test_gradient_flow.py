@@ -205,11 +205,13 @@ def test_the_launch_geometry_of_gpus(colors):
     np.testing.assert_allclose(links[1], links[0], rtol=0, atol=1e-12)
 
 
-def test_lattices_in_slices(hot_links, monkeypatch):
-    """As large ones are worked through: plaquettes of two slices are kept at a time."""
+@pytest.mark.parametrize("tile_bytes", [1, 1 << 30])
+def test_lattices_in_tiles(hot_links, monkeypatch, tile_bytes):
+    """As large ones are worked through: plaquettes of two slices, or of parts of them, are kept at a time."""
     U = hot_links(3, 4, 4, 4, 8)
     expected = {action: flowed(U, action, 0.05, 0.1) for action in ACTIONS}
     monkeypatch.setattr("slhmc.lattice.lattice.PREFETCH_SITES", 1)
+    monkeypatch.setattr(type(U.lattice.device), "tile_bytes", tile_bytes)
     V = GaugeField(Lattice((4, 4, 4, 8), U.lattice.device), 3)
     V.from_sites(U.to_sites())
     for action, links in expected.items():

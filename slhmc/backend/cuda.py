@@ -58,6 +58,7 @@ class CudaDevice(Device):
 
     name = "cuda"
     least_sites = 1 << 18
+    tile_bytes = 32 << 20
 
     def __init__(self):
         super().__init__()

@@ -26,6 +26,7 @@ class Device(ABC):
 
     name: str
     least_sites = 0  # a launch for fewer sites leaves most of the device idle
+    tile_bytes = 8 << 20  # steps go through the lattice in tiles of one to two times as many
 
     def __init__(self):
         self.tape: Tape | None = None

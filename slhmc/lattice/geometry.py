@@ -165,10 +165,11 @@ class Blocks:
         """CORE to AHEAD of each lane group, shape (2, stride)."""
         return self._classes(self.coordinates.reshape(self.dimensions, -1)).reshape(2, -1)
 
-    @property
-    def same_parities(self) -> bool:
-        """Whether groups of one number have the same class and last coordinate on both parities: not so in corners of a site."""
-        return all(np.array_equal(*pair) for pair in (self.classes, self.coordinates[-1]))
+    def same_parities(self, directions: int) -> bool:
+        """Whether groups of one number have the same class and the same coordinates in so many last directions on both parities:
+        not so in corners of a site.
+        """
+        return all(np.array_equal(*pair) for pair in (self.classes, *self.coordinates[-directions:]))
 
     @cached_property
     def lane_digits(self) -> np.ndarray:

@@ -10,7 +10,7 @@ from slhmc.errors import InputError
 from slhmc.lattice.communicator import SerialCommunicator
 from slhmc.lattice.geometry import Blocks, check_extent, check_rank_grid, choose_lane_grid, choose_rank_grid
 from slhmc.lattice.halo import HaloExchange
-from slhmc.lattice.slices import Slices
+from slhmc.lattice.tiles import Tiles
 
 REALS = {"double": np.float64, "float": np.float32}
 HALO_DEPTH = 2  # rectangles reach two sites
@@ -118,7 +118,7 @@ class Layout:
         self.groups, self.stride = self.blocks.groups, self.blocks.stride
         self.core_groups = self.blocks.core_groups
         self._scratch: dict[str, object] = {}
-        self._slices: dict[int, tuple[Slices, object]] = {}
+        self._tiles: dict[tuple[int, int], tuple[Tiles, object]] = {}
         self.dtype = np.dtype(REALS[real])
         device = lattice.device
         sites, permutations = lattice.local_sites, self.blocks.permutations()
@@ -131,16 +131,29 @@ class Layout:
         self.halo = HaloExchange(self)
         self.conversion_tables: dict[str, object] = {}
 
-    def slices(self, reach: int = 1) -> tuple[Slices, object]:
-        """How to go through the lattice in steps that look so far behind, in slices where it is large, if the device does well on
-        a slice; and `Slices.positions` on the device.
+    def tiles(self, reals: int, reach: int = 1) -> tuple[Tiles, object]:
+        """How to go through the lattice in steps that look so far behind, in tiles where it is large, if the device does well on
+        a tile; and `Tiles.positions` on the device. reals: of a site, that the steps read and write.
         """
-        if reach not in self._slices:
-            slices = Slices(self.blocks, not self.geometry.prefetch, reach)
-            if self.lattice.local_sites < slices.count * self.lattice.device.least_sites:
-                slices = Slices(self.blocks, True, reach)
-            self._slices[reach] = slices, self.lattice.device.from_host(slices.positions().astype(np.int32))
-        return self._slices[reach]
+        parts = self._parts(reals, reach)
+        if (parts, reach) not in self._tiles:
+            tiles = Tiles(self.blocks, parts, reach)
+            self._tiles[parts, reach] = tiles, self.lattice.device.from_host(tiles.positions().astype(np.int32))
+        return self._tiles[parts, reach]
+
+    def _parts(self, reals: int, reach: int) -> int:
+        """Parts of a slice, so many that two slices of a part stay in the cache; 0 for no slices.
+
+        One where steps look further behind: so much more of it is kept for the next part that nothing is gained.
+        """
+        sites, device, slices = self.lattice.local_sites, self.lattice.device, self.blocks.block[-1]
+        if not self.geometry.prefetch or sites < slices * device.least_sites:
+            return 0
+        if reach > 1 or self.lattice.dimensions < 3 or not self.blocks.same_parities(2):
+            return 1
+        wanted = 2 * sites // slices * reals * self.dtype.itemsize // device.tile_bytes
+        filled = sites // (slices * device.least_sites) if device.least_sites else wanted
+        return max(1, min(wanted, filled, self.blocks.block[-2]))
 
     def scratch(self, reals: int, use: str = "plaquettes"):
         """Uninitialised reals for steps of one piece of work (pieces run one after the other: a buffer serves all of one use)."""

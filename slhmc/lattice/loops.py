@@ -9,7 +9,7 @@ import numpy as np
 from slhmc.lattice.fields import AlgebraField, GaugeField, algebra_dimension, link_reals
 from slhmc.lattice.geometry import BEHIND, REACHED
 from slhmc.lattice.scalar import Scalar
-from slhmc.lattice.slices import Slices
+from slhmc.lattice.tiles import Tiles
 
 
 def _loop_sum(U: GaugeField, name: str) -> Scalar:
@@ -52,50 +52,58 @@ class LoopCoefficients:
 
 
 def plaquette_coefficients(U: GaugeField, corners: bool = False) -> LoopCoefficients:
-    """Of plaquettes, in slices where the lattice is large. corners: for those behind in two directions, too. The halo of staples
+    """Of plaquettes, in tiles where the lattice is large. corners: for those behind in two directions, too. The halo of staples
     must be there, with corners the whole one.
     """
-    slices, positions = U.layout.slices()
-    kept, array = _coefficients(U, slices, positions)
+    coefficients = U.lattice.planes * algebra_dimension(U.colors)
+    tiles, positions = U.layout.tiles(_links(U) + coefficients)
+    kept, array = _coefficients(U, tiles, positions)
     keep, last = (U, array, positions), REACHED if corners else BEHIND
 
-    def make(numbers):
-        _launch_on(U, "plaquette_coefficients", slices, numbers, last, *kept, keep=keep)
-    return LoopCoefficients(kept, (), keep, [(partial(make, numbers), slices.spans(own)) for numbers, own in slices.steps])
+    def make(number):
+        _launch_on(U, "plaquette_coefficients", tiles.spans(number, last, 1), *kept, keep=keep)
+    return LoopCoefficients(kept, (), keep, [(partial(make, number), tiles.spans(number)) for number in range(tiles.count)])
 
 
 def rectangle_coefficients(U: GaugeField, plaquettes: bool = False) -> LoopCoefficients:
     """Of rectangles, with plaquettes if asked for. Collective."""
     U.update_halo()
-    layout, (slices, positions) = U.layout, U.layout.slices(reach=2)
-    one = 2 * slices.window * algebra_dimension(U.colors) * layout.lanes
-    count, address = 2 * U.lattice.planes, U.lattice.device.pointer(positions)
+    layout, algebra, count = U.layout, algebra_dimension(U.colors), 2 * U.lattice.planes
+    touched = count + U.lattice.dimensions + plaquettes * U.lattice.planes
+    tiles, positions = layout.tiles(_links(U) + touched * algebra, reach=2)
+    one = 2 * tiles.window * algebra * layout.lanes
+    address = U.lattice.device.pointer(positions)
     array = layout.scratch(one * (count + U.lattice.dimensions), "rectangles")
     rectangles = U.lattice.device.pointer(array)
     sides = rectangles + one * count * layout.dtype.itemsize
-    kept, keep = (rectangles, sides, address, slices.window), (U, array, positions)
-    also, more = _coefficients(U, slices, positions) if plaquettes else ((), None)
+    kept, keep = (rectangles, sides, address, tiles.window), (U, array, positions)
+    also, more = _coefficients(U, tiles, positions) if plaquettes else ((), None)
 
-    def make(numbers):
-        _launch_on(U, "rectangle_coefficients", slices, numbers, REACHED, rectangles, address, slices.window, keep=keep)
-        near = numbers[-2:]  # the second step looks one step behind for these
-        _launch_on(U, "rectangle_sides", slices, near, BEHIND, *kept, keep=keep)
+    def make(number):
+        _launch_on(U, "rectangle_coefficients", tiles.spans(number, REACHED, 2), rectangles, address, tiles.window, keep=keep)
+        near = tiles.spans(number, BEHIND, 1)  # the second step looks one step behind for these
+        _launch_on(U, "rectangle_sides", near, *kept, keep=keep)
         if plaquettes:
-            _launch_on(U, "plaquette_coefficients", slices, near, BEHIND, *also, keep=(*keep, more))
-    steps = [(partial(make, numbers), slices.spans(own)) for numbers, own in slices.steps]
+            _launch_on(U, "plaquette_coefficients", near, *also, keep=(*keep, more))
+    steps = [(partial(make, number), tiles.spans(number)) for number in range(tiles.count)]
     return LoopCoefficients(also, kept[:2] if plaquettes else kept, (*keep, more), steps)
 
 
-def _coefficients(U: GaugeField, slices: Slices, positions) -> tuple[tuple, object]:
+def _links(U: GaugeField) -> int:
+    """Reals of the links of a site."""
+    return U.lattice.dimensions * link_reals(U.colors)
+
+
+def _coefficients(U: GaugeField, tiles: Tiles, positions) -> tuple[tuple, object]:
     """Arguments for the coefficients of plaquettes, and their array."""
     layout = U.layout
-    array = layout.scratch(2 * slices.window * U.lattice.planes * algebra_dimension(U.colors) * layout.lanes)
-    return (U.lattice.device.pointer(array), U.lattice.device.pointer(positions), slices.window), array
+    array = layout.scratch(2 * tiles.window * U.lattice.planes * algebra_dimension(U.colors) * layout.lanes)
+    return (U.lattice.device.pointer(array), U.lattice.device.pointer(positions), tiles.window), array
 
 
-def _launch_on(U: GaugeField, name: str, slices: Slices, numbers: list[int], last: int, *arguments, keep) -> None:
-    """Run a kernel on the lane groups of some slices, of the classes up to `last`."""
-    for begin, end in [span for number in numbers for span in slices.spans(number, last)]:
+def _launch_on(U: GaugeField, name: str, spans: list[tuple[int, int]], *arguments, keep) -> None:
+    """Run a kernel on some lane groups."""
+    for begin, end in spans:
         U.layout.launch(U.kernel("gauge.cc", name), U.layout.geometry, U.pointer, *arguments, begin=begin, end=end, keep=keep)
 
 

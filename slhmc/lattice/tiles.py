@@ -1,0 +1,101 @@
+"""Work in steps on a lattice larger than the caches, tile by tile: a later step finds there what an earlier one made."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from slhmc.lattice.geometry import EDGE, REACHED, Blocks
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """Order of work whose first step makes something of each lane group, and whose second reads it there and up to `reach` steps
+    behind.
+
+    The last direction is cut into slices, the one before into `parts` parts: a tile is what a part has in a slice, of this rank's
+    sites and of its halo. Parts come one after the other, each from slice to slice. What the first step makes is kept for some
+    slices, the present one and at least `reach` before, and, of the highest `reach` coordinates of a part, for all slices, as the
+    next part reads it, too. With parts = 0, where too few slices are there or where the parities of a tile differ, everything is
+    one tile.
+    """
+
+    blocks: Blocks
+    parts: int
+    reach: int = 1
+
+    @cached_property
+    def count(self) -> int:
+        """Number of tiles."""
+        cut = self.parts and self._kept and self.blocks.same_parities(2 if self.parts > 1 else 1)
+        return self.parts * self.blocks.block[-1] if cut else 1
+
+    @cached_property
+    def _kept(self) -> int:
+        """Slices that are kept: so many that they go into the lattice without remainder; 0 if it has too few."""
+        length = self.blocks.block[-1]
+        return next((kept for kept in range(self.reach + 1, length + 1) if length % kept == 0), 0)
+
+    @cached_property
+    def _rows(self) -> tuple[np.ndarray, int, int]:
+        """Coordinates of lane groups in the direction of parts, its length and its margin; of a single part it is one row."""
+        if self.parts > 1:
+            return self.blocks.coordinates[-2, 0], self.blocks.block[-2], self.blocks.margins[-2]
+        return np.zeros(self.blocks.stride, np.int64), 1, 0
+
+    @cached_property
+    def _groups(self) -> dict[tuple[int, int], np.ndarray]:
+        """Lane groups of each row of each slice, of the block and of the halo behind it."""
+        (rows, length, margin), times = self._rows, self.blocks.coordinates[-1, 0]
+        here = self.blocks.classes[0] <= REACHED
+        return {(z, t): np.flatnonzero((rows == z) & (times == t) & here)
+                for t in range(-self.blocks.margins[-1], self.blocks.block[-1]) for z in range(-margin, length)}
+
+    def _part(self, number: int) -> range:
+        length = self._rows[1]
+        return range(length * number // self.parts, length * (number + 1) // self.parts)
+
+    def _slots(self) -> dict[tuple[int, int], int]:
+        """Where in the window a row is kept."""
+        margin, below, length = self._rows[2], self.blocks.margins[-1], self.blocks.block[-1] + self.blocks.margins[-1]
+        parts = [self._part(number) for number in range(self.parts)]
+        last = [*range(-margin, 0), *(z for part in parts for z in part[-self.reach:] if self.parts > 1)]
+        slots = {(z, t): place * length + t + below for place, z in enumerate(last) for t in range(-below, length - below)}
+        others = {z: z - part[0] for part in parts for z in part if z not in last}
+        return slots | {(z, t): len(last) * length + place * self._kept + t % self._kept
+                        for z, place in others.items() for t in range(-below, length - below)}
+
+    @cached_property
+    def _size(self) -> int:
+        return max(map(len, self._groups.values()))
+
+    @property
+    def window(self) -> int:
+        """Lane groups of each parity that are kept."""
+        return self.blocks.stride if self.count == 1 else (max(self._slots().values()) + 1) * self._size
+
+    def positions(self) -> np.ndarray:
+        """Where what is made of each lane group is kept, below `window`; shape (stride,)."""
+        if self.count == 1:
+            return np.arange(self.blocks.stride)
+        places = np.zeros(self.blocks.stride, np.int64)
+        for row, slot in self._slots().items():
+            groups = self._groups[row]
+            places[groups] = slot * self._size + np.arange(len(groups))
+        return places
+
+    def spans(self, number: int, last: int = EDGE, reach: int = 0) -> list[tuple[int, int]]:
+        """Lane groups (begin, end) of a tile, of the classes up to `last`: EDGE, BEHIND or REACHED (geometry.py).
+
+        reach: with those up to so many steps behind that no tile before had. What is behind on other ranks is made here, too.
+        """
+        if self.count == 1:
+            return [(0, self.blocks.class_end(last))]
+        part, t = divmod(number, self.blocks.block[-1])
+        _, length, margin = self._rows
+        times = range(-reach, 1) if t == 0 else [t]
+        rows = [*(range(-reach, 0) if part == 0 and self.parts > 1 else ()), *self._part(part)]
+        groups = np.concatenate([self._groups[z if margin else z % length, t if self.blocks.margins[-1]
+                                              else t % self.blocks.block[-1]] for t in times for z in rows])
+        groups = np.unique(groups[self.blocks.classes[0][groups] <= last])
+        return [(int(run[0]), int(run[-1]) + 1) for run in np.split(groups, np.flatnonzero(np.diff(groups) != 1) + 1) if len(run)]

@@ -1,0 +1,62 @@
+"""Tiles: what the second step of a piece of work reads is there when its turn comes."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+
+from slhmc.lattice.geometry import REACHED, Blocks
+from slhmc.lattice.tiles import Tiles
+
+BLOCKS = [Blocks((4, 4, 6, 4), (1, 1, 1, 1), (0, 0, 0, 0), (1, 1, 1, 1), 2),
+          Blocks((8, 4, 12, 6), (1, 1, 1, 1), (0, 0, 0, 0), (2, 1, 2, 1), 2),
+          Blocks((4, 4, 8, 8), (1, 1, 1, 2), (0, 0, 0, 1), (1, 1, 1, 1), 2),
+          Blocks((4, 4, 12, 8), (1, 1, 2, 1), (0, 0, 1, 0), (2, 2, 1, 1), 2),
+          Blocks((4, 8, 12, 12), (1, 2, 2, 2), (0, 1, 1, 0), (1, 1, 1, 1), 2),
+          Blocks((4, 6, 8), (1, 1, 1), (0, 0, 0), (1, 1, 1), 2)]
+
+
+def behind(blocks, reach):
+    """Ways from (parity, groups) to what is behind: up to `reach` steps in one direction, or one in each of two."""
+    table = blocks.neighbours() >> 5
+    for steps in range(max(reach, 2) + 1):
+        for path in product(range(blocks.dimensions), repeat=steps):
+            if any(path.count(mu) > reach for mu in path):
+                continue
+            def walk(parity, groups, path=path):
+                for mu in path:
+                    groups, parity = table[parity][groups, blocks.dimensions + mu], 1 - parity
+                return parity, groups
+            yield walk
+
+
+@pytest.mark.parametrize("blocks", BLOCKS, ids=lambda blocks: "x".join(map(str, blocks.extent)) + " on " + str(blocks.rank_grid))
+@pytest.mark.parametrize("reach", [1, 2])
+@pytest.mark.parametrize("parts", [1, 2, 3, 4])
+def test_what_is_read_was_made_and_is_still_there(blocks, parts, reach):
+    tiles = Tiles(blocks, parts, reach)
+    assert tiles.count == parts * blocks.block[-1]
+    places, made, done = tiles.positions(), np.full((2, tiles.window), -1), np.zeros(blocks.stride, int)
+    assert places.max() < tiles.window <= blocks.stride * (1 + blocks.dimensions)
+    for number in range(tiles.count):
+        for begin, end in tiles.spans(number, REACHED, reach):
+            groups = np.arange(begin, end)
+            made[:, places[groups]] = groups
+        for begin, end in tiles.spans(number):
+            groups = np.arange(begin, end)
+            done[groups] += 1
+            for walk in behind(blocks, reach):
+                for parity in (0, 1):
+                    there, found = walk(parity, groups)
+                    np.testing.assert_array_equal(made[there][places[found]], found)
+    np.testing.assert_array_equal(done[:blocks.groups], 1)
+    assert not done[blocks.groups:].any()
+
+
+def test_window_of_parts_is_smaller_than_all_rows():
+    """Two slices of a part, and of its last row all slices."""
+    blocks = Blocks((8, 8, 24, 24), (1, 1, 1, 1), (0, 0, 0, 0), (2, 2, 2, 1), 2)
+    row = blocks.stride // (12 * 24)
+    assert Tiles(blocks, 1).window == 2 * 12 * row
+    assert Tiles(blocks, 3).window == (3 * 24 + 2 * 3) * row
+    assert Tiles(blocks, 0).window == blocks.stride
