@@ -12,7 +12,7 @@ from slhmc.backend import HostDevice
 from slhmc.errors import ComputationError, InputError
 from slhmc.lattice import Draws, GaugeField, Lattice, Purpose, field_strength_sums
 from slhmc.observables import FlowedLinks, GradientFlow
-from slhmc.observables.gradient_flow import ACTIONS, FIVE_LOOPS, default_time
+from slhmc.observables.gradient_flow import ACTIONS, FIVE_LOOPS, FiveLoopCharge, default_time
 from slhmc.updates import HeatBath
 
 GROUPS = [(2, (4, 4, 6, 4)), (3, (4, 4, 4, 6)), (3, (4, 6)), (2, (4, 6, 4)), (4, (4, 4))]
@@ -205,7 +205,7 @@ def test_the_launch_geometry_of_gpus(colors):
     np.testing.assert_allclose(links[1], links[0], rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("tile_bytes", [1, 1 << 30])
+@pytest.mark.parametrize("tile_bytes", [1, 200_000])
 def test_lattices_in_tiles(hot_links, monkeypatch, tile_bytes):
     """As large ones are worked through: plaquettes of two slices, or of parts of them, are kept at a time."""
     U = hot_links(3, 4, 4, 4, 8)
@@ -214,6 +214,8 @@ def test_lattices_in_tiles(hot_links, monkeypatch, tile_bytes):
     monkeypatch.setattr(type(U.lattice.device), "tile_bytes", tile_bytes)
     V = GaugeField(Lattice((4, 4, 4, 8), U.lattice.device), 3)
     V.from_sites(U.to_sites())
+    parts = [V.layout.tiles(120, reach)[0].parts for reach in (1, 2)]
+    assert parts == [V.layout.blocks.block[2] if tile_bytes == 1 else 1, 1]
     for action, links in expected.items():
         np.testing.assert_allclose(flowed(V, action, 0.05, 0.1), links, rtol=0, atol=1e-13)
 
@@ -242,6 +244,19 @@ def test_an_instanton_within_a_larger_group_has_charge_one(make_lattice):
         charges[colors] = FlowedLinks(U.lattice, colors, "zeuthen", 0.5, 1).measure(U, None)[1:]
     np.testing.assert_allclose(charges[3], charges[2], rtol=1e-9)
     assert charges[3][3, -1] == pytest.approx(1, abs=0.04)
+
+
+@pytest.mark.parametrize("extent", [(4, 4, 4, 8), (8, 4, 6, 4), (6, 6, 4, 4)])  # 3 x 3 groups of a plane: all at once
+@pytest.mark.parametrize("colors", [2, 3])
+def test_charges_of_some_planes_at_a_time(hot_links, monkeypatch, extent, colors):
+    U = hot_links(colors, *extent)
+    monkeypatch.setattr(type(U.lattice.device), "tile_bytes", 1 << 40)
+    whole = FiveLoopCharge(U.lattice, colors)
+    monkeypatch.setattr(type(U.lattice.device), "tile_bytes", 1)
+    parts = FiveLoopCharge(U.lattice, colors)
+    assert all(len(planes.spans) == 1 for planes in whole.planes.values())
+    assert any(len(planes.spans) > 1 for planes in parts.planes.values())
+    assert float(parts.measure(U)) == pytest.approx(float(whole.measure(U)), rel=1e-12)
 
 
 def test_charges_after_a_long_flow_are_integers(thermal_links):

@@ -1,12 +1,12 @@
 """Tiles: what the second step of a piece of work reads is there when its turn comes."""
 
-from itertools import product
+from itertools import combinations, product
 
 import numpy as np
 import pytest
 
 from slhmc.lattice.geometry import REACHED, Blocks
-from slhmc.lattice.tiles import Tiles
+from slhmc.lattice.tiles import Tiles, plane_order
 
 BLOCKS = [Blocks((4, 4, 6, 4), (1, 1, 1, 1), (0, 0, 0, 0), (1, 1, 1, 1), 2),
           Blocks((8, 4, 12, 6), (1, 1, 1, 1), (0, 0, 0, 0), (2, 1, 2, 1), 2),
@@ -60,3 +60,19 @@ def test_window_of_parts_is_smaller_than_all_rows():
     assert Tiles(blocks, 1).window == 2 * 12 * row
     assert Tiles(blocks, 3).window == (3 * 24 + 2 * 3) * row
     assert Tiles(blocks, 0).window == blocks.stride
+
+
+@pytest.mark.parametrize("blocks", BLOCKS, ids=lambda blocks: "x".join(map(str, blocks.extent)) + " on " + str(blocks.rank_grid))
+def test_whole_planes_stand_side_by_side(blocks):
+    table = blocks.neighbours() >> 5
+    for mu, nu in combinations(range(blocks.dimensions), 2):
+        order, size = plane_order(blocks, mu, nu)
+        np.testing.assert_array_equal(np.sort(order), np.tile(np.arange(blocks.groups), (2, 1)))
+        if blocks.rank_grid[mu] * blocks.rank_grid[nu] > 1:
+            assert size == blocks.groups
+            continue
+        assert size in (blocks.groups, blocks.block[mu] * blocks.block[nu] // 2)
+        place = np.argsort(order, 1)
+        for parity, direction in product((0, 1), (mu, nu, mu + blocks.dimensions, nu + blocks.dimensions)):
+            found = table[parity][order[parity], direction]
+            np.testing.assert_array_equal(place[1 - parity][found] // size, np.arange(blocks.groups) // size)

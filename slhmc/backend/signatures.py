@@ -98,6 +98,7 @@ _RECTANGLES = "const real *rectangles; const real *sides"
 _FLOW = ("const real *links; const real *before; real *after; real *moved; const double *step; real fresh; real kept; "
          "real scale")
 
+_PLANES = "const int *order; const int *positions; int window; const real *links"
 _SMEARED_FORCE = "const real *smeared_force; real *insertions; real *force; real weight; int add"
 
 _FLUXES = ("const double *ratios; const int *tables; const double *factors; const int *neighbours; int *faults; int sites; "
@@ -220,11 +221,11 @@ KERNELS = {
         "ape_pull_back": ("site", _LATTICE + "const real *links; const real *staples; const real *smeared; " + _SMEARED_FORCE),
     },
     "topology.cc": {
-        "plane_plaquettes": ("site", _LATTICE + "const real *links; real *out; int mu; int nu"),
-        "joined_loops": ("site", _LATTICE + "const real *links; const real *strip; const real *loops; real *out; int direction; "
+        "plane_plaquettes": ("site", _LATTICE + _PLANES + "; real *out; int mu; int nu"),
+        "joined_loops": ("site", _LATTICE + _PLANES + "; const real *strip; const real *loops; real *out; int direction; "
                                             "int above"),
-        "carried_loops": ("site", _LATTICE + "const real *links; const real *from; const real *base; real *out; int mu; "
-                                             "int distance; int matrices; int base_matrices; int add"),
+        "carried_loops": ("site", _LATTICE + _PLANES + "; const real *from; const real *base; real *out; int mu; int distance; "
+                                             "int matrices; int base_matrices; int add; int whole"),
     },
     "wilson.cc": {
         "wilson_hop": ("site", _LATTICE + _HOPPING + "; int dagger; int rows"),

@@ -192,6 +192,12 @@ class HaloExchange:
         if mu in self.split:
             self._plan(("ahead", mu), components, lambda: [self._down(mu, 1, lambda groups: groups)]).run(array)
 
+    def behind(self, array, components: int, mu: int) -> None:
+        """Fill the sites x - mu and x - 2 mu of a field on both parities. Collective."""
+        if mu in self.split:
+            depth = self.layout.blocks.depth
+            self._plan(("behind", mu), components, lambda: [self._up(mu, depth, lambda groups: groups)]).run(array)
+
     def all_faces(self, array, components: int) -> None:
         """Fill depth 1 of a field on both parities, without corners. Collective."""
         if self.split:

@@ -142,16 +142,17 @@ class Layout:
         return self._tiles[parts, reach]
 
     def _parts(self, reals: int, reach: int) -> int:
-        """Parts of a slice, so many that two slices of a part stay in the cache; 0 for no slices.
+        """Parts of a slice, so many that two slices of a part stay in the cache; 0 for no slices, as all stays there.
 
         One where steps look further behind: so much more of it is kept for the next part that nothing is gained.
         """
-        sites, device, slices = self.lattice.local_sites, self.lattice.device, self.blocks.block[-1]
-        if not self.geometry.prefetch or sites < slices * device.least_sites:
+        device, slices = self.lattice.device, self.blocks.block[-1]
+        sites, site_bytes = self.lattice.local_sites, reals * self.dtype.itemsize
+        if sites * site_bytes < device.tile_bytes or sites < slices * device.least_sites:
             return 0
         if reach > 1 or self.lattice.dimensions < 3 or not self.blocks.same_parities(2):
             return 1
-        wanted = 2 * sites // slices * reals * self.dtype.itemsize // device.tile_bytes
+        wanted = 2 * sites // slices * site_bytes // device.tile_bytes
         filled = sites // (slices * device.least_sites) if device.least_sites else wanted
         return max(1, min(wanted, filled, self.blocks.block[-2]))
 

@@ -99,3 +99,18 @@ class Tiles:
                                               else t % self.blocks.block[-1]] for t in times for z in rows])
         groups = np.unique(groups[self.blocks.classes[0][groups] <= last])
         return [(int(run[0]), int(run[-1]) + 1) for run in np.split(groups, np.flatnonzero(np.diff(groups) != 1) + 1) if len(run)]
+
+
+def plane_order(blocks: Blocks, mu: int, nu: int) -> tuple[np.ndarray, int]:
+    """Lane groups of this rank, (parity, place), so that those of one plane of mu and nu stand side by side, and how many they
+    are of each parity: what stays within such planes can be done with some of them, all steps, before the next ones. Groups in
+    their own order, all of them, where planes cross ranks or parities differ.
+    """
+    rest = [rho for rho in range(blocks.dimensions) if rho not in (mu, nu)]
+    coordinates = blocks.coordinates[:, :, :blocks.groups]
+    order = np.stack([np.lexsort(coordinates[[mu, nu, *rest], parity]) for parity in (0, 1)])
+    across = [coordinates[rest][:, parity, order[parity]] for parity in (0, 1)]
+    size = blocks.block[mu] * blocks.block[nu] // 2
+    if blocks.rank_grid[mu] * blocks.rank_grid[nu] > 1 or not np.array_equal(*across):
+        return np.tile(np.arange(blocks.groups), (2, 1)), blocks.groups
+    return order, size
