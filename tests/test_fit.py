@@ -84,6 +84,18 @@ def test_a_stopped_and_resumed_fit_is_the_same_fit(tmp_path, data, fitted, done)
     same_fit(run, fitted)
 
 
+def test_a_fit_goes_on_with_the_threads_that_it_had(tmp_path, data):
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        assert not fit(tmp_path / "run", f"data.directory={data}", observer=stop_when("training", 1))[0]
+        torch.set_num_threads(1)
+        assert regression.resume(tmp_path / "run").run()
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(threads)
+
+
 @pytest.mark.parametrize("overrides", [
     ("fit.optimizer=adam", "fit.amsgrad=false", "fit.schedule=cosine"),
     ("model.precision=double", "fit.weight_decay=0.1", "fit.decay=0.8")], ids=lambda overrides: overrides[0])

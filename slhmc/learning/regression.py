@@ -86,6 +86,7 @@ class Regression(Session):
         """The state of the checkpoint that rank 0 has read; the start if there was none."""
         if state is None:
             return
+        torch.set_num_threads(state.get("threads", torch.get_num_threads()))  # sums of other numbers of threads round otherwise
         load_tensors(self.model, state["tensors"])
         load_state(self.optimizer, state["optimizer"])
         self.epoch, self.batch, self.waited = state["epoch"], state["batch"], state["waited"]
@@ -307,7 +308,7 @@ class Regression(Session):
         state = {"epoch": self.epoch, "batch": self.batch, "waited": self.waited, "tensors": tensors(self.model),
                  "optimizer": state_arrays(self.optimizer), "best": self.best | {"loss": np.float64(self.best["loss"])},
                  "row": {name: np.float64(value) for name, value in self.row.items()}, "sum": np.float64(self.sum),
-                 "seconds": np.float64(self.seconds), "rms": self.rms}
+                 "seconds": np.float64(self.seconds), "rms": self.rms, "threads": torch.get_num_threads()}
 
         def write() -> None:
             self.history.flush()
