@@ -18,7 +18,7 @@ template <class Arguments> SITE_FUNCTION void flow_links(const Arguments &a, Sit
             p[k] *= step;
         }
         Link u;
-        store_link(g, a.moved, x, mu, multiply(exponential(p), view_link(g, a.links, x, mu, u)));
+        write_link(g, a.moved, x, mu, multiply(exponential(p), view_link(g, a.links, x, mu, u)));
     }
 }
 

@@ -40,6 +40,11 @@ SITE_FUNCTION void prefetch_part(const Geometry &g, const real *field, Site y, i
     const int from = part * count / parts, to = (part + 1) * count / parts;
     prefetch_reals(field + element(g, y, count) + (long)from * LANES, to - from);
 }
+// What a lane group to come has in a field of `count` reals a site, one of DIMENSIONS parts.
+SITE_FUNCTION void prefetch_own(const Geometry &g, const real *field, Site x, int count, int part) {
+    if (!g.prefetch || x.group + PREFETCH_DISTANCE >= g.groups) return;
+    prefetch_part(g, field, Site{x.parity, x.group + PREFETCH_DISTANCE, 0}, count, part, DIMENSIONS);
+}
 // Fetch ahead for a lane group to come: its links, and those of its neighbours in the two slowest directions (up; with
 // `both`, down too): they are what the cache has not seen for longest. Done in `parts` between the pieces of the work, as a
 // core waits once it has asked for more lines than it can keep track of.
@@ -61,6 +66,12 @@ SITE_FUNCTION void prefetch_corner(const Geometry &g, const real *links, Site x,
 }
 SITE_FUNCTION void store_link(const Geometry &g, real *links, Site x, int mu, const Link &u) {
     store_reals<LINK_REALS>(links + element(g, x, DIMENSIONS * LINK_REALS) + (long)mu * LINK_REALS * LANES, x, reals(u));
+}
+// The same of a field that is written whole, and not read before the cache has seen much else: past it on large lattices.
+SITE_FUNCTION void write_link(const Geometry &g, real *links, Site x, int mu, const Link &u) {
+    if (g.prefetch < 2) return store_link(g, links, x, mu, u);
+    real *to = links + element(g, x, DIMENSIONS * LINK_REALS) + (long)mu * LINK_REALS * LANES;
+    UNROLL for (int k = 0; k < LINK_REALS; k++) stream(to + k * LANES, x, reals(u)[k]);
 }
 SITE_FUNCTION ColorVector load_vector(const Geometry &g, const real *field, Site x) {
     ColorVector r;

@@ -45,7 +45,7 @@ SITE_FUNCTION void plaquette_staples_site(const plaquette_staples_arguments &a, 
             const Link corner = multiply(view_link(g, a.links, below, mu, p), view_link(g, a.links, backward(g, x_mu, nu), nu, q));
             add_adjoint_multiply(sum, view_link(g, a.links, below, nu, r), scaled(corner, weight));
         }
-        store_link(g, a.staples, x, mu, sum);
+        write_link(g, a.staples, x, mu, sum);
     }
 }
 SITE_KERNEL(plaquette_staples)

@@ -23,10 +23,12 @@ SITE_FUNCTION void stout_coefficients(const Link &omega, V *q) {
 SITE_FUNCTION void stout_links_site(const stout_links_arguments &a, Site x) {
     const Geometry &g = a.geometry;
     for (int mu = 0; mu < DIMENSIONS; mu++) {
+        prefetch_own(g, a.links, x, DIMENSIONS * LINK_REALS, mu);
+        prefetch_own(g, a.staples, x, DIMENSIONS * LINK_REALS, mu);
         const Link u = load_link(g, a.links, x, mu);
         V q[ALGEBRA];
         stout_coefficients(multiply_adjoint(load_link(g, a.staples, x, mu), u), q);
-        store_link(g, a.smeared, x, mu, multiply(exponential(q), u));
+        write_link(g, a.smeared, x, mu, multiply(exponential(q), u));
     }
 }
 SITE_KERNEL(stout_links)
@@ -34,6 +36,10 @@ SITE_KERNEL(stout_links)
 SITE_FUNCTION void stout_pull_back_site(const stout_pull_back_arguments &a, Site x) {
     const Geometry &g = a.geometry;
     for (int mu = 0; mu < DIMENSIONS; mu++) {
+        prefetch_own(g, a.links, x, DIMENSIONS * LINK_REALS, mu);
+        prefetch_own(g, a.staples, x, DIMENSIONS * LINK_REALS, mu);
+        prefetch_own(g, a.smeared_force, x, DIMENSIONS * ALGEBRA, mu);
+        if (a.add) prefetch_own(g, a.force, x, DIMENSIONS * ALGEBRA, mu);
         const Link u = load_link(g, a.links, x, mu), omega = multiply_adjoint(load_link(g, a.staples, x, mu), u);
         V q[ALGEBRA], p[ALGEBRA], c[ALGEBRA];
         stout_coefficients(omega, q);
@@ -42,7 +48,7 @@ SITE_FUNCTION void stout_pull_back_site(const stout_pull_back_arguments &a, Site
         Link lambda, e;
         average_over_exponential(q, f, lambda, e);
         UNROLL for (int k = 0; k < LINK_REALS; k++) reals(lambda)[k] *= real(4);
-        store_link(g, a.insertions, x, mu, multiply(lambda, u));
+        write_link(g, a.insertions, x, mu, multiply(lambda, u));
         algebra_coefficients(turned(e, f), p);
         algebra_coefficients(multiply(lambda, omega), c);
         UNROLL for (int k = 0; k < ALGEBRA; k++) p[k] -= c[k] * real(0.5);
