@@ -349,8 +349,8 @@ LARGE = ", as large"  # after a kind: as lattices beyond the caches are worked t
 def results_of(case, communicator=None):
     """{"case/quantity": array} on the root rank; `lanes` says how the local lattice was cut. Collective."""
     large, kind = case["kind"].endswith(LARGE), KINDS[case["kind"].removesuffix(LARGE)]
-    limits = {"slhmc.lattice.lattice.PREFETCH_SITES": 0, "slhmc.lattice.halo.IN_PLACE_BYTES": 0,
-              "slhmc.backend.device.Device.tile_bytes": 1} if large else {}
+    limits = {"slhmc.lattice.lattice.PREFETCH_SITES": 0, "slhmc.lattice.lattice.MEMORY_BYTES": 0,
+              "slhmc.lattice.halo.IN_PLACE_BYTES": 0, "slhmc.backend.device.Device.tile_bytes": 1} if large else {}
     lattice = Lattice(case["extent"], communicator=communicator, ranks=case["ranks"])
     with ExitStack() as stack:
         for name, limit in limits.items():

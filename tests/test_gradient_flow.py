@@ -211,6 +211,7 @@ def test_lattices_in_tiles(hot_links, monkeypatch, tile_bytes):
     U = hot_links(3, 4, 4, 4, 8)
     expected = {action: flowed(U, action, 0.05, 0.1) for action in ACTIONS}
     monkeypatch.setattr("slhmc.lattice.lattice.PREFETCH_SITES", 1)
+    monkeypatch.setattr("slhmc.lattice.lattice.MEMORY_BYTES", 1)
     monkeypatch.setattr(type(U.lattice.device), "tile_bytes", tile_bytes)
     V = GaugeField(Lattice((4, 4, 4, 8), U.lattice.device), 3)
     V.from_sites(U.to_sites())
