@@ -26,7 +26,8 @@ def draw_counts(path: Path, figure: dict, tables: dict[str, list[dict]]) -> None
                 if found["extent"] == extent:
                     losses.setdefault(found["open_worms"], []).append(found["loss"])
             if losses:
-                panel.plot(list(losses), [statistics.median(values) for values in losses.values()], "-", linewidth=1,
+                line = "-" if number < len(COLORS) else "--"  # colours begin again
+                panel.plot(list(losses), [statistics.median(values) for values in losses.values()], line, linewidth=1,
                            marker=MARKS[number % len(MARKS)], markersize=3, color=COLORS[number % len(COLORS)],
                            label=entry["name"])
         panel.set(title=extent, yscale="log", xlabel="open worms")
