@@ -69,7 +69,7 @@ SITE_FUNCTION void store_link(const Geometry &g, real *links, Site x, int mu, co
 }
 // The same of a field that is written whole, and not read before the cache has seen much else: past it on large lattices.
 SITE_FUNCTION void write_link(const Geometry &g, real *links, Site x, int mu, const Link &u) {
-    if (g.prefetch < 2) return store_link(g, links, x, mu, u);
+    if (VECTOR_LANES == 1 || g.prefetch < 2) return store_link(g, links, x, mu, u);  // one lane has nothing to stream
     real *to = links + element(g, x, DIMENSIONS * LINK_REALS) + (long)mu * LINK_REALS * LANES;
     UNROLL for (int k = 0; k < LINK_REALS; k++) stream(to + k * LANES, x, reals(u)[k]);
 }
