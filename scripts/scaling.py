@@ -20,7 +20,7 @@ from pathlib import Path
 from commands import ROOT, guarded
 from pages import filled, markdown
 
-from slhmc.cli.launch import mpi_command, mpi_environment
+from slhmc.cli.launch import run_ranks
 from slhmc.errors import ComputationError
 
 # An H100 (SXM) with its share of a 400 Gb/s network, and with NVLink; 5e-6 s from GPU to GPU, 2e-6 s a kernel of a graph
@@ -98,10 +98,13 @@ def timed(ranks: int, threads: int, extent: list[int], options: argparse.Namespa
     """What one job says; ComputationError if it fails."""
     arguments = [str(Path(__file__)), "--worker", "--device", options.device, "--seconds", str(options.seconds), "--extent",
                  *map(str, extent)]
-    command = mpi_command(ranks, arguments) if ranks > 1 else [sys.executable, *arguments]
-    environment = (mpi_environment(ranks) if ranks > 1 else dict(os.environ)) | {"OMP_NUM_THREADS": str(threads)}
-    environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "scripts"), *filter(None, [os.environ.get("PYTHONPATH")])])
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    path = os.pathsep.join([str(ROOT), str(ROOT / "scripts"), *filter(None, [os.environ.get("PYTHONPATH")])])
+    variables = {"OMP_NUM_THREADS": str(threads), "PYTHONPATH": path}
+    if ranks > 1:
+        done = run_ranks(ranks, arguments, variables)
+    else:
+        done = subprocess.run([sys.executable, *arguments], env=dict(os.environ) | variables, capture_output=True, text=True,
+                              check=False)
     if done.returncode:
         told = [line for line in done.stderr.splitlines() if line.startswith("error: ")] or [done.stderr.strip()[-500:]]
         raise ComputationError(f"{ranks} ranks, {threads} threads: exit code {done.returncode}: "

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from slhmc.cli import launch
-from slhmc.cli.launch import mpi_command, mpi_environment
+from slhmc.cli.launch import mpi_job, run_ranks
 
 pytest.importorskip("mpi4py", exc_type=ImportError)
 pytestmark = pytest.mark.mpi
@@ -36,13 +35,21 @@ main(["run", {card!r}, "-o", {directory!r}])
 """
 
 
+LEFT_BEHIND = """
+import os, pathlib, socket, sys
+
+session = pathlib.Path(os.environ["TMPDIR"], f"ompi.{os.getpid()}")
+session.mkdir()
+(session / f"pmix.{socket.gethostname()}.tool").touch()
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
 def on_ranks(tmp_path: Path, body: str, **variables: str) -> subprocess.CompletedProcess:
     """Two ranks of `slhmc run` with a simulation whose run has this body."""
     script = tmp_path / "script.py"
     script.write_text(FAKE.format(body=body, card=str(CARD), directory=str(tmp_path)))
-    environment = mpi_environment(2) | {"PYTHONPATH": str(ROOT)} | variables
-    command = mpi_command(2, [str(script)])
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    return run_ranks(2, [str(script)], {"PYTHONPATH": str(ROOT)} | variables, timeout=60)
 
 
 def own_lines(text: str) -> list[str]:
@@ -55,13 +62,22 @@ def test_an_error_of_one_rank_ends_all(tmp_path):
     assert own_lines(result.stderr) == ["slhmc: rank 1: here"]
 
 
-@pytest.mark.parametrize(("codes", "last"), [([213, 0], 0), ([213, 213], 213), ([3], 3)])
-def test_an_mpiexec_that_does_not_start_is_started_once_more(monkeypatch, capsys, codes, last):
-    calls = iter(codes)
-    monkeypatch.setattr(launch, "run_forwarding", lambda command, environment: next(calls))
-    monkeypatch.setattr(launch.time, "sleep", lambda seconds: None)
-    assert launch.launch_ranks(2, ["status"]) == last and next(calls, None) is None
-    assert ("once more" in capsys.readouterr().err) == (len(codes) == 2)
+def test_what_a_killed_mpiexec_has_left_stops_no_other(tmp_path):
+    """Open MPI names its directory by its process id, which a later one may have too."""
+    left_behind = tmp_path / "left_behind.py"
+    left_behind.write_text(LEFT_BEHIND)
+    with mpi_job(2, ["-c", "print('rank')"]) as (command, environment):
+        job = subprocess.run([sys.executable, str(left_behind), *command], env=environment | {"TMPDIR": str(tmp_path)},
+                             capture_output=True, text=True, timeout=60)
+        (own,) = (Path(place) for name, place in environment.items() if name.endswith("local_tmpdir_base"))
+    assert (job.returncode, job.stdout.split()) == (0, ["rank", "rank"]), job.stderr
+    assert list(tmp_path.glob("ompi.*/pmix.*.tool")) and not own.exists()
+
+
+def test_where_a_site_wants_the_files_of_mpiexec_they_go(monkeypatch):
+    monkeypatch.setenv("PRTE_MCA_prte_tmpdir_base", "/scratch")
+    with mpi_job(2, ["-c", ""]) as (_, environment):
+        assert {place for name, place in environment.items() if "tmpdir_base" in name} == {"/scratch"}
 
 
 def test_an_error_of_all_ranks_is_told_once(tmp_path):

@@ -1,6 +1,5 @@
 """The CUDA device on a stand-in for CuPy: launches, stream order, tapes, messages, what is said without a GPU."""
 
-import subprocess
 import sys
 from types import SimpleNamespace
 
@@ -164,10 +163,9 @@ assert max(abs(a - b) for a, b in zip(mine, theirs)) < 1e-8, (mine, theirs)
 @pytest.mark.mpi
 def test_two_ranks_exchange_halos_through_the_device(request):
     pytest.importorskip("mpi4py")
-    from slhmc.cli.launch import mpi_command, mpi_environment
+    from slhmc.cli.launch import run_ranks
 
-    command = mpi_command(2, ["-c", _RANK, str(request.path.parent)])
-    result = subprocess.run(command, env=mpi_environment(2), capture_output=True, text=True, timeout=240)
+    result = run_ranks(2, ["-c", _RANK, str(request.path.parent)], timeout=240)
     assert result.returncode == 0, result.stderr
 
 

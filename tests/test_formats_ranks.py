@@ -1,12 +1,11 @@
 """Files of links on MPI ranks: the bytes of one rank, and one voice when a check fails."""
 
 import os
-import subprocess
 
 import pytest
 from link_files import EXTENT, nersc, parts, random_links
 
-from slhmc.cli.launch import mpi_command, mpi_environment
+from slhmc.cli.launch import run_ranks
 from slhmc.io.formats import NAMES, Part, write_configuration
 
 pytest.importorskip("mpi4py", exc_type=ImportError)
@@ -73,8 +72,7 @@ def test_ranks_write_the_bytes_of_one(tmp_path, ranks):
     script = tmp_path / "program.py"
     script.write_text(PROGRAM)
     before = set(os.listdir(tmp_path))
-    result = subprocess.run([*mpi_command(ranks, [str(script)]), str(tmp_path), *NAMES], env=mpi_environment(ranks),
-                            capture_output=True, text=True, timeout=120, check=False)
+    result = run_ranks(ranks, [str(script), str(tmp_path), *NAMES], timeout=120)
     assert result.returncode == 0, result.stderr[-2000:]
     made = set(os.listdir(tmp_path)) - before
     doubles = len(NAMES) - 1

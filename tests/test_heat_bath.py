@@ -3,7 +3,6 @@
 Seeds are fixed; errors of averages are by the Gamma method, and sigma in an assertion is that error.
 """
 
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ from scipy.special import iv, ive
 
 from slhmc.actions import GaugeAction
 from slhmc.analysis import gamma_method
-from slhmc.cli.launch import mpi_command, mpi_environment
+from slhmc.cli.launch import run_ranks
 from slhmc.errors import InputError
 from slhmc.lattice import Draws, GaugeField, Lattice, plaquette_sum
 from slhmc.updates import HMC, HeatBath, TimeScale, Transition
@@ -231,8 +230,8 @@ def test_ranks_do_not_change_the_links(tmp_path):
     script, path = tmp_path / "script.py", tmp_path / "links.npy"
     script.write_text(RANKS.format(path=str(path)))
     here = Path(__file__).parent
-    environment = mpi_environment(2) | {"PYTHONPATH": f"{here}:{here.parent}"}
-    subprocess.run(mpi_command(2, [str(script)]), env=environment, check=True, timeout=60)
+    job = run_ranks(2, [str(script)], {"PYTHONPATH": f"{here}:{here.parent}"}, timeout=60)
+    assert job.returncode == 0, job.stderr
     np.testing.assert_allclose(np.load(path), chain_on(None, (1, 1)), atol=1e-12)
 
 

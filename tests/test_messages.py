@@ -1,13 +1,12 @@
 """Messages between ranks and sums over ranks, below the lattice: message_program.py on three ranks."""
 
 import re
-import subprocess
 
 import pytest
 from running import ROOT
 
 from slhmc.backend.messages import handle_word
-from slhmc.cli.launch import mpi_command, mpi_environment
+from slhmc.cli.launch import run_ranks
 
 PROGRAM = ROOT / "tests" / "message_program.py"
 
@@ -15,8 +14,7 @@ PROGRAM = ROOT / "tests" / "message_program.py"
 @pytest.mark.mpi
 def test_three_ranks_send_sum_fail_and_free(tmp_path):
     pytest.importorskip("mpi4py", exc_type=ImportError)
-    environment = mpi_environment(3) | {"PYTHONPATH": f"{ROOT / 'tests'}:{ROOT}"}
-    job = subprocess.run(mpi_command(3, [str(PROGRAM)]), env=environment, capture_output=True, text=True, timeout=120)
+    job = run_ranks(3, [str(PROGRAM)], {"PYTHONPATH": f"{ROOT / 'tests'}:{ROOT}"}, timeout=120)
     assert job.returncode == 0, job.stdout + job.stderr
     checks = re.findall(r"^def (check_\w+)", PROGRAM.read_text(), re.MULTILINE)
     assert job.stdout.split() == checks

@@ -11,7 +11,7 @@ import pytest
 from rank_program import results_of
 from running import CARDS, ROOT, card_file, command_line, final_links, run_process, sets, slhmc_command
 
-from slhmc.cli.launch import mpi_command, mpi_environment
+from slhmc.cli.launch import run_ranks
 from slhmc.io import EnsembleFile
 
 pytest.importorskip("mpi4py", exc_type=ImportError)
@@ -88,9 +88,7 @@ def on_one_rank():
 
 def on_ranks(processes, *arguments, timeout=SECONDS):
     """`python -m mpi4py ARGUMENTS` on ranks, as slhmc launch starts it."""
-    environment = mpi_environment(processes) | {"PYTHONPATH": f"{ROOT / 'tests'}:{ROOT}"}
-    return subprocess.run(mpi_command(processes, [str(word) for word in arguments]), env=environment, capture_output=True,
-                          text=True, timeout=timeout, check=False)
+    return run_ranks(processes, [str(word) for word in arguments], {"PYTHONPATH": f"{ROOT / 'tests'}:{ROOT}"}, timeout)
 
 
 @pytest.mark.parametrize("group", GROUPS)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from slhmc import __version__
 from slhmc.cli.failure import USAGE
-from slhmc.cli.launch import mpi_command, mpi_environment
+from slhmc.cli.launch import mpiexec, run_ranks
 from slhmc.errors import InputError
 
 _PROBE = """
@@ -131,15 +131,14 @@ def _mpi() -> Finding:
     """Start two ranks and let them count each other."""
     script = "from mpi4py import MPI; MPI.COMM_WORLD.size == 2 and print(MPI.Get_library_version().strip('\\0\\n'))"
     try:
-        command = mpi_command(2, ["-c", script])
-        result = subprocess.run(command, env=mpi_environment(2), capture_output=True, text=True, timeout=60)
+        result = run_ranks(2, ["-c", script], timeout=60)
     except InputError as error:
         return Finding(False, f"MPI (one rank works without): {error}", needed=False)
     except (OSError, subprocess.TimeoutExpired) as error:
         return _no_mpi(str(error))
     if result.returncode or not result.stdout.strip():
         return _no_mpi((result.stderr.strip().splitlines() or ["the ranks do not see each other"])[-1])
-    return Finding(True, f"MPI {result.stdout.splitlines()[0].split(',')[0]}, {command[0]}")
+    return Finding(True, f"MPI {result.stdout.splitlines()[0].split(',')[0]}, {mpiexec()}")
 
 
 def _no_mpi(why: str) -> Finding:

@@ -1,12 +1,14 @@
 """`slhmc launch -n N`: start N MPI ranks on one machine or in a batch job."""
 
+import contextlib
 import importlib.util
 import os
 import shutil
 import signal
 import subprocess
 import sys
-import time
+import tempfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from slhmc.cli.terminal import VARIABLE
@@ -20,9 +22,10 @@ _RELAXED = {
     "OMPI_MCA_rmaps_base_oversubscribe": "1",
     "OMPI_MCA_hwloc_base_binding_policy": "none",
 }
-# of Open MPI 5: its daemon did not start, so no rank has. Seen now and then when another mpiexec of the same user ends just then,
-# perhaps as both share a session directory.
-_NOTHING_STARTED = 213
+# Open MPI 5 keeps its files in a directory named by its process id, and starts no rank where a killed one with the same id has
+# left its own ("listener thread failed to start", exit code 213). The first names where that directory goes on this machine; Open
+# MPI takes no two such words, so one of the second name, the site's, stays.
+_SESSIONS_HERE, _SESSIONS_EVERYWHERE = "PRTE_MCA_prte_local_tmpdir_base", "PRTE_MCA_prte_tmpdir_base"
 _AS_ROOT = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
 
 
@@ -30,13 +33,24 @@ def launch_ranks(processes: int, arguments: list[str]) -> int:
     """Run `slhmc ARGUMENTS` on `processes` ranks; returns the exit code. USR1 and TERM stop a run with a checkpoint."""
     if not arguments:
         raise InputError("nothing to launch; for example: slhmc launch -n 4 run CARD")
-    command, environment = mpi_command(processes, ["-m", "slhmc", *arguments]), mpi_environment(processes)
-    code = run_forwarding(command, environment)
-    if code == _NOTHING_STARTED:
-        print("slhmc: mpiexec could not start; once more", file=sys.stderr)
-        time.sleep(1)
-        code = run_forwarding(command, environment)
-    return code
+    with mpi_job(processes, ["-m", "slhmc", *arguments]) as (command, environment):
+        return run_forwarding(command, environment)
+
+
+def run_ranks(processes: int, python_arguments: list[str], variables: Mapping[str, str] | None = None,
+              timeout: float | None = None) -> subprocess.CompletedProcess:
+    """What ranks of this Python print, and their exit code; `variables` join the environment. TimeoutExpired past `timeout` s."""
+    with mpi_job(processes, python_arguments) as (command, environment):
+        return subprocess.run(command, env=environment | (variables or {}), capture_output=True, text=True, timeout=timeout,
+                              check=False)
+
+
+@contextlib.contextmanager
+def mpi_job(processes: int, python_arguments: list[str]) -> Iterator[tuple[list[str], dict[str, str]]]:
+    """Command and environment of one mpiexec, whose files lie in a directory of its own while this lasts."""
+    command, environment = mpi_command(processes, python_arguments), mpi_environment(processes)
+    with tempfile.TemporaryDirectory(prefix="slhmc-mpi-", ignore_cleanup_errors=True) as own:
+        yield command, environment if _SESSIONS_EVERYWHERE in environment else {_SESSIONS_HERE: own} | environment
 
 
 def mpi_command(processes: int, python_arguments: list[str]) -> list[str]:
