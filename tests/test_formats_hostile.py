@@ -157,6 +157,18 @@ def test_pipes_and_devices_are_left_alone(tmp_path, capsys):
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["link", "links", "pipe"]
 
 
+def test_write_protected_files_are_left_alone(tmp_path, capsys):
+    path, kept = put(tmp_path, nersc(LINKS)), tmp_path / "kept.npy"
+    kept.write_bytes(b"mine")
+    kept.chmod(0o444)
+    (tmp_path / "link.npy").symlink_to(kept)
+    for name in ("kept.npy", "link.npy"):
+        assert "write-protected; chmod u+w" in refusal(capsys, "convert", path, tmp_path / name)
+        with pytest.raises(InputError, match="write-protected"):
+            replace_file(tmp_path / name, [b"theirs"])
+    assert kept.read_bytes() == b"mine"
+
+
 def test_a_write_that_fails_leaves_the_old_file(tmp_path, capsys):
     """By a limit on the size of files, as if the disk was full."""
     resource = pytest.importorskip("resource")

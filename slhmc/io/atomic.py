@@ -57,7 +57,11 @@ def replace_file(path: str | os.PathLike, chunks: Iterable[bytes | memoryview], 
 
 
 def target_of(path: str | os.PathLike) -> Path:
-    """The file that a link leads to; InputError if it is a pipe or a device: /dev/null would become a file for everybody."""
+    """The file that a link leads to.
+
+    InputError if it is a pipe or a device, as /dev/null would become a file for everybody, or if nobody may write to it: renaming
+    a file over it needs no leave.
+    """
     target = Path(os.path.realpath(path))
     try:
         mode = target.stat().st_mode
@@ -65,6 +69,8 @@ def target_of(path: str | os.PathLike) -> Path:
         return target
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
         raise InputError(f"{path}: cannot be written: not a regular file; files are replaced as a whole: give another path")
+    if stat.S_ISREG(mode) and not mode & (stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH):
+        raise InputError(f"{path}: cannot be written: write-protected; chmod u+w it or give another path")
     return target
 
 
