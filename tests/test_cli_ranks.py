@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from slhmc.cli.launch import mpi_job, run_ranks
+from slhmc.cli import launch
+from slhmc.cli.launch import mpi_command, run_ranks
 
 pytest.importorskip("mpi4py", exc_type=ImportError)
 pytestmark = pytest.mark.mpi
@@ -39,8 +40,11 @@ LEFT_BEHIND = """
 import os, pathlib, socket, sys
 
 session = pathlib.Path(os.environ["TMPDIR"], f"ompi.{os.getpid()}")
-session.mkdir()
-(session / f"pmix.{socket.gethostname()}.tool").touch()
+first = session.with_name("first")
+if first.exists():
+    first.unlink()
+    session.mkdir()
+    (session / f"pmix.{socket.gethostname()}.tool").touch()
 os.execv(sys.argv[1], sys.argv[1:])
 """
 
@@ -62,22 +66,29 @@ def test_an_error_of_one_rank_ends_all(tmp_path):
     assert own_lines(result.stderr) == ["slhmc: rank 1: here"]
 
 
-def test_what_a_killed_mpiexec_has_left_stops_no_other(tmp_path):
-    """Open MPI names its directory by its process id, which a later one may have too."""
+def test_what_a_killed_mpiexec_has_left_stops_no_other(tmp_path, monkeypatch, capfd):
+    """Open MPI names its directory by its process id, which the next mpiexec has here, too, the first time."""
     left_behind = tmp_path / "left_behind.py"
     left_behind.write_text(LEFT_BEHIND)
-    with mpi_job(2, ["-c", "print('rank')"]) as (command, environment):
-        job = subprocess.run([sys.executable, str(left_behind), *command], env=environment | {"TMPDIR": str(tmp_path)},
-                             capture_output=True, text=True, timeout=60)
-        (own,) = (Path(place) for name, place in environment.items() if name.endswith("local_tmpdir_base"))
-    assert (job.returncode, job.stdout.split()) == (0, ["rank", "rank"]), job.stderr
-    assert list(tmp_path.glob("ompi.*/pmix.*.tool")) and not own.exists()
+    command = mpi_command(2, ["-c", "print('rank')"])
+    monkeypatch.setattr(launch, "mpi_command", lambda *_: [sys.executable, str(left_behind), *command])
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    for start in (lambda: run_ranks(2, [], timeout=60).returncode, lambda: launch.launch_ranks(2, ["status"])):
+        (tmp_path / "first").touch()
+        assert start() == 0 and not (tmp_path / "first").exists()
+    told = capfd.readouterr()
+    assert told.out.split() == ["rank", "rank"] and told.err.count("slhmc: mpiexec could not start; once more") == 1
 
 
-def test_where_a_site_wants_the_files_of_mpiexec_they_go(monkeypatch):
-    monkeypatch.setenv("PRTE_MCA_prte_tmpdir_base", "/scratch")
-    with mpi_job(2, ["-c", ""]) as (_, environment):
-        assert {place for name, place in environment.items() if "tmpdir_base" in name} == {"/scratch"}
+def test_ranks_that_take_too_long_end_with_their_mpiexec(tmp_path):
+    body = "import os, time; open(str(os.getpid()), 'w').close(); time.sleep(60)"
+    with pytest.raises(subprocess.TimeoutExpired):
+        run_ranks(2, ["-c", f"import os; os.chdir({str(tmp_path)!r}); {body}"], timeout=15)
+    ranks = [Path("/proc") / path.name for path in tmp_path.iterdir()]
+    deadline = time.monotonic() + 30
+    while any(rank.exists() for rank in ranks) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert len(ranks) == 2 and not any(rank.exists() for rank in ranks)
 
 
 def test_an_error_of_all_ranks_is_told_once(tmp_path):

@@ -7,8 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from slhmc.cli.terminal import VARIABLE
@@ -23,9 +22,8 @@ _RELAXED = {
     "OMPI_MCA_hwloc_base_binding_policy": "none",
 }
 # Open MPI 5 keeps its files in a directory named by its process id, and starts no rank where a killed one with the same id has
-# left its own ("listener thread failed to start", exit code 213). The first names where that directory goes on this machine; Open
-# MPI takes no two such words, so one of the second name, the site's, stays.
-_SESSIONS_HERE, _SESSIONS_EVERYWHERE = "PRTE_MCA_prte_local_tmpdir_base", "PRTE_MCA_prte_tmpdir_base"
+# left its own ("listener thread failed to start"): another one has another id
+_NOTHING_STARTED = 213
 _AS_ROOT = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
 
 
@@ -33,24 +31,33 @@ def launch_ranks(processes: int, arguments: list[str]) -> int:
     """Run `slhmc ARGUMENTS` on `processes` ranks; returns the exit code. USR1 and TERM stop a run with a checkpoint."""
     if not arguments:
         raise InputError("nothing to launch; for example: slhmc launch -n 4 run CARD")
-    with mpi_job(processes, ["-m", "slhmc", *arguments]) as (command, environment):
-        return run_forwarding(command, environment)
+    command, environment = mpi_command(processes, ["-m", "slhmc", *arguments]), mpi_environment(processes)
+    code = run_forwarding(command, environment)
+    if code == _NOTHING_STARTED:
+        print("slhmc: mpiexec could not start; once more", file=sys.stderr)
+        code = run_forwarding(command, environment)
+    return code
 
 
 def run_ranks(processes: int, python_arguments: list[str], variables: Mapping[str, str] | None = None,
               timeout: float | None = None) -> subprocess.CompletedProcess:
     """What ranks of this Python print, and their exit code; `variables` join the environment. TimeoutExpired past `timeout` s."""
-    with mpi_job(processes, python_arguments) as (command, environment):
-        return subprocess.run(command, env=environment | (variables or {}), capture_output=True, text=True, timeout=timeout,
-                              check=False)
+    command, environment = mpi_command(processes, python_arguments), mpi_environment(processes) | (variables or {})
+    done = _captured(command, environment, timeout)
+    return _captured(command, environment, timeout) if done.returncode == _NOTHING_STARTED else done
 
 
-@contextlib.contextmanager
-def mpi_job(processes: int, python_arguments: list[str]) -> Iterator[tuple[list[str], dict[str, str]]]:
-    """Command and environment of one mpiexec, whose files lie in a directory of its own while this lasts."""
-    command, environment = mpi_command(processes, python_arguments), mpi_environment(processes)
-    with tempfile.TemporaryDirectory(prefix="slhmc-mpi-", ignore_cleanup_errors=True) as own:
-        yield command, environment if _SESSIONS_EVERYWHERE in environment else {_SESSIONS_HERE: own} | environment
+def _captured(command: list[str], environment: dict[str, str], timeout: float | None) -> subprocess.CompletedProcess:
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            output, errors = process.communicate(timeout=timeout)
+        except BaseException:
+            process.terminate()  # mpiexec then ends its ranks; were it killed, they would go on
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.communicate(timeout=10)
+            process.kill()
+            raise
+    return subprocess.CompletedProcess(command, process.returncode, output, errors)
 
 
 def mpi_command(processes: int, python_arguments: list[str]) -> list[str]:
