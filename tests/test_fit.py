@@ -84,7 +84,7 @@ def test_a_stopped_and_resumed_fit_is_the_same_fit(tmp_path, data, fitted, done)
     same_fit(run, fitted)
 
 
-def test_a_fit_goes_on_with_the_threads_that_it_had(tmp_path, data):
+def test_a_fit_goes_on_with_the_threads_that_it_had(tmp_path, data, caplog):
     threads = torch.get_num_threads()
     try:
         torch.set_num_threads(3)
@@ -92,6 +92,7 @@ def test_a_fit_goes_on_with_the_threads_that_it_had(tmp_path, data):
         torch.set_num_threads(1)
         assert regression.resume(tmp_path / "run").run()
         assert torch.get_num_threads() == 3
+        assert "goes on with 3 threads of torch" in caplog.text and "1 here" in caplog.text
     finally:
         torch.set_num_threads(threads)
 

@@ -41,7 +41,7 @@ CASES = {
     + [("static_potential", 3, WIDE, [1, 1, 1, 2]), ("static_potential", 2, WIDE, [2, 1, 1, 1]),
        ("static_potential", 2, [8, 8], [1, 2])]
     + [(kind, 3, extent, grid) for extent, grid in ((WIDE, [1, 1, 1, 2]), (WIDE, [2, 1, 1, 1]), ([4, 8, 4], [1, 2, 1]))
-       for kind in ("gauge, as large", "flow, as large", "quarks, as large")],
+       for kind in ("gauge, as large", "gauge_chain, as large", "flow, as large", "quarks, as large")],
     4: [(kind, 3, WIDE, [1, 1, 1, 4]) for kind in ("gauge", "quarks", "chain")]  # blocks no deeper than the halo
     + [(kind, 2, WIDE, grid) for grid in ([4, 1, 1, 1], [2, 1, 1, 2], [1, 2, 2, 1])
        for kind in ("random_fields", "gauge", "quarks", "chain")]

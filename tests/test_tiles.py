@@ -5,6 +5,9 @@ from itertools import combinations, product
 import numpy as np
 import pytest
 
+from slhmc.backend import HostDevice
+from slhmc.backend.device import Device
+from slhmc.lattice import Lattice
 from slhmc.lattice.geometry import REACHED, Blocks
 from slhmc.lattice.tiles import Tiles, plane_order
 
@@ -60,6 +63,14 @@ def test_window_of_parts_is_smaller_than_all_rows():
     assert Tiles(blocks, 1).window == 2 * 12 * row
     assert Tiles(blocks, 3).window == (3 * 24 + 2 * 3) * row
     assert Tiles(blocks, 0).window == blocks.stride
+
+
+def test_what_is_kept_of_slices_beyond_all_caches(monkeypatch):
+    """At most half of the lattice and two slices of a part, however small the caches: parts have two rows or more."""
+    monkeypatch.setattr(Device, "tile_bytes", 1)
+    layout = Lattice((4, 4, 24, 32), HostDevice()).layout()
+    tiles, _ = layout.tiles(960)
+    assert tiles.count > layout.blocks.block[-1] and tiles.window <= 0.6 * layout.stride
 
 
 @pytest.mark.parametrize("blocks", BLOCKS, ids=lambda blocks: "x".join(map(str, blocks.extent)) + " on " + str(blocks.rank_grid))

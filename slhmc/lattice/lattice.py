@@ -144,7 +144,8 @@ class Layout:
     def _parts(self, reals: int, reach: int) -> int:
         """Parts of a slice, so many that two slices of a part stay in the cache; 0 for no slices, as all stays there.
 
-        One where steps look further behind: so much more of it is kept for the next part that nothing is gained.
+        One where steps look further behind: so much more of it is kept for the next part that nothing is gained. Of the last row
+        of a part all slices are kept, so parts of a single row would keep everything.
         """
         device, slices = self.lattice.device, self.blocks.block[-1]
         sites, site_bytes = self.lattice.local_sites, reals * self.dtype.itemsize
@@ -154,7 +155,7 @@ class Layout:
             return 1
         wanted = 2 * sites // slices * site_bytes // device.tile_bytes
         filled = sites // (slices * device.least_sites) if device.least_sites else wanted
-        return max(1, min(wanted, filled, self.blocks.block[-2]))
+        return max(1, min(wanted, filled, self.blocks.block[-2] // 2))
 
     def scratch(self, reals: int, use: str = "plaquettes"):
         """Uninitialised reals for steps of one piece of work (pieces run one after the other: a buffer serves all of one use)."""

@@ -46,10 +46,13 @@ class Tiles:
     @cached_property
     def _groups(self) -> dict[tuple[int, int], np.ndarray]:
         """Lane groups of each row of each slice, of the block and of the halo behind it."""
-        (rows, length, margin), times = self._rows, self.blocks.coordinates[-1, 0]
-        here = self.blocks.classes[0] <= REACHED
-        return {(z, t): np.flatnonzero((rows == z) & (times == t) & here)
-                for t in range(-self.blocks.margins[-1], self.blocks.block[-1]) for z in range(-margin, length)}
+        (rows, length, margin), times, below = self._rows, self.blocks.coordinates[-1, 0], self.blocks.margins[-1]
+        count, slices = length + margin, self.blocks.block[-1] + below
+        here = np.flatnonzero((self.blocks.classes[0] <= REACHED) & (rows < length) & (times < self.blocks.block[-1]))
+        keys = (times[here] + below) * count + rows[here] + margin
+        ends = np.cumsum(np.bincount(keys, minlength=count * slices))[:-1]
+        found = np.split(here[np.argsort(keys, kind="stable")], ends)
+        return {(key % count - margin, key // count - below): groups for key, groups in enumerate(found)}
 
     def _part(self, number: int) -> range:
         length = self._rows[1]

@@ -1,5 +1,6 @@
 """`Regression`: a network fitted to labels of configurations, with its files; `create` or `resume`, then `run`."""
 
+import logging
 import time
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from slhmc.learning.start import check_fit_changes
 from slhmc.learning.tasks import task_of
 from slhmc.runcard import RunCard, card_text
 from slhmc.simulation.simulation import on_root
+
+logger = logging.getLogger(__name__)
 
 CHECKPOINT_SECONDS = 10.0  # between checkpoints, which are at the end of epochs
 TELL_SECONDS = 1.0  # between reports within an epoch
@@ -86,7 +89,7 @@ class Regression(Session):
         """The state of the checkpoint that rank 0 has read; the start if there was none."""
         if state is None:
             return
-        torch.set_num_threads(state.get("threads", torch.get_num_threads()))  # sums of other numbers of threads round otherwise
+        self._take_threads(state.get("threads", torch.get_num_threads()))
         load_tensors(self.model, state["tensors"])
         load_state(self.optimizer, state["optimizer"])
         self.epoch, self.batch, self.waited = state["epoch"], state["batch"], state["waited"]
@@ -94,6 +97,14 @@ class Regression(Session):
         self.row = {name: float(value) for name, value in state["row"].items()} | {"epoch": int(state["row"]["epoch"])}
         self.sum, self.seconds, self.rms = float(state["sum"]), float(state["seconds"]), state["rms"]
         self.journal.go_on(self._report("training"))
+
+    def _take_threads(self, threads: int) -> None:
+        """Sums of other numbers of threads round otherwise."""
+        here = torch.get_num_threads()
+        if threads != here:
+            logger.warning("%s: the fit goes on with %d threads of torch, as it began, for the same bits; %d here",
+                           self.files.checkpoint, threads, here)
+            torch.set_num_threads(threads)
 
     # ---- running
     @property
