@@ -49,6 +49,10 @@ def test_weights_are_integrals(eta, coupling):
     np.testing.assert_allclose(ratios, expected[1:] / expected[:-1], rtol=1e-10)
 
 
+def test_weights_of_a_mass_whose_square_is_beyond_doubles():
+    np.testing.assert_allclose(weight_ratios(1e200, 1.0, 40), np.arange(1, 41) / 1e200, rtol=1e-12)
+
+
 @pytest.mark.parametrize(("eta", "coupling"), [(4.01, 1.0), (4.25, 1e-4)])
 def test_ratios_do_not_depend_on_where_the_recursion_begins_and_have_the_right_limit(eta, coupling):
     long = weight_ratios(eta, coupling, 1 << 16)

@@ -138,6 +138,8 @@ def test_a_power_beyond_the_table_fails_the_run(card_path, tmp_path, monkeypatch
     ("eta = [4.01, 4.25]", "eta = []", "4: scalar.eta: expected at least 1 entries, found 0"),
     ("eta = [4.01, 4.25]", 'eta = ["a"]', '4: scalar.eta.0: expected a number, found "a"'),
     ("eta = [4.01, 4.25]", "eta = [4.01, 4.01]", "4: scalar.eta: a value is given twice; give more chains"),
+    ("eta = [4.01, 4.25]", "mass = 1e200", "4: scalar.mass: must lie between -1e+150 and 1e+150, found 1e+200"),
+    ("last = 1.3", "last = -900.3", "6: scalar.mu: must lie between -700 and 700, found -900.3"),
     ("coupling = 1.0", "coupling = -1.0", "5: scalar.coupling: must be at least 0, found -1"),
     ("coupling = 1.0", "coupling = 0.0", "5: scalar.coupling: without interaction Z exists only for eta > 2 + 2 cosh(mu) = "),
     ("coupling = 1.0", "", "3: scalar.coupling: missing: lambda of |phi|^4"),

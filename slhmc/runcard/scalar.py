@@ -10,6 +10,9 @@ from pydantic_core import PydanticCustomError
 from slhmc.runcard.base import STEPS_SCHEMA, Count, Finite, NaturalNumber, Positive, Table, equal_steps, refuse_faults
 from slhmc.runcard.checks import Fault
 
+# what can be squared, and what exp() can be taken of
+MASS_MAX, MU_MAX = 1e150, 700
+
 
 def _values(value: Any) -> Any:
     """A number as a list of one; equal steps to twelve digits."""
@@ -93,6 +96,10 @@ def _scalar_faults(scalar: ScalarTable) -> Iterator[Fault]:
             yield ("scalar", key), "a value is given twice; give more chains"
     if any(value <= 0 for value in eta):
         yield ("scalar", "eta"), f"must be greater than 0, found {min(eta):g}, where the recursion for W(f) is not stable"
+    for key, values, most in (("mass", mass, MASS_MAX), ("mu", mu, MU_MAX)):
+        if any(abs(value) > most for value in values):
+            yield ("scalar", key), f"must lie between -{most:g} and {most:g}, found {max(values, key=abs):g}"
+            return
     lowest = min(eta or tuple(4 + value**2 for value in mass), default=None)
     if scalar.coupling == 0 and lowest is not None and mu and lowest <= (limit := 2 + 2 * cosh(max(map(abs, mu)))):
         yield ("scalar", "coupling"), (f"without interaction Z exists only for eta > 2 + 2 cosh(mu) = {limit:.6g}, found "

@@ -38,7 +38,7 @@ def log_weights(eta: float, coupling: float, length: int) -> np.ndarray:
 def _log_moment(eta: float, coupling: float, p: int) -> float:
     """log M_p, by the trapezoidal rule in v = log u around the maximum of u^(p+1) exp(-eta u - lambda u^2)."""
     # the positive root of p + 1 = eta u + 2 lambda u^2, written without a difference
-    peak = 2 * (p + 1) / (eta + np.sqrt(eta**2 + 8 * coupling * (p + 1)))
+    peak = 2 * (p + 1) / (eta + np.hypot(eta, np.sqrt(8 * coupling * (p + 1))))
     width = 1 / np.sqrt(eta * peak + 4 * coupling * peak**2)
     v = np.linspace(-max(12 * width, 45 / (p + 1)), min(12 * width, 6.0), _POINTS)
     # relative to the maximum, with v measured from it: no large numbers cancel
