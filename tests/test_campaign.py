@@ -114,6 +114,19 @@ def test_a_file_of_measurements_of_an_earlier_version_goes_on(campaign, capsys):
     assert list(measured(path).configurations) == [400]
 
 
+@pytest.mark.parametrize(("change", "words"), [
+    ("lattice.extent=[4,4,4,4]", "holds measurements of SU(3) on 2x2x2x4, the card says SU(3) on 4x4x4x4; give the card"),
+    ("lattice.colors=2", "holds measurements of SU(3) on 2x2x2x4, the card says SU(2) on 2x2x2x4; give the card")])
+def test_a_card_of_another_lattice_is_refused_when_all_is_measured(campaign, capsys, change, words):
+    """Volumes of what is shown are the card's."""
+    assert slhmc_command(*arguments(campaign)) == 0
+    assert words in refusal(capsys, *arguments(campaign, *sets(change)))
+    file = measured(campaign / "lat" / "measure.h5")
+    file.lattice = None  # as an earlier version leaves it
+    file.flush()
+    assert slhmc_command(*arguments(campaign)) == 0
+
+
 def test_a_damaged_file_does_not_keep_the_others_from_being_measured(campaign, capsys):
     """Its message in the end, after the tables, with exit code 2; mended, it alone is measured."""
     path = campaign / "lat" / "ckpoint_lat.200"

@@ -29,11 +29,12 @@ class MeasurementFile:
 
     `settings`: for each observable, what its values depend on besides the links, ready for JSON. `labels`: names along the first
     axis of a value, if it has any. `configurations`: by trajectory the name of the file and its fingerprint (io/collection.py) as
-    it was measured.
+    it was measured. `lattice`: extent and colors of the links, None where a file of an earlier version does not say.
     """
 
     def __init__(self, path: str | os.PathLike, version: str):
         self.path, self.version = Path(path), version
+        self.lattice: dict[str, Any] | None = None
         self.settings: dict[str, dict[str, Any]] = {}
         self.labels: dict[str, tuple[str, ...]] = {}
         self.configurations: dict[int, tuple[str, str]] = {}
@@ -51,6 +52,8 @@ class MeasurementFile:
         if not os.path.lexists(self.path):
             return
         with open_sealed(self.path, "measurements") as file:
+            if "extent" in file.attrs:
+                self.lattice = {"extent": file.attrs["extent"].tolist(), "colors": int(file.attrs["colors"])}
             for name, group in file.items():
                 if name == _CONFIGURATIONS:
                     names, prints = (group[key].asstr()[()].tolist() for key in ("file", "fingerprint"))
@@ -63,6 +66,15 @@ class MeasurementFile:
                 self.settings[name] = json.loads(group.attrs["settings"])
                 self.labels[name] = tuple(str(label) for label in group.attrs["labels"])
                 self._values[name] = dict(zip(trajectories, values, strict=True))
+
+    def begin_lattice(self, extent: tuple[int, ...], colors: int) -> None:
+        """Of the links whose measurements will follow; InputError if the file has measurements of others."""
+        lattice = {"extent": list(extent), "colors": colors}
+        if self.lattice not in (None, lattice):
+            has, asked = (f"SU({found['colors']}) on {'x'.join(map(str, found['extent']))}" for found in (self.lattice, lattice))
+            raise InputError(f"{self.path}: holds measurements of {has}, the card says {asked}; give the card of these links, or "
+                             "measure into another file by -o")
+        self.lattice = lattice
 
     def begin(self, name: str, settings: dict[str, Any], labels: tuple[str, ...] = ()) -> None:
         """An observable that values will follow of; InputError if the file has values of it made with other settings."""
@@ -120,6 +132,8 @@ class MeasurementFile:
         import h5py
 
         file.attrs["version"] = self.version
+        if self.lattice is not None:
+            file.attrs["extent"], file.attrs["colors"] = np.array(self.lattice["extent"], np.int64), self.lattice["colors"]
         if self.configurations:
             entries = sorted(self.configurations.items())
             group, text = file.create_group(_CONFIGURATIONS), h5py.string_dtype()

@@ -164,6 +164,7 @@ def _measure(card: RunCard, read, found: list[KeptConfiguration], file: Measurem
     observables = [observable for observable, _ in make_observables(card, lattice)]
 
     def due():
+        file.begin_lattice(card.lattice.extent, card.lattice.colors)
         for observable in observables:
             file.begin(observable.name, settings(card, observable.name), getattr(observable, "channels", ()))
         pending = [(entry, [o.name for o in observables if not file.has(o.name, entry.number)]) for entry in found]
