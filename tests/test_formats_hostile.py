@@ -157,6 +157,21 @@ def test_pipes_and_devices_are_left_alone(tmp_path, capsys):
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["link", "links", "pipe"]
 
 
+def test_files_of_runs_are_not_replaced(tmp_path, capsys):
+    path, configs = put(tmp_path, nersc(LINKS)), tmp_path / "run" / "configs"
+    configs.mkdir(parents=True)
+    (configs.parent / "card.toml").touch()
+    write_sealed(configs.parent / "chain.h5", "chain", lambda file: None)
+    for name in ("cfg_000001.h5", "../other.h5"):
+        save_links(configs / name, LINKS)
+    before = [(configs / name).read_bytes() for name in ("../chain.h5", "cfg_000001.h5", "../other.h5")]
+    assert "an slhmc chain file is there" in refusal(capsys, "convert", path, configs.parent / "chain.h5")
+    assert "a configuration of the run in" in refusal(capsys, "convert", path, configs / "cfg_000001.h5")
+    assert slhmc_command("convert", path, configs.parent / "other.h5") == 0
+    after = [(configs / name).read_bytes() for name in ("../chain.h5", "cfg_000001.h5", "../other.h5")]
+    assert [one == other for one, other in zip(before, after, strict=True)] == [True, True, False]
+
+
 def test_write_protected_files_are_left_alone(tmp_path, capsys):
     path, kept = put(tmp_path, nersc(LINKS)), tmp_path / "kept.npy"
     kept.write_bytes(b"mine")

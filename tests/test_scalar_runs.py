@@ -1,6 +1,7 @@
 """Runs of the complex scalar field from cards: files, resume to the same bits, stops, summaries, words about bad input."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -86,6 +87,13 @@ def test_a_run_leaves_chains_configurations_and_a_summary(card_path, tmp_path, d
     assert slhmc_command("summary", run) == 0 and slhmc_command("status", run) == 0
     out = capsys.readouterr().out
     assert "an error needs at least 10" in out and "done  sweep 18/18" in out
+
+
+def test_commands_of_gauge_theory_point_to_the_summary(card_path, tmp_path, capsys):
+    assert slhmc_command("run", card_path, "-o", tmp_path / "run") == 0
+    shutil.copytree(tmp_path / "run", tmp_path / "other")
+    for command, *others in (("measure",), ("export",), ("compare", tmp_path / "other")):
+        assert "slhmc summary" in refusal(capsys, command, tmp_path / "run", *others), command
 
 
 def test_a_run_that_was_stopped_goes_on_bit_for_bit(card_path, tmp_path, capsys):

@@ -174,7 +174,7 @@ def compare(
 
 @app.command()
 def report(
-    directories: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Directories of runs, of whatever physics.")],
+    directories: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Directories of runs of gauge theories.")],
     as_json: JSON = False,
     page: Annotated[
         Path | None, typer.Option("--html", metavar="FILE", help="Write a page with tables and figures, in one file.")

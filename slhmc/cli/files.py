@@ -11,6 +11,7 @@ from slhmc.errors import InputError
 from slhmc.io.atomic import replace_file
 from slhmc.io.formats import Claim, Configuration, examine, format_of, refuse_faults, write_configuration
 from slhmc.io.links import UNITARITY_TOLERANCE, check_fit
+from slhmc.io.sealed import sealed_kind
 
 
 def inspect_file(path: Path, as_json: bool, extent: str | None, colors: int | None) -> None:
@@ -24,11 +25,24 @@ def convert_file(path: Path, output: Path, name: str | None, precision: str | No
                  colors: int | None) -> None:
     """Write the links of one file into another; InputError if a check of the first failed. Collective."""
     name = name or format_of(output)
+    _refuse_others(output)
     communicator = ranks.world()
     found = _examined(path, extent, colors, communicator)
     refuse_faults(found)
     write_configuration(output, found.part, name, precision)
     print(f"{output}: {name}; of {found.description.format}, {_lattice(found)}, plaquette {found.plaquette:.12g}")
+
+
+def _refuse_others(output: Path) -> None:
+    """InputError if what would be replaced is a file of ours that holds no links, or a configuration of a run."""
+    if not output.is_file():
+        return
+    kind = sealed_kind(output)
+    if kind not in (None, "links"):
+        raise InputError(f"{output}: an slhmc {kind} file is there, which would be lost; give another path, or remove it first")
+    folder = output.resolve().parent
+    if folder.name == "configs" and (folder.parent / "card.toml").exists():
+        raise InputError(f"{output}: a configuration of the run in {output.parent.parent} is there; give another path")
 
 
 def export_run(directory: Path, file: Path | None, ensemble: str | None) -> None:

@@ -39,6 +39,8 @@ _REMEDY = {
     "training": "restore a copy, or train anew into another directory",
     "chain": "restore a copy; the configurations in configs/ are files of their own",
 }
+# what else is right about the path: kind found, kind expected
+_ELSEWHERE = {("scalar", "chain"): "n and |phi|^2 of runs of the scalar field are shown by `slhmc summary`"}
 
 
 def write_sealed(path: str | os.PathLike, kind: str, fill: Callable[["h5py.File"], None]) -> None:
@@ -121,7 +123,7 @@ def _check_kind(path: str | os.PathLike, kind: str, found: bytes, version: bytes
                          f"read it with the version of slhmc that wrote it")
     if found.decode(errors="replace") != kind:
         raise InputError(f"{path}: an slhmc {found.decode(errors='replace')} file found, a {kind} file expected; "
-                         f"check the path")
+                         + _ELSEWHERE.get((found.decode(errors="replace"), kind), "check the path"))
 
 
 def _why_no_seal(seal: bytes) -> str:

@@ -9,7 +9,15 @@ from typing import NamedTuple
 from slhmc import __version__
 from slhmc.backend import open_device
 from slhmc.errors import ComputationError, InputError, RunCardError, SlhmcError, SolverNotConverged
-from slhmc.io import KeptConfiguration, MeasurementFile, RunDirectory, fingerprint, found_configurations, run_configurations
+from slhmc.io import (
+    KeptConfiguration,
+    MeasurementFile,
+    RunDirectory,
+    fingerprint,
+    found_configurations,
+    is_scalar_chain,
+    run_configurations,
+)
 from slhmc.io.atomic import ReadError
 from slhmc.io.fit import model_digest
 from slhmc.lattice import Draws, GaugeField
@@ -84,6 +92,9 @@ def _card_of_run(directory: Path, overrides: list[str]) -> Callable[[list[str]],
     files = RunDirectory(directory)
     if files.training.exists() or files.fit.exists():
         raise InputError(f"{directory}: a training found, the directory of a run expected; its configurations are samples")
+    if is_scalar_chain(files.chain):
+        raise InputError(f"{directory}: a run of the scalar field found, of gauge theory expected; n and |phi|^2 are measured on "
+                         f"the way: slhmc summary {directory}")
     if directory.is_dir() and not files.card.exists():
         raise InputError(f"{directory}: no card.toml found, the directory of a run expected; for files of links of other "
                          "programs give a card with [lattice] and [measure] by --card")
