@@ -1,7 +1,7 @@
 """Cards of the complex scalar field: [scalar] in place of [gauge], chains side by side, sweeps in place of trajectories."""
 
 from collections.abc import Iterator
-from math import cosh
+from math import cosh, prod
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
@@ -12,6 +12,7 @@ from slhmc.runcard.checks import Fault
 
 # what can be squared, and what exp() can be taken of
 MASS_MAX, MU_MAX = 1e150, 700
+SITES_MAX = 1 << 28  # four fluxes of four bytes each: 4 GiB, and a sweep of seconds
 
 
 def _values(value: Any) -> Any:
@@ -77,11 +78,21 @@ class ScalarCard(Table):
         """Faults between the keys of `card`, a ScalarCard or what is valid of one."""
         if card.scalar is not None:
             yield from _scalar_faults(card.scalar)
+            if card.lattice is not None:
+                yield from _size_faults(card)
 
     @model_validator(mode="after")
     def _consistent(self) -> "ScalarCard":
         refuse_faults(self.cross_faults(self))
         return self
+
+
+def _size_faults(card: Any) -> Iterator[Fault]:
+    extent, chains = card.lattice.extent or (), card.scalar.chains
+    couplings = [len(_numbers(values)) for values in (card.scalar.mu, card.scalar.eta or card.scalar.mass)]
+    counts = [*extent, chains, *couplings]
+    if all(isinstance(count, int) for count in counts) and prod(counts) > SITES_MAX:
+        yield ("lattice", "extent"), f"at most {SITES_MAX} sites of all chains together, found {prod(counts)}"
 
 
 def _scalar_faults(scalar: ScalarTable) -> Iterator[Fault]:
