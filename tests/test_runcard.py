@@ -272,7 +272,7 @@ def test_schema_describes_every_key():
     for table in schema["$defs"].values():
         assert table["description"] and all("description" in key for key in table["properties"].values())
     assert schema["$defs"]["LatticeTable"]["properties"]["extent"]["items"] == {
-        "minimum": 2, "multipleOf": 2, "type": "integer"
+        "minimum": 2, "maximum": 2**31 - 1, "multipleOf": 2, "type": "integer"
     }
 
 

@@ -204,6 +204,7 @@ TABLE = "measure.static_potential"
     ("levels=[]", "expected at least 1 entries"),
     ("rho=0.1", "at most 1 / (4 (D - 1)) = 0.08333 expected, where smearing is stable, found 0.1"),
     ("rho=0", "must be greater than 0"),
+    ("levels=[10001]", "must be at most 10000, found 10001"),
     ("t0=4", "at most t_max - 1 = 3 expected, found 4"),
     ("plateau=[2, 4]", "expected [FIRST, LAST] from 0 to 3, found [2, 4]"),
     ("plateau=[2, 1]", "expected [FIRST, LAST] from 0 to 3, found [2, 1]"),
@@ -225,6 +226,16 @@ def test_faults_of_two_dimensions_are_told(override, words):
     flat = CARD.replace("[4, 4, 4, 8]", "[8, 8]").replace("levels = [2, 4]\n", "")
     with pytest.raises(RunCardError, match=re.escape(words)):
         parse_card(flat, "card.toml", [f"{TABLE}.{override}"])
+
+
+def test_a_short_time_has_no_place_for_the_default():
+    long = CARD.replace("plateau = [1, 2]\n", "")
+    short = long.replace("[4, 4, 4, 8]", "[4, 4, 4, 2]")
+    for text, found in ((short, "1, half of lattice.extent 2,"), (long + "t_max = 1\n", "1")):
+        words = f"t0: missing: t_max = {found} has no place for t0 = 1, the default; give t0 = 0"
+        with pytest.raises(RunCardError, match=re.escape(words)):
+            parse_card(text, "card.toml")
+    assert parse_card(short, "card.toml", [f"{TABLE}.t0=0"]).measure.static_potential.t0 == 0
 
 
 def test_what_is_left_out_depends_on_the_lattice():

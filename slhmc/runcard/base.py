@@ -23,9 +23,10 @@ def _levels(value: Any) -> int | tuple[int, ...]:
 
 
 STEPS = ("first", "last", "count")
+MOST_STEPS = 10_000
 STEPS_SCHEMA = {"type": "object", "required": list(STEPS), "additionalProperties": False,
                 "properties": {"first": {"type": "number"}, "last": {"type": "number"},
-                               "count": {"type": "integer", "minimum": 2}}}
+                               "count": {"type": "integer", "minimum": 2, "maximum": MOST_STEPS}}}
 
 
 def equal_steps(table: dict, expected: str) -> list[float]:
@@ -34,6 +35,8 @@ def equal_steps(table: dict, expected: str) -> list[float]:
     numbers = all(isinstance(number, (int, float)) and not isinstance(number, bool) for number in (first, last))
     if set(table) != set(STEPS) or not numbers or type(count) is not int or count < 2:
         raise PydanticCustomError("equal_steps", "expected {expected}", {"expected": expected})
+    if count > MOST_STEPS:
+        raise PydanticCustomError("equal_steps", f"expected a count up to {MOST_STEPS}, not {count}")
     return [first + (last - first) * step / (count - 1) for step in range(count - 1)] + [last]
 
 
@@ -47,8 +50,14 @@ def refuse_faults(faults: Iterable[tuple[tuple[str | int, ...], str]]) -> None:
         raise PydanticCustomError("inconsistent", "{words}", {"words": words})
 
 
-Count = Annotated[int, Field(ge=1)]
-NaturalNumber = Annotated[int, Field(ge=0)]
+LARGEST = 2**31 - 1  # of an int of a kernel
+Count = Annotated[int, Field(ge=1, le=LARGEST)]
+NaturalNumber = Annotated[int, Field(ge=0, le=LARGEST)]
+# steps, sweeps, vectors: what is done so many times before a signal to stop is heeded
+MOST_REPEATS = 10_000
+Repeats = Annotated[int, Field(ge=1, le=MOST_REPEATS)]
+NaturalRepeats = Annotated[int, Field(ge=0, le=MOST_REPEATS)]
+FlowTime = Annotated[float, Field(gt=0, le=1_000_000, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Tolerance = Annotated[float, Field(gt=0, lt=1)]
@@ -57,7 +66,7 @@ Levels = Annotated[
     PlainValidator(_levels),
     WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 0}, {"type": "array", "items": {"type": "integer", "minimum": 0}}]}),
 ]
-Extent = Annotated[int, Field(ge=2, multiple_of=2)]
+Extent = Annotated[int, Field(ge=2, le=LARGEST, multiple_of=2)]
 Accuracy = Annotated[float, Field(ge=1e-15, lt=1)]
 Flavors = Annotated[int, Field(ge=1, le=4)]
 Lanes = Annotated[Literal[1, 2, 4, 8, 16, 32], BeforeValidator(_not_bool)]

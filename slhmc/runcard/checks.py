@@ -9,6 +9,7 @@ from math import prod
 from typing import Any
 
 from slhmc.runcard.fit_checks import draws_links, fit_faults
+from slhmc.runcard.flow import flow_faults
 from slhmc.runcard.guide import NetworkTable, merged_quark, merged_solver
 from slhmc.runcard.potential import potential_faults
 from slhmc.runcard.quarks import COMMON_KEYS, FIELD_FLAVORS, OPERATOR_KEYS, OPTIONAL_KEYS
@@ -26,7 +27,7 @@ def cross_faults(card: Any) -> Iterator[Fault]:
     if card.gauge is not None:
         yield from _rectangle_coefficient(card.gauge)
     yield from _quarks(card)
-    yield from _potential(card)
+    yield from _flow_and_potential(card)
     yield from _update(card)
     yield from _levels(card)
     if card.run is not None:
@@ -97,11 +98,12 @@ def _quarks(card: Any) -> Iterator[Fault]:
                                             '"staggered" or four extents')
 
 
-def _potential(card: Any) -> Iterator[Fault]:
-    table = card.measure.static_potential if card.measure is not None else None
+def _flow_and_potential(card: Any) -> Iterator[Fault]:
     extent = card.lattice.extent if card.lattice is not None else None
-    if table is not None and extent:
-        yield from ((("measure", "static_potential", *path), words) for path, words in potential_faults(table, extent))
+    for name, faults in (("gradient_flow", flow_faults), ("static_potential", potential_faults)):
+        table = getattr(card.measure, name, None)
+        if table is not None and extent:
+            yield from ((("measure", name, *path), words) for path, words in faults(table, extent))
 
 
 def _measured_quarks(card: Any) -> Iterator[Fault]:
@@ -361,7 +363,7 @@ def _guide_quark(quark: Any, target: Any) -> Iterator[Fault]:
     yield from quark_faults(merged)
     yield from _rational_range(("rational",), merged.rational)
     if quark.Ls is not None and quark.Ls != target.Ls:
-        if quark.Ls > target.Ls:
+        if target.Ls is not None and quark.Ls > target.Ls:
             yield ("Ls",), f"must be at most the target's, {target.Ls}, whose pseudofermions it takes slices of, found {quark.Ls}"
         elif quark.Ls % 2:
             yield ("Ls",), f"must be even, so that both walls lend as many slices, found {quark.Ls}"

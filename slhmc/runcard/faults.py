@@ -3,6 +3,7 @@
 import difflib
 import json
 from collections.abc import Iterator
+from math import isfinite
 from types import SimpleNamespace
 from typing import Any, get_args
 
@@ -98,6 +99,7 @@ def _words(card: type[BaseModel], entry: dict) -> str:
 _EXPECTED = {
     "float_type": lambda context: "expected a number",
     "int_type": lambda context: "expected an integer",
+    "bool_type": lambda context: "expected true or false",
     "string_type": lambda context: "expected a string",
     "string_too_short": lambda context: "expected a string that is not empty",
     "finite_number": lambda context: "expected a finite number",
@@ -108,7 +110,7 @@ _EXPECTED = {
     "greater_than": lambda context: f"must be greater than {context['gt']:g}",
     "greater_than_equal": lambda context: f"must be at least {context['ge']:g}",
     "less_than": lambda context: f"must be less than {context['lt']:g}",
-    "less_than_equal": lambda context: f"must be at most {context['le']}",
+    "less_than_equal": lambda context: f"must be at most {context['le']:.10g}",
     "multiple_of": lambda context: "must be even",  # the only multiple that a card asks for
 }
 
@@ -159,5 +161,7 @@ def _tables_with(card: type[BaseModel], key: str) -> Iterator[tuple[str, ...]]:
 def _shown(value: Any) -> str:
     if isinstance(value, dict):
         return "a table"
+    if isinstance(value, float) and not isfinite(value):
+        return str(value)  # as TOML has it: inf, -inf, nan
     text = json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= 40 else text[:37] + "..."

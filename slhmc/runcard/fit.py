@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
-from slhmc.runcard.base import STEPS_SCHEMA, Count, Extent, Finite, NaturalNumber, Positive, Table, equal_steps
+from slhmc.runcard.base import STEPS_SCHEMA, Count, Extent, Finite, FlowTime, NaturalNumber, Positive, Table, equal_steps
 from slhmc.runcard.guide import Loop
 
 Activation = Literal["relu", "leaky_relu", "tanh", "sigmoid", "identity"]
@@ -33,9 +33,9 @@ class DataTable(Table):
     ensemble: Literal["chains", "haar"] = Field(
         "chains", description="chains of the card's update, or links drawn from the Haar measure"
     )
-    flow_time: Positive | None = Field(None, description="flow time of the label, in units of a^2")
+    flow_time: FlowTime | None = Field(None, description="flow time of the label, in units of a^2")
     flow_action: Literal["wilson", "symanzik", "zeuthen"] = Field("wilson", description="action whose gradient flow is the label")
-    later_times: Annotated[tuple[Positive, ...], Field(strict=False)] = Field(
+    later_times: Annotated[tuple[FlowTime, ...], Field(strict=False)] = Field(
         (), description="more flow times of the test, beyond that of the training"
     )
     loop: Annotated[tuple[Count, ...], Field(strict=False, min_length=2, max_length=2)] | None = Field(

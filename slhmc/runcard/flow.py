@@ -1,11 +1,14 @@
 """[measure.gradient_flow] and [measure.learned_flow]: what is measured along the gradient flow, or behind a learned one."""
 
-from typing import Any, Literal
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from slhmc.runcard.base import Count, Positive, Table, Tolerance
+from slhmc.runcard.base import Count, FlowTime, Positive, Table, Tolerance
+
+MOST_STEPS = 10_000_000
 
 
 class FlowTable(Table):
@@ -13,10 +16,12 @@ class FlowTable(Table):
 
     every: Count = Field(1, description="trajectories between measurements")
     action: Literal["wilson", "symanzik", "zeuthen"] = Field("wilson", description="action whose gradient the flow follows")
-    t_max: Positive | None = Field(
+    t_max: FlowTime | None = Field(
         None, description="last flow time, in lattice units; L^2 / 32 with the smallest extent L if left out: sqrt(8 t) = L / 2"
     )
-    points: Count = Field(20, description="equally spaced flow times at which is measured, besides 0")
+    points: Annotated[int, Field(ge=1, le=100_000)] = Field(
+        20, description="equally spaced flow times at which is measured, besides 0"
+    )
     tolerance: Tolerance = Field(3e-4, description="distance of a step to the one of second order, for the choice of steps")
     step: Positive | None = Field(None, description="fixed length of steps, in place of tolerance")
 
@@ -26,6 +31,14 @@ class FlowTable(Table):
         if isinstance(table, dict) and {"step", "tolerance"} <= {key for key, value in table.items() if value is not None}:
             raise PydanticCustomError("two_controls", "step fixes the steps, tolerance chooses them; give one of the two")
         return table
+
+
+def flow_faults(table: Any, extent: tuple[int, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Fixed steps that would never end; paths begin in the table. Values that are missing or faulty are None."""
+    last = table.t_max or min(extent) ** 2 / 32
+    if table.step is not None and last / table.step > MOST_STEPS:
+        yield ("step",), (f"{last / table.step:.3g} steps to t_max = {last:g} found, at most {MOST_STEPS} expected; "
+                          "take longer steps, or leave step out")
 
 
 class LearnedFlowTable(Table):

@@ -5,11 +5,11 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from slhmc.runcard.base import Count, Finite, NaturalNumber, Positive, Table, refuse_faults
+from slhmc.runcard.base import LARGEST, Count, Finite, NaturalNumber, Positive, Table, refuse_faults
 from slhmc.runcard.fit import FitTable
 
 Fault = tuple[tuple[str | int, ...], str]
-Sites = Annotated[int, Field(ge=2)]
+Sites = Annotated[int, Field(ge=2, le=LARGEST)]
 Extents = Annotated[tuple[Sites, ...], Field(strict=False, min_length=2, max_length=2)]
 Coupling = Annotated[tuple[Finite, ...], Field(strict=False, min_length=2, max_length=2)]
 Couplings = Annotated[tuple[Coupling, ...], Field(strict=False, min_length=1)]

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from slhmc.runcard.base import Count, Finite, NaturalNumber, Positive, Scheme, Table, Tolerance
+from slhmc.runcard.base import Count, Finite, NaturalRepeats, Positive, Scheme, Table, Tolerance
 from slhmc.runcard.quarks import QuarkTable, RationalTable
 
 Loop = Literal[
@@ -19,12 +19,12 @@ class NetworkTable(Table):
 
     kind: Literal["stout", "ape", "flow"] = Field(
         "stout", description="stout: exp(Q) U; ape: projection of a sum on SU(Nc); flow: stout with weights of time")
-    layers: NaturalNumber = Field(1, description="layers, one after the other; 0 leaves the links as they are")
+    layers: NaturalRepeats = Field(1, description="layers, one after the other; 0 leaves the links as they are")
     loops: Annotated[tuple[Loop, ...], Field(strict=False)] = Field(
         ("plaquette",), description="loop shapes, one weight each; the ending is the direction of the link that is smeared")
     weights: Annotated[tuple[Row, ...], Field(strict=False)] | None = Field(
         None, description="a row for each layer, a number for each loop; flow: a row for each power of time; zeros if left out")
-    time_degree: NaturalNumber = Field(0, description="flow: degree of the polynomial in time that each weight is")
+    time_degree: NaturalRepeats = Field(0, description="flow: degree of the polynomial in time that each weight is")
 
     @property
     def rows(self) -> int:

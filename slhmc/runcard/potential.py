@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field
 
-from slhmc.runcard.base import Count, NaturalNumber, Positive, Table
+from slhmc.runcard.base import Count, NaturalNumber, NaturalRepeats, Positive, Table
 
 # keys that say what is made of the loops, not which loops are measured
 ANALYSIS_KEYS = ("t0", "plateau", "fit", "coulomb")
@@ -19,7 +19,7 @@ class StaticPotentialTable(Table):
     every: Count = Field(1, description="trajectories between measurements")
     r_max: Count | None = Field(None, description="longest line in space; half the smallest extent if left out")
     t_max: Count | None = Field(None, description="longest line in time; half the extent of time if left out")
-    levels: Annotated[tuple[NaturalNumber, ...], Field(strict=False, min_length=1)] | None = Field(
+    levels: Annotated[tuple[NaturalRepeats, ...], Field(strict=False, min_length=1)] | None = Field(
         None, description="stout steps in space of each level of smeared lines, rising; 5, 10, 20 if left out, 0 in 2D")
     rho: Positive = Field(0.05, description="weight of a stout step, as of [smearing]; stable up to 1 / (4 (D - 1))")
     t0: NaturalNumber = Field(1, description="the variational method diagonalises W(t0 + 1) with respect to W(t0)")
@@ -66,7 +66,10 @@ def potential_faults(table: Any, extent: tuple[int, ...]) -> Iterator[tuple[tupl
         most = 0.25 / (len(extent) - 1)
         yield ("rho",), f"at most 1 / (4 (D - 1)) = {most:.4g} expected, where smearing is stable, found {table.rho:g}"
     t_max, r_max = table.t_max or longest["t_max"], table.r_max or longest["r_max"]
-    if table.t0 is not None and table.t0 + 1 > t_max:
+    if "t0" not in table.model_fields_set and table.t0 + 1 > t_max:
+        half = "" if table.t_max else f", half of lattice.extent {time},"
+        yield ("t0",), f"missing: t_max = {t_max}{half} has no place for t0 = {table.t0}, the default; give t0 = {t_max - 1}"
+    elif table.t0 is not None and table.t0 + 1 > t_max:
         yield ("t0",), f"at most t_max - 1 = {t_max - 1} expected, found {table.t0}"
     for key, least, most, apart in (("plateau", 0, t_max - 1, 0), ("fit", 1, r_max, 2)):
         pair = getattr(table, key)

@@ -12,8 +12,10 @@ from slhmc.runcard.base import (
     Finite,
     Lanes,
     NaturalNumber,
+    NaturalRepeats,
     PerDirection,
     Positive,
+    Repeats,
     Scheme,
     Table,
     Tolerance,
@@ -81,7 +83,7 @@ class InnerTable(Table):
     """[[hmc.inner]]: one faster time scale, `steps` steps for each drift of the level above."""
 
     scheme: Scheme = Field(description="integration scheme")
-    steps: Count = Field(description="steps per drift of the level above")
+    steps: Repeats = Field(description="steps per drift of the level above")
 
 
 class HMCTable(Table):
@@ -89,14 +91,14 @@ class HMCTable(Table):
 
     scheme: Scheme = Field(description="integration scheme")
     length: Positive = Field(1.0, description="molecular-dynamics time of a trajectory")
-    steps: Count = Field(description="steps per trajectory")
+    steps: Repeats = Field(description="steps per trajectory")
     inner: Annotated[tuple[InnerTable, ...], Field(strict=False)] = Field((), description="levels 1, 2 ...")
 
 
 class HeatBathTable(Table):
     """[heat_bath]: a trajectory is one heat-bath sweep and `over_relaxation` over-relaxation sweeps."""
 
-    over_relaxation: NaturalNumber = Field(3, description="over-relaxation sweeps after each heat-bath sweep")
+    over_relaxation: NaturalRepeats = Field(3, description="over-relaxation sweeps after each heat-bath sweep")
 
 
 class RunTable(Table):
@@ -122,7 +124,7 @@ class CadenceTable(Table):
 class CondensateTable(CadenceTable):
     """[measure.chiral_condensate]: stochastic (1/V) Tr (D+m)^-1."""
 
-    noise: Count = Field(4, description="noise vectors per measurement")
+    noise: Repeats = Field(4, description="noise vectors per measurement")
     tolerance: Tolerance = Field(1e-10, description="residual of the solver")
 
 
@@ -130,14 +132,14 @@ class MesonsTable(CadenceTable):
     """[measure.mesons]: meson correlators of each quark."""
 
     source: Literal["point", "wall"] = Field("point", description="point: one site drawn at random; wall: noise on a time slice")
-    noise: Count = Field(1, description="noise vectors of a wall source, each on a time slice of its own")
+    noise: Repeats = Field(1, description="noise vectors of a wall source, each on a time slice of its own")
     tolerance: Tolerance = Field(1e-10, description="residual of the solver")
 
 
 class ResidualMassTable(CadenceTable):
     """[measure.residual_mass]: stochastic, from all sites."""
 
-    noise: Count = Field(4, description="noise vectors per measurement")
+    noise: Repeats = Field(4, description="noise vectors per measurement")
     tolerance: Tolerance = Field(1e-10, description="residual of the solver")
 
 

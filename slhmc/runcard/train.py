@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from slhmc.runcard.base import Count, NaturalNumber, Positive, Table
+from slhmc.runcard.base import LARGEST, MOST_REPEATS, Count, NaturalNumber, Positive, Repeats, Table
 
 LEARNING_RATES = {"adam": 1e-3, "sgd": 1e-6, "gauss_newton": 1.0}
 Fraction = Annotated[float, Field(ge=0, lt=1)]
@@ -35,9 +35,11 @@ class TrainTable(Table):
     )
     decay: Annotated[float, Field(gt=0, le=1)] = Field(1.0, description="factor of learning_rate after each step")
     steps: Count = Field(200, description="steps of the optimizer")
-    batch: Count = Field(8, description="samples of a step")
-    spacing: Count = Field(1, description="trajectories from one sample to the next; online")
-    held_out: Annotated[int, Field(ge=2)] = Field(32, description="samples that are not trained on, for the losses that are told")
+    batch: Repeats = Field(8, description="samples of a step")
+    spacing: Repeats = Field(1, description="trajectories from one sample to the next; online")
+    held_out: Annotated[int, Field(ge=2, le=LARGEST)] = Field(
+        32, description="samples that are not trained on, for the losses that are told"
+    )
     report_every: Count = Field(5, description="steps between evaluations of the held-out samples")
     patience: NaturalNumber = Field(
         0, description="evaluations without a lower held-out loss after which training stops; 0: never"
@@ -77,6 +79,11 @@ def train_faults(card: Any) -> Iterator[tuple[tuple[str, ...], str]]:
         yield ("train", "optimizer"), '"gauss_newton" is for squares of one number a sample, not for "force"; use "adam"'
     if train.loss not in ("trajectory", None) and train.trajectory_length is not None:
         yield ("train", "trajectory_length"), f'has a meaning only with loss = "trajectory", found loss = "{train.loss}"'
+    elif train.trajectory_length is not None and card.hmc is not None and None not in (card.hmc.length, card.hmc.steps):
+        steps = card.hmc.steps * train.trajectory_length / card.hmc.length
+        if steps > MOST_REPEATS:
+            yield ("train", "trajectory_length"), (f"{steps:.3g} steps like those of [hmc] found, at most {MOST_REPEATS} "
+                                                   f"expected; give less than {train.trajectory_length:g}")
     for key in ("train_mass", "train_factor"):
         if getattr(train, key) and not card.quarks:
             yield ("train", key), "the card has no [[quarks]]"
