@@ -156,6 +156,11 @@ def test_any_program_reads_the_file(run):
 
 
 @pytest.mark.parametrize(("arguments", "words"), [
+    (["--online", "-o", "f.h5"], "--online: shows all that runs have measured on their way and measures nothing, but -o f"),
+    (["--online", "--farm", 2], "measures nothing, but --farm 2 found; leave out one of the two"),
+    (["--online", "--files", "*.h5"], "measures nothing, but --files *.h5 found"),
+    (["--online", "--flow"], "measures nothing, but --observable gradient_flow found"),
+    (["--online", *sets("measure.mesons.noise=3")], "measures nothing, but --set measure.mesons.noise=3 found"),
     (["--observable", "kaon"], "--observable kaon: no such observable; there are plaquette, polyakov_loop"),
     (["--observable", "residual_mass"],
      '--observable residual_mass: needs a quark with operator "domain_wall" or "moebius", found "staggered", "wilson"'),

@@ -64,9 +64,8 @@ def measure_directories(directories: list[Path], request: Request) -> None:
         if path is not None and len(directories) > 1:
             raise InputError(f"{option} {path}: one file for {len(directories)} directories found; leave it out, or give one "
                              "directory at a time")
-    if request.online and request.card is not None:
-        raise InputError(f"--online: shows what runs have measured on their way, --card {request.card} is for files of other "
-                         "programs; leave out one of the two")
+    if request.online:
+        _refuse_measuring(request)
     log_warnings()
     failures: list[SlhmcError] = []
     if request.online:
@@ -81,6 +80,19 @@ def measure_directories(directories: list[Path], request: Request) -> None:
         from slhmc.simulation import gathered
 
         raise gathered(failures)
+
+
+def _refuse_measuring(request: Request) -> None:
+    """InputError for options that say what is measured, or how, where nothing is."""
+    if request.card is not None:
+        raise InputError(f"--online: shows what runs have measured on their way, --card {request.card} is for files of other "
+                         "programs; leave out one of the two")
+    given = [f"-o {request.output}"] * (request.output is not None) + [f"--farm {request.farm}"] * (request.farm != 1)
+    given += [f"--files {request.pattern}"] * (request.pattern is not None)
+    given += [f"--observable {name}" for name in request.names] + [f"--set {override}" for override in request.overrides]
+    if given:
+        raise InputError(f"--online: shows all that runs have measured on their way and measures nothing, but {given[0]} found; "
+                         "leave out one of the two")
 
 
 def _ready(directories: list[Path], request: Request, communicator: Any, failures: list) -> list[Path]:

@@ -1,4 +1,4 @@
-"""Options of `slhmc measure`."""
+"""Options of `slhmc measure`; a bracket of help is escaped, lest it be markup."""
 
 from pathlib import Path
 from typing import Annotated
@@ -14,11 +14,11 @@ Names = Annotated[
 ]
 Settings = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Change [measure] or [solver] of the card (repeatable)."),
+    typer.Option("--set", metavar="KEY=VALUE", help=r"Change \[measure] or \[solver] of the card (repeatable)."),
 ]
 Card = Annotated[
     Path | None,
-    typer.Option("--card", metavar="CARD", help="Card with [lattice] and [measure], for files of other programs in DIR."),
+    typer.Option("--card", metavar="CARD", help=r"Card with \[lattice] and \[measure], for files of other programs in DIR."),
 ]
 Pattern = Annotated[
     str | None, typer.Option("--files", metavar="PATTERN", help="Files of DIR by name: *, ?, and {n} for their number.")
