@@ -113,6 +113,11 @@ def test_a_training_is_trained_and_resumed_as_one(tmp_path, capsys):
     (("--site", "nowhere"), "nowhere.toml: no such site"),
     (("--site", "../x"), "--site ../x: the name of a file in"),
     (("-n", 2, "--set", "lattice.ranks=[2,2]"), "a grid of 4 ranks, but the job has 2; give --ranks 4"),
+    (("-n", 32), "32 ranks do not divide the lattice"),
+    (("-n", 10**9), "1000000000 ranks do not divide the lattice"),
+    (("-n", 2, "--set", "lattice.lanes=16"), "lanes = 16: the local lattice"),
+    (("--chain", 1001), "Invalid value for '--chain': Input should be less than or equal to 1000"),
+    (("--time", "99999999999d"), "a time limit of '99999999999d': at most 366 days expected; let several jobs follow"),
     (("-o", "a b"), "' ' in the path, which schedulers do not take"),
     (("--set", "gauge.beta=-1"), "--set gauge.beta=-1: must be greater than 0"),
 ])

@@ -281,7 +281,9 @@ def submit(
     site: Annotated[
         str | None, typer.Option(metavar="NAME", help="Settings in ~/.config/slhmc/sites/NAME.toml.", show_default="default")
     ] = None,
-    chain: Annotated[int, typer.Option(min=1, metavar="N", help="Jobs, each going on where the one before stopped.")] = 1,
+    chain: Annotated[
+        int, typer.Option(min=1, max=1000, metavar="N", help="Jobs, each going on where the one before stopped.")
+    ] = 1,
     command: Annotated[
         Work | None, typer.Option(help="What the jobs do.", show_default="train for a card with [train] or [fit], else run")
     ] = None,

@@ -29,7 +29,7 @@ from slhmc.jobs import (
     queue_states,
     submit,
 )
-from slhmc.runcard import Card, ScalarCard, card_text, load_card, parse_card
+from slhmc.runcard import Card, FluxCard, ScalarCard, card_text, load_card, parse_card
 
 # the file whose presence shows that a run or a training has begun, so that `slhmc resume` takes it
 _BEGUN_BY = {"run": "card.toml", "train": "train.h5", "fit": "fit.h5"}
@@ -181,10 +181,16 @@ def _check_ranks(card: Card, resources: Resources) -> None:
             raise InputError(f"{resources.ranks} ranks asked for, a card with [scalar] runs on 1: threads share its chains; give "
                              "--ranks 1 and --threads")
         return
-    grid = getattr(card.lattice, "ranks", None)
+    if isinstance(card, FluxCard):
+        return
+    grid = card.lattice.ranks
     if grid is not None and math.prod(grid) != resources.ranks:
         raise InputError(f"lattice.ranks = {list(grid)} is a grid of {math.prod(grid)} ranks, but the job has "
                          f"{resources.ranks}; give --ranks {math.prod(grid)}, or leave the grid out")
+    if card.fit is None:  # whose lattices are on one rank each
+        from slhmc.simulation import check_ranks
+
+        check_ranks(card, resources.ranks)
 
 
 def _job(work: _Work, resources: Resources, site: Site) -> Job:

@@ -7,6 +7,7 @@ from slhmc.errors import InputError
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 DEFAULT_SECONDS = 3600
+MOST_DAYS = 366
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Resources:
 
 
 def seconds_of(text: str) -> int:
-    """`24:00:00`, `2-12:00:00`, `90m`, `24h`, `2d` in seconds; InputError for anything else, and for no time at all."""
+    """`24:00:00`, `2-12:00:00`, `90m`, `24h`, `2d` in seconds; InputError for anything else, no time at all, more than a year."""
     seconds = 0
     if match := re.fullmatch(r"(?:(\d+)-)?(\d+):([0-5]\d):([0-5]\d)", text):
         days, hours, minutes, rest = (int(part or 0) for part in match.groups())
@@ -62,6 +63,9 @@ def seconds_of(text: str) -> int:
     if seconds == 0:
         raise InputError(f"a time limit of {text!r}: expected hours:minutes:seconds, days-hours:minutes:seconds, or a number "
                          "with a unit: 90m, 24h, 2d")
+    if seconds > 86400 * MOST_DAYS:
+        raise InputError(f"a time limit of {text!r}: at most {MOST_DAYS} days expected; let several jobs follow each other by "
+                         "--chain")
     return seconds
 
 

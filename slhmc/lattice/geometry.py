@@ -42,7 +42,7 @@ def choose_rank_grid(extent: tuple[int, ...], size: int) -> tuple[int, ...]:
                 if best is None or order < best:
                     best = order
             return
-        for ranks in range(1, left + 1):
+        for ranks in range(1, min(left, extent[mu] // 2) + 1):
             if left % ranks == 0 and extent[mu] % (2 * ranks) == 0:
                 visit(mu - 1, left // ranks, [*grid, ranks])
     visit(len(extent) - 1, size, [])

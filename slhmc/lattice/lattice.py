@@ -75,13 +75,17 @@ class Lattice:
     def layout(self, real: str = "double") -> "Layout":
         """Lane groups for real = "double" or "float"; made once."""
         if real not in self._layouts:
-            lanes = self._lanes or self.device.default_lanes(real)
-            grid = choose_lane_grid(self.local, self.rank_grid, lanes)
-            if self._lanes and int(np.prod(grid)) != lanes:
-                raise InputError(f"lanes = {lanes}: the local lattice {list(self.local)} over ranks {list(self.rank_grid)} "
-                                 f"can be split into {int(np.prod(grid))} lanes at most; drop [lattice] lanes")
-            self._layouts[real] = Layout(self, real, grid)
+            self._layouts[real] = Layout(self, real, self.lane_grid(real))
         return self._layouts[real]
+
+    def lane_grid(self, real: str = "double") -> tuple[int, ...]:
+        """Lanes in each direction; InputError if the lattice does not have the number of them that was asked for."""
+        lanes = self._lanes or self.device.default_lanes(real)
+        grid = choose_lane_grid(self.local, self.rank_grid, lanes)
+        if self._lanes and int(np.prod(grid)) != lanes:
+            raise InputError(f"lanes = {lanes}: the local lattice {list(self.local)} over ranks {list(self.rank_grid)} "
+                             f"can be split into {int(np.prod(grid))} lanes at most; drop [lattice] lanes")
+        return grid
 
     def partials(self, count: int):
         """Scratch for partial sums of reductions (kernels run one after the other, so one buffer serves all)."""

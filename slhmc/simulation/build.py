@@ -115,6 +115,16 @@ def fit_units(card: RunCard, device: Device) -> list[tuple]:
     return list(dict.fromkeys(units))
 
 
+def check_ranks(card: RunCard, ranks: int) -> None:
+    """InputError if the lattice of a card does not fit on so many ranks of CPUs; nothing is compiled."""
+    _lattice_of_first(card, HostDevice(), ranks).lane_grid()
+
+
+def _lattice_of_first(card: RunCard, device: Device, size: int) -> Lattice:
+    """What the first of `size` ranks has; it sends nothing. All ranks have its lane widths."""
+    return make_lattice(card, device, SimpleNamespace(rank=0, size=size))
+
+
 def build(card: RunCard, ranks: int | None = None) -> None:
     """Compile the CPU kernels that a card needs on so many ranks into the cache, for nodes without a compiler.
 
@@ -125,8 +135,7 @@ def build(card: RunCard, ranks: int | None = None) -> None:
         device.prepare([("worm.cc", "double", 1, 0, 0, 0)])
         return
     size = math.prod(card.lattice.ranks or (1,)) if ranks is None else ranks
-    first_rank = SimpleNamespace(rank=0, size=size)  # sends nothing: all ranks have the lane widths of the first
     fits = card.fit is not None
-    device.prepare(fit_units(card, device) if fits else kernel_units(card, make_lattice(card, device, first_rank)))
+    device.prepare(fit_units(card, device) if fits else kernel_units(card, _lattice_of_first(card, device, size)))
     for file in ("tape.cc", "messages.cc"):
         compile_host(file, {})
