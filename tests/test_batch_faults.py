@@ -250,6 +250,7 @@ def test_answers_that_are_none(monkeypatch, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("text", ['{"state": "running", "acceptance": "x", "eta_seconds": [], "trajectory": {}, "total": true}',
+                                  '{"state": "running", "trajectory": 1, "total": 4, "eta_seconds": 1e20}',
                                   '{"state": 3, "acceptance": NaN, "plaquette": 1e999, "other": [NaN]}'])
 def test_a_status_with_words_for_numbers(tmp_path, capsys, text):
     for name in ("a", "b"):

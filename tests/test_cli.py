@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import re
 import subprocess
 import sys
 from contextlib import nullcontext
@@ -10,9 +11,11 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pytest
+import typer
 
 import slhmc
 from slhmc.cli import doctor, launch, main, progress, ranks, summary
+from slhmc.cli.app import app
 from slhmc.cli.status import status_line
 from slhmc.cli.terminal import on_terminal
 from slhmc.errors import ComputationError, InputError, SolverNotConverged
@@ -99,6 +102,22 @@ except SystemExit as stop:
     assert result.returncode == 0, result.stderr
     commands = ("run", "train", "resume", "summary", "status", "bench", "build", "doctor", "launch", "card")
     assert all(f" {command} " in result.stdout for command in commands)
+
+
+def test_no_bracket_of_a_help_is_taken_for_markup(capsys, monkeypatch):
+    """As `[measure]` would be; what is escaped shows no backslash."""
+    monkeypatch.setenv("COLUMNS", "300")
+    root = typer.main.get_command(app)
+    commands = {(): root} | {(name,): command for name, command in root.commands.items()}
+    commands |= {("card", name): command for name, command in root.commands["card"].commands.items()}
+    told = {}
+    for names, command in commands.items():
+        assert slhmc_command(*names, "--help") == 0
+        shown = capsys.readouterr().out
+        words = " ".join([command.help or "", *(getattr(parameter, "help", None) or "" for parameter in command.params)])
+        told[names] = re.findall(r"\[[a-z.]+\]", words.replace("\\", ""))
+        assert all(shown.count(word) >= told[names].count(word) for word in told[names]) and "\\[" not in shown, names
+    assert sorted(told["measure",]) == ["[lattice]", "[measure]", "[measure]", "[solver]"]
 
 
 def test_the_package_is_the_command():
@@ -301,7 +320,9 @@ def test_a_trajectory_in_words():
         "trajectory    7/5200  dH -1.230e-02  accepted  acceptance 0.931  plaquette 0.702512  0.0051 s  ETA 0:00:26  "
         "thermalization"
     )
-    assert [progress.duration(value) for value in (None, float("inf"), 90061)] == ["-", "-", "1 day, 1:01:01"]
+    assert [progress.duration(value) for value in (None, float("inf"), float("nan"), 90061)] == [
+        "-", "-", "-", "1 day, 1:01:01"]
+    assert [progress.duration(value) for value in (1e15, 10**400)] == ["over 100 years"] * 2
 
 
 def test_a_terminal_gets_a_live_line(monkeypatch):

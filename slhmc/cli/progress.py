@@ -12,6 +12,7 @@ from typing import Any
 from slhmc.cli.terminal import on_terminal
 
 Observer = Callable[[Any], None]
+_CENTURY = 36525 * 86400.0
 
 
 @dataclass(frozen=True)
@@ -51,9 +52,11 @@ def trajectory_line(report: Any) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """`seconds` as h:mm:ss; a dash while unknown."""
-    if seconds is None or not math.isfinite(seconds):
+    """`seconds` as h:mm:ss; a dash while unknown, and no digits beyond a century, of which a timedelta may have too few."""
+    if seconds is None or seconds != seconds or abs(seconds) == math.inf:  # an integer may be too large for isfinite
         return "-"
+    if seconds > _CENTURY:
+        return "over 100 years"
     return str(timedelta(seconds=round(max(seconds, 0))))
 
 
