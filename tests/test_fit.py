@@ -121,6 +121,8 @@ def test_more_epochs_may_be_asked_for(tmp_path, data, fitted, capsys):
     run = tmp_path / "run"
     assert fit(run, f"data.directory={data}", "fit.epochs=4")[0]
     assert json.loads((run / "results.json").read_text())["epochs"] == 4
+    words = f"{run}: 3 epochs asked for, but 4 are done; ask for 4 or more by --set fit.epochs=N"
+    assert words in refusal(capsys, "resume", run, *sets("fit.epochs=3"))
     assert slhmc_command("resume", run, *sets("fit.epochs=6")) == 0
     same_history = [FitFile.open(path / "fit.h5").epochs["validation"] for path in (run, fitted)]
     np.testing.assert_array_equal(*same_history)

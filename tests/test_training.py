@@ -111,7 +111,7 @@ def test_configurations_of_another_target_are_refused(tmp_path, trained, capsys)
     card = card_file(tmp_path, TRAINING)
     words = refusal(capsys, "train", card, "-o", tmp_path / "no", *offline, *sets("gauge.beta=2.2", "quarks.0.mass=0.2"))
     assert f"{trained}: samples of another target" in words
-    assert "gauge.beta = 2.0 (there 2.2)" in words and "quarks.0.mass = 0.3 (there 0.2)" in words
+    assert "gauge.beta = 2.0 (in the card of the training 2.2), quarks.0.mass = 0.3 (in the card of the training 0.2)" in words
     assert slhmc_command("train", card, "-o", tmp_path / "yes", *offline, *sets("guide.quarks.0.mass=0.7")) == 0
 
 
@@ -216,6 +216,8 @@ def test_a_training_is_not_overwritten_or_changed(tmp_path, trained, capsys):
     assert "of another run found" in refusal(capsys, "run", card, "-o", trained)
     assert "train.learning_rate" in refusal(capsys, "resume", trained, *sets("train.learning_rate=1.0"))
     assert "train.steps" in refusal(capsys, "resume", trained, "--trajectories", 100)
+    words = f"{trained}: 2 steps asked for, but 12 are done; ask for 12 or more by --set train.steps=N"
+    assert words in refusal(capsys, "resume", trained, *sets("train.steps=2"))
     assert contents(trained) == before
 
 

@@ -50,7 +50,7 @@ class Regression(Session):
     that all have the same weights.
     """
 
-    unit = "epochs"
+    unit, table = "epochs", "fit"
 
     def __init__(self, card: RunCard, directory: Path, device: str, communicator):
         super().__init__(card, directory, communicator)
@@ -82,6 +82,7 @@ class Regression(Session):
 
     def _read_checkpoint(self) -> dict:
         state = load_fit_state(self.files.checkpoint)
+        self._check_length(state["epoch"])
         self.history.truncate(state["epoch"] if state["row"]["epoch"] >= 0 else -1)
         return state
 

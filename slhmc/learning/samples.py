@@ -130,7 +130,9 @@ class OfflineSource(Source):
         if self.files.card.exists():
             found = parse_card(self.files.read_card(), str(self.files.card))
             if foreign := [words for words in foreign_keys(found, self.card) if not words.startswith("measure.")]:
-                raise InputError(f"{self.files.path}: samples of another target than that of this card: {', '.join(foreign)}")
+                foreign = [words.replace(" (there ", " (in the card of the training ") for words in foreign]
+                raise InputError(f"{self.files.path}: samples of another target found than that of the training: "
+                                 f"{', '.join(foreign)}; give the run of this target, or its keys to the card")
         return paths
 
     def path(self, position: int) -> Path:

@@ -22,6 +22,7 @@ class Session(ABC):
     """
 
     unit: str  # the table of the history with a row for the start and one for each: "epochs", "steps"
+    table: str  # of the card with the number of them: "fit", "train"
 
     def __init__(self, card: RunCard, directory: Path, communicator):
         self._created = time.monotonic()
@@ -67,14 +68,23 @@ class Session(ABC):
             self._begin_history(self.files.read_card())  # killed before it had one
         self.history = self._read_history(parse_card(text, str(self.files.card), kinds=FitCard))
         self.history.card_text = text
-        self.files.change_card(text)
         if checkpoint.exists():
-            return self._read_checkpoint()
+            found = self._read_checkpoint()
+            self.files.change_card(text)
+            return found
         if (done := len(getattr(self.history, self.unit)) - 1) > 0:
             raise InputError(f"{checkpoint}: missing, but {path.name} holds {done} {self.unit}; restore a copy, or train anew "
                              "into another directory")
+        self.files.change_card(text)
         self.history.truncate(-1)  # killed before the first one was complete
         return None
+
+    def _check_length(self, done: int) -> None:
+        """InputError if the card asks for less than what is done."""
+        wanted = getattr(getattr(self.card, self.table), self.unit)
+        if done > wanted:
+            raise InputError(f"{self.files.path}: {wanted} {self.unit} asked for, but {done} are done; ask for {done} or more by "
+                             f"--set {self.table}.{self.unit}=N")
 
     # ---- running
     def run(self, observer=None, stop: StopRequest | None = None) -> bool:

@@ -90,7 +90,7 @@ def resume(directory, *, device: str = "cpu", communicator=None, overrides=()) -
 class Training(Session):
     """Numbers of torch are the same on all ranks."""
 
-    unit = "steps"
+    unit, table = "steps", "train"
 
     def __init__(self, card: RunCard, directory: Path, device: str, communicator):
         super().__init__(card, directory, communicator)
@@ -122,6 +122,7 @@ class Training(Session):
 
     def _read_checkpoint(self) -> tuple:
         self._links, trajectory, state = load_checkpoint(self.files.checkpoint, self.lattice.extent, self.U.colors)
+        self._check_length(state["step"])
         self.history.truncate(state["step"] if len(state["actions"]) == self.card.train.held_out else -1)
         return trajectory, state
 
