@@ -90,6 +90,15 @@ def test_every_kept_configuration_is_measured_once(run, capsys):
     assert measured(run / "measure.h5").series("mesons")[0].tolist() == [2, 4, 6, 8]
 
 
+def test_tables_are_the_same_when_nothing_is_left_to_measure(run, capsys):
+    tables = []
+    for _ in range(2):
+        assert slhmc_command("measure", run, "--observable", "plaquette", "--observable", "chiral_condensate") == 0
+        out = capsys.readouterr().out
+        tables.append(out[out.index("measure.h5: "):])
+    assert tables[0] == tables[1] and 0 < tables[0].index("plaquette") < tables[0].index("chiral_condensate")
+
+
 def test_the_table_has_the_effective_masses_of_the_file(run, capsys):
     assert slhmc_command("measure", run, "--observable", "mesons", "--plateau", "2:4") == 0
     out = capsys.readouterr().out

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from slhmc.cli.summary import parenthesis
+from slhmc.cli.summary import how_many, parenthesis
 from slhmc.cli.terminal import on_terminal
 from slhmc.runcard import RunCard
 
@@ -22,7 +22,7 @@ def print_flow(values: np.ndarray, card: RunCard) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from slhmc.analysis import MINIMUM_LENGTH, flow_curves, has_charge
+    from slhmc.analysis import flow_curves, has_charge
 
     columns = {"t2E": "t^2 E", "t2E_plaquette": "plaquettes", "W": "W"}
     if has_charge(values):
@@ -36,9 +36,7 @@ def print_flow(values: np.ndarray, card: RunCard) -> None:
     console.print(f"\n  {card.measure.gradient_flow.action} flow: E and Q from clovers, beside them E from plaquettes and Q from "
                   "five loops", soft_wrap=True)
     console.print(table)
-    how = "errors by the Gamma method" if len(values) >= MINIMUM_LENGTH else \
-        f"fewer than {MINIMUM_LENGTH}: errors by the jackknife, as if they were independent"
-    console.print(f"  {len(values)} configurations; {how}", soft_wrap=True)
+    console.print(f"  {how_many(len(values))}", soft_wrap=True)
 
 
 def words(value: Any) -> str:

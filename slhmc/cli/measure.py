@@ -14,7 +14,7 @@ from slhmc.cli.chain import log_warnings
 from slhmc.cli.flow import draw_charge, draw_energy, flow_numbers, print_flow
 from slhmc.cli.potential import NAME as STATIC
 from slhmc.cli.potential import analysed, draw_potential, potential_numbers, print_potential
-from slhmc.cli.summary import describe, finite, parenthesis, print_entries
+from slhmc.cli.summary import describe, finite, how_many, parenthesis, print_entries
 from slhmc.cli.terminal import on_terminal
 from slhmc.errors import InputError, SlhmcError
 from slhmc.runcard import RunCard, load_card
@@ -132,7 +132,9 @@ def _measure_one(directory: Path, request: Request, communicator: Any, failures:
     if file is None:
         return None
     card = simulation.measurement_card(directory, *chosen)
-    wanted = [name for name in file.names if getattr(card.measure, base_name(name)) is not None]
+    order = {name: place for place, name in enumerate(type(card.measure).model_fields)}  # the file's is that of the alphabet
+    wanted = sorted((name for name in file.names if getattr(card.measure, base_name(name)) is not None),
+                    key=lambda name: (order[base_name(name)], name))
     measured = {name: Measured(file.labels[name], *file.series(name)) for name in wanted}
     return show(measured, card, request.plot, times, None if request.as_json else f"\n{file.path}: {describe(card)}")
 
@@ -245,8 +247,6 @@ def _print_masses(title: str, channels: list[Channel], measurements: int, window
     from rich.console import Console
     from rich.table import Table
 
-    from slhmc.analysis import MINIMUM_LENGTH
-
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     table.add_column("t", justify="right")
     for channel in channels:
@@ -261,9 +261,7 @@ def _print_masses(title: str, channels: list[Channel], measurements: int, window
     console = Console(highlight=False, markup=False, force_terminal=on_terminal())
     console.print(f"\n  effective masses, cosh m = (C(t-1) + C(t+1)) / 2 C(t): {title}", soft_wrap=True)
     console.print(table)
-    how = "errors by the Gamma method" if measurements >= MINIMUM_LENGTH else \
-        f"fewer than {MINIMUM_LENGTH}: errors by the jackknife, as if they were independent"
-    console.print(f"  {measurements} configurations; {how}", soft_wrap=True)
+    console.print(f"  {how_many(measurements)}", soft_wrap=True)
 
 
 def _words(mass: Any) -> str:

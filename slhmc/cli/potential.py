@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from slhmc.cli.flow import words
+from slhmc.cli.summary import how_many
 from slhmc.cli.terminal import on_terminal
 from slhmc.runcard import PotentialChoices, RunCard, potential_choices
 
@@ -30,8 +31,6 @@ def print_potential(found: Any, measurements: int, card: RunCard) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from slhmc.analysis import MINIMUM_LENGTH
-
     first, last = choices_of(card).plateau
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for heading in ("r", *(f"t = {t}" for t in range(first, last + 1)), "V(r)", "chi2/dof"):
@@ -47,9 +46,7 @@ def print_potential(found: Any, measurements: int, card: RunCard) -> None:
         quality = "" if fit.chi_squared is None else f", chi2/dof {fit.chi_squared:.2f}"
         console.print(f"  V = A - B / r + sigma r, r = {fit.first} ... {fit.last}: A {words(fit.constant)}, "
                       f"B {words(fit.coulomb)}, sigma {words(fit.tension)}, r0 {words(fit.r0)}{quality}", soft_wrap=True)
-    how = "errors by the Gamma method" if measurements >= MINIMUM_LENGTH else \
-        f"fewer than {MINIMUM_LENGTH}: errors by the jackknife, as if they were independent"
-    console.print(f"  {measurements} configurations; {how}", soft_wrap=True)
+    console.print(f"  {how_many(measurements)}", soft_wrap=True)
 
 
 def potential_numbers(found: Any) -> dict[str, Any]:

@@ -33,6 +33,15 @@ def finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def how_many(configurations: int) -> str:
+    """Configurations behind a table, and where its errors come from."""
+    from slhmc.analysis import MINIMUM_LENGTH
+
+    errors = "errors by the Gamma method" if configurations >= MINIMUM_LENGTH else \
+        f"fewer than {MINIMUM_LENGTH}: errors by the jackknife, as if they were independent"
+    return f"{configurations} configuration{'s' * (configurations != 1)}; {errors}"
+
+
 def print_summary(directory: Path) -> None:
     """The summary as tables; needs 80 columns."""
     from rich.console import Console
