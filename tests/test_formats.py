@@ -258,6 +258,16 @@ def test_inspect_and_convert(tmp_path, capsys):
     assert np.array_equal(load_links(tmp_path / "lat.h5")[0], LINKS)
 
 
+def test_converted_links_keep_their_trajectory(tmp_path, capsys):
+    save_links(tmp_path / "a.h5", LINKS, trajectory=120)
+    for source, target, words in (("a.h5", "b.nersc", "SEQUENCE_NUMBER = 120\n"), ("b.nersc", "c.h5", ""), ("c.h5", "d.h5", "")):
+        assert slhmc_command("convert", tmp_path / source, tmp_path / target) == 0
+        assert words.encode() in (tmp_path / target).read_bytes()
+    assert load_links(tmp_path / "d.h5")[1]["trajectory"] == 120
+    assert slhmc_command("convert", put(tmp_path, FOREIGN["ildg"], "e.ildg"), tmp_path / "f.nersc") == 0
+    assert b"SEQUENCE_NUMBER = 0\n" in (tmp_path / "f.nersc").read_bytes()
+
+
 def test_commands_refuse_bad_files(tmp_path, capsys):
     path = put(tmp_path, nersc(LINKS, PLAQUETTE="0.5"))
     assert "plaquette" in refusal(capsys, "convert", path, tmp_path / "out.npy")

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,14 @@ def convert_file(path: Path, output: Path, name: str | None, precision: str | No
     communicator = ranks.world()
     found = _examined(path, extent, colors, communicator)
     refuse_faults(found)
-    write_configuration(output, found.part, name, precision)
+    write_configuration(output, found.part, name, precision, _trajectory(found.description.details))
     print(f"{output}: {name}; of {found.description.format}, {_lattice(found)}, plaquette {found.plaquette:.12g}")
+
+
+def _trajectory(details: Mapping[str, Any]) -> int:
+    """The number that a file gives its links, 0 if none."""
+    told = next((str(details[key]) for key in ("trajectory", "SEQUENCE_NUMBER") if key in details), "")
+    return int(told) if told.isdecimal() and len(told) < 19 else 0
 
 
 def _refuse_others(output: Path) -> None:

@@ -90,14 +90,17 @@ def _checksum(file: BoundedFile, keys: dict[str, str]) -> str | None:
 
 # ---- writing
 def encode(part: Part, claims: dict[str, Any]) -> Encoded:
-    """The bytes of this rank's links in big-endian numbers, and the header; `claims` as for all, and `rows`: 2 or None, all."""
+    """The bytes of this rank's links in big-endian numbers, and the header.
+
+    `claims` as for all, `rows`: 2 or None, all, and `trajectory`, 0 if left out.
+    """
     colors, bits, rows = part.colors, 8 * REALS[claims["precision"]], claims.get("rows")
     name = "4D_SU3_GAUGE" if rows == 2 else f"4D_SU{colors}_GAUGE_{colors}x{colors}"
     lines = ["BEGIN_HEADER", "HDR_VERSION = 1.0", f"DATATYPE = {name}", "STORAGE_FORMAT = 1.0",
              *(f"DIMENSION_{k} = {length}" for k, length in enumerate(part.extent, 1)),
              f"LINK_TRACE = {claims['link_trace']:.12g}", f"PLAQUETTE = {claims['plaquette']:.12g}",
              *(f"BOUNDARY_{k} = PERIODIC" for k in (1, 2, 3, 4))]
-    after = ["ENSEMBLE_ID = slhmc", "SEQUENCE_NUMBER = 0", f"FLOATING_POINT = IEEE{bits}BIG"]
+    after = ["ENSEMBLE_ID = slhmc", f"SEQUENCE_NUMBER = {claims.get('trajectory', 0)}", f"FLOATING_POINT = IEEE{bits}BIG"]
 
     def head(checksum: str) -> bytes:
         return "\n".join([*lines, f"CHECKSUM = {checksum:0>8}", *after, ""]).encode() + _END

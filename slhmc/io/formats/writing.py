@@ -25,11 +25,13 @@ NAMES = (*(module.NAME for module in FORMATS), TWO_ROWS)
 _MESSAGE = 1 << 30  # bytes at once: MPI counts are ints
 
 
-def write_configuration(path: str | os.PathLike, part: Part, name: str, precision: str | None = None) -> None:
+def write_configuration(path: str | os.PathLike, part: Part, name: str, precision: str | None = None,
+                        trajectory: int = 0) -> None:
     """Write links in the format `name` of NAMES, in a precision; None: that of the links, if the format has it. Collective.
 
-    A rank writes its own slices (MPI.File); only the format slhmc is written by rank 0 alone. Raises InputError if the format has
-    no such lattice, group or precision, or if the file cannot be written; ComputationError if links are not in SU(N) to 1e-5.
+    trajectory: its number, for the formats with a place for it, slhmc and NERSC. A rank writes its own slices (MPI.File); only
+    the format slhmc is written by rank 0 alone. Raises InputError if the format has no such lattice, group or precision, or if
+    the file cannot be written; ComputationError if links are not in SU(N) to 1e-5.
     """
     module = _module(name)
     _check_lattice(path, name, part)
@@ -39,14 +41,14 @@ def write_configuration(path: str | os.PathLike, part: Part, name: str, precisio
     rounded = part.in_precision(precision)
     _refuse_other_fields(path, rounded)
     if module is native:
-        _write_native(path, rounded)
+        _write_native(path, rounded, trajectory)
         return
     if name == TWO_ROWS:  # the numbers in the header are those of links as a reader completes them
         rounded = Part(last_row(rounded.links[..., :2, :]), part.slices, part.communicator)
         _refuse_other_fields(path, rounded, " once the third row is computed; use nersc, with all rows")
     plaquette, link_trace = rounded.averages()
     encoded = module.encode(rounded, {"precision": precision, "plaquette": plaquette, "link_trace": link_trace,
-                                      "rows": 2 if name == TWO_ROWS else None})
+                                      "rows": 2 if name == TWO_ROWS else None, "trajectory": trajectory})
     checksum = _checksum(module, encoded, rounded)
     _write(Path(path), encoded, checksum, rounded)
 
@@ -96,12 +98,13 @@ def _refuse_other_fields(path: str | os.PathLike, part: Part, advice: str = "") 
                                f"{DEVIATION_LIMIT:.0e} expected{advice}")
 
 
-def _write_native(path: str | os.PathLike, part: Part) -> None:
+def _write_native(path: str | os.PathLike, part: Part, trajectory: int) -> None:
     links = part.gather()
 
     def save() -> None:
         if links is not None:
-            save_links(path, links if links_fault(links) is None else project(links))
+            save_links(path, links if links_fault(links) is None else project(links),
+                       **({"trajectory": trajectory} if trajectory else {}))
     together(part.communicator, save)
 
 
