@@ -221,6 +221,13 @@ def test_a_training_is_not_overwritten_or_changed(tmp_path, trained, capsys):
     assert contents(trained) == before
 
 
+def test_a_card_of_a_training_alone_is_not_resumed_as_a_run(tmp_path, capsys):
+    card_file(tmp_path, TRAINING)
+    before = contents(tmp_path)
+    assert "begin anew: slhmc train" in refusal(capsys, "resume", tmp_path)
+    assert contents(tmp_path) == before
+
+
 def test_sampling_does_not_need_torch(tmp_path):
     """Neither does a card with [train]; training says what is missing."""
     (tmp_path / "torch.py").write_text("raise ImportError('no torch here')")

@@ -12,7 +12,7 @@ from slhmc.cli.chain import STOPPED_EARLY, log_warnings
 from slhmc.cli.fit import fit_line, fit_live, print_fit
 from slhmc.cli.progress import Live, duration, progress
 from slhmc.errors import InputError
-from slhmc.runcard import Card, FitCard, ScalarCard, load_card
+from slhmc.runcard import Card, FitCard, FluxCard, ScalarCard, load_card
 
 
 def start(path: Path, directory: Path, overrides: list[str], device: str) -> int:
@@ -27,13 +27,19 @@ def start(path: Path, directory: Path, overrides: list[str], device: str) -> int
 
 
 def is_training(directory: Path) -> bool:
-    """Whether a guide is trained there or a model fitted, or was to be: a fit may have been killed with no file but its card."""
+    """Whether a guide is trained there or a model fitted, or was to be: a fit may have been killed with no file but its card.
+
+    InputError if that card could be one of a training or of a run.
+    """
     if any((directory / name).exists() for name in ("train.h5", "fit.h5")):
         return True
     card = directory / "card.toml"
     if not card.exists() or (directory / "chain.h5").exists():
         return False
     found = load_card(card, (), Card)
+    if not isinstance(found, (ScalarCard, FluxCard)) and found.train is not None:
+        raise InputError(f"{directory}: nothing but a card with [train] found, so whether a training or a run was killed before "
+                         f"it began is not known; begin anew: slhmc train {card} -o {directory}, or slhmc run")
     return not isinstance(found, ScalarCard) and found.fit is not None
 
 
