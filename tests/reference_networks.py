@@ -112,9 +112,33 @@ def layer(links, loops, weights, step="stout", xp=np):
     return (exponential(Q) if xp is np else xp.linalg.matrix_exp(Q)) @ links
 
 
+def real_trace(m, xp=np):
+    return xp.einsum("...ii->...", m).real
+
+
+def attention_layer(links, loops, weights, xp=np):
+    """Rows of weights: rho, of queries, keys and values; a = s / sqrt(1 + s^2), s = 4 / Nc of the change of Re tr U c^+, c the
+    mean of the paths."""
+    extent, n = tuple(links.shape[:-3])[::-1], links.shape[-1]
+    rho, *rows = weights
+    query, key, value = (layer(links, loops, row, xp=xp) for row in rows)
+    paths, key_paths, value_paths = (loop_sums(field, loops, xp) for field in (links, key, value))
+    C = 0 * links
+    for i, loop in enumerate(loops):
+        number = max(len(paths_of(loop, extent, mu)) for mu in range(len(extent)))
+        s = 4 / n / number * (real_trace(query @ key_paths[i].conj().swapaxes(-1, -2), xp)
+                     - real_trace(links @ paths[i].conj().swapaxes(-1, -2), xp))
+        C = C + (rho[i] + s / (1 + s**2) ** 0.5 / number)[..., None, None] * value_paths[i]
+    Q = 2 * traceless_antihermitian(C @ links.conj().swapaxes(-1, -2), xp)
+    return (exponential(Q) if xp is np else xp.linalg.matrix_exp(Q)) @ links
+
+
 def smear(links, kind, layers, loops, weights, xp=np):
-    """All layers; weights (layers, loops), of a flow (powers of t, loops)."""
+    """All layers; weights (layers, loops), of a flow (powers of t, loops), with attention (4 layers, loops)."""
     for number in range(layers):
+        if kind == "attention":
+            links = attention_layer(links, loops, weights[4 * number:4 * number + 4], xp)
+            continue
         if kind == "flow":
             t = (number + 0.5) / layers
             rho = sum(t**k * row for k, row in enumerate(weights)) / layers

@@ -115,8 +115,8 @@ QUARKS = {"clover.cc", "clover_term.cc", "domain_wall.cc", "hopping.cc", "stagge
 INCLUDERS = {"gauge.cc": {"gauge.cc"}, "staples.h": {"heat_bath.cc"}, "tape.cc": {"tape.cc"},
              "plaquettes.h": {"gauge.cc", "flow.cc"}, "rectangles.h": {"gauge.cc", "flow.cc"},
              "philox.h": {"clover_term.cc", "heat_bath.cc", "links.cc", "random.cc", "worm.cc"},  # its logarithm
-             "lattice.h": {"flow.cc", "gauge.cc", "heat_bath.cc", "links.cc", "loops.cc", "static_potential.cc", "stout.cc",
-                           "topology.cc"} | QUARKS,
+             "lattice.h": {"attention.cc", "flow.cc", "gauge.cc", "heat_bath.cc", "links.cc", "loops.cc", "static_potential.cc",
+                           "stout.cc", "topology.cc"} | QUARKS,
              "target.h": set(signatures.KERNELS)}
 
 

@@ -177,7 +177,7 @@ GUIDE_FAULTS = [
     (STAGGERED, G + '[network]\nkind = "flow"\nlayers = 8\ntime_degree = 2\nweights = [[0.1]]',
      "18: network.weights: 1 row found, 3 expected, one for each power of time"),
     (STAGGERED, G + "[network]\ntime_degree = 1", '15: network.time_degree: has a meaning only with kind = "flow", found'),
-    (STAGGERED, G + '[network]\nkind = "cask"', '15: network.kind: expected "stout", "ape" or "flow", found "cask"'),
+    (STAGGERED, G + '[network]\nkind = "cask"', '15: network.kind: expected "stout", "ape", "flow" or "attention", found "cask"'),
     (STAGGERED, G + '[network]\n[train]\nloss = "trajectory"\ntrajectory_length = 2e3',
      "17: train.trajectory_length: 2e+04 steps like those of [hmc] found, at most 10000 expected; give less than 2000"),
     (STAGGERED, G + "[network]\n[train]\ntrain_beta = 0", "16: train.train_beta: expected true or false, found 0"),

@@ -66,9 +66,10 @@ def test_forces(links, colors):
         np.testing.assert_allclose(threads, vectors, rtol=0, atol=1e-13 * np.abs(vectors).max())
 
 
-@pytest.mark.parametrize("kind", ["stout", "ape"])
+@pytest.mark.parametrize("kind", ["stout", "ape", "attention"])
 def test_networks(links, colors, kind):
-    network = make_network(kind, colors, 4, 2, ["plaquette", "rectangle", "chair", "polyakov"], [[0.05, 0.01, 0.002, 0.1]] * 2)
+    rows = 8 if kind == "attention" else 2
+    network = make_network(kind, colors, 4, 2, ["plaquette", "rectangle", "chair", "polyakov"], [[0.05, 0.01, 0.002, 0.1]] * rows)
     results = []
     for U in links:
         force, smeared_force = AlgebraField(U.lattice, colors), momenta(U)

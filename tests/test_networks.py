@@ -11,7 +11,7 @@ import reference_networks as plain
 from slhmc.errors import InputError
 from slhmc.lattice import AlgebraField, GaugeField, LinkField
 from slhmc.networks import KINDS, LOOPS, make_network
-from slhmc.networks.loops import SHAPES, table_length, weight_mask
+from slhmc.networks.loops import SHAPES, path_count, table_length, weight_mask
 from slhmc.networks.terms import loop_terms
 
 pytestmark = pytest.mark.device
@@ -85,7 +85,7 @@ def difference(value, step):
     return sum(weight * value(k * step) for k, weight in STENCIL.items()) / step
 
 
-def assert_force_and_gradient(network, U, P, rng, relative=1e-9):
+def assert_force_and_gradient(network, U, P, rng, step=1e-3, weight_step=1e-4):
     """Along a random direction of the links and along each weight, by finite differences."""
     action, moved = Linear(network, U, rng), GaugeField(U.lattice, U.colors)
 
@@ -99,10 +99,10 @@ def assert_force_and_gradient(network, U, P, rng, relative=1e-9):
     def along_weight(distance, number):
         network.set_parameters(weights + distance * np.eye(weights.size)[number])
         return action.value(U)
-    found, expected = float(force.inner(P)), -difference(along_links, 1e-3)
+    found, expected = float(force.inner(P)), -difference(along_links, step)
     size = float(force.inner(force)) ** 0.5 * float(P.inner(P)) ** 0.5
-    assert abs(found - expected) < relative * max(abs(expected), 1e-2 * size)
-    expected = [difference(lambda h, k=number: along_weight(h, k), 1e-4) for number in range(weights.size)]
+    assert abs(found - expected) < 1e-9 * max(abs(expected), 1e-2 * size)
+    expected = [difference(lambda h, k=number: along_weight(h, k), weight_step) for number in range(weights.size)]
     network.set_parameters(weights)
     np.testing.assert_allclose(gradient, expected, rtol=0, atol=1e-8 * np.abs(expected).max())
 
@@ -130,6 +130,7 @@ def test_a_weight_counts_for_its_class_of_links(loop, dimensions):
             weight_mask(loop, dimensions)
         return
     mask, expected = weight_mask(loop, dimensions), []
+    assert path_count(loop, dimensions) == max(len(plain.paths_of(loop, (4,) * dimensions, mu)) for mu in range(dimensions))
     planes = [[mu != nu and loop.startswith("plaquette") and any(plain.counts(loop, mu, path, dimensions)
               for path in plain.open_paths("plaquette", dimensions, mu) if (nu, 1) in path) for nu in range(dimensions)]
               for mu in range(dimensions)]
@@ -140,7 +141,7 @@ def test_a_weight_counts_for_its_class_of_links(loop, dimensions):
 
 
 # ---- layers
-@pytest.mark.parametrize("kind", ["stout", "ape"])
+@pytest.mark.parametrize("kind", ["stout", "ape", "attention"])
 @pytest.mark.parametrize("loops", SINGLE, ids="".join)
 @pytest.mark.parametrize("colors", [2, 3])
 def test_a_layer_is_the_formula(hot_links, rng, colors, loops, kind):
@@ -209,7 +210,7 @@ def test_no_layers_are_the_identity(hot_links, gaussian_momenta, kind):
     assert network.parameter_gradient(U, P).size == 0
 
 
-@pytest.mark.parametrize("kind", ["stout", "ape"])
+@pytest.mark.parametrize("kind", ["stout", "ape", "attention"])
 def test_no_layers_have_no_rows_of_weights(kind):
     """As a card may write them."""
     assert make_network(kind, 2, 2, 0, ["plaquette"], []).is_identity
@@ -236,8 +237,32 @@ def test_a_flow_is_stout_layers_of_its_weights(hot_links, rng):
     np.testing.assert_allclose(flow.smear(U).to_sites(), layers.smear(U).to_sites(), rtol=0, atol=1e-14)
 
 
+def test_attention_to_nothing_is_a_stout_layer(hot_links, gaussian_momenta, rng):
+    """Queries, keys and values of weight zero: links, force and the gradient of rho; attention of weight zero moves nothing."""
+    U, rho = hot_links(3, 4, 2, 6, 4), 0.02 * rng.standard_normal((2, 4))
+    weights = np.zeros((8, 4))
+    weights[::4] = rho
+    found = []
+    for network in (make_network("attention", 3, 4, 2, ALL, weights), make_network("stout", 3, 4, 2, ALL, rho)):
+        force, P = AlgebraField(U.lattice, 3), gaussian_momenta(U)
+        network.pull_back(U, P, force, 0.7)
+        found.append((network.smear(U).to_sites(), public(force), network.parameter_gradient(U, P).reshape(2, -1, 4)[:, 0]))
+    for attention, stout in zip(*found, strict=True):
+        np.testing.assert_allclose(attention, stout, rtol=0, atol=1e-13 * abs(stout).max())
+
+
+def test_attention_grows_where_smearing_has_more_to_do(hot_links):
+    """Smoothing queries raise scores, most where links are rough; without values of their own they are bounded by 1."""
+    U = hot_links(3, 4, 4, 4, 4)
+    network = make_network("attention", 3, 4, 1, ["plaquette"], [[0.0], [0.02], [0.0], [0.0]])
+    network.smear(U)
+    scores = U.derived["network", network].layers[0].scores[0]
+    values = U.lattice.device.to_host(scores)
+    assert values.min() > 0 and values.max() > 2 * values.min()
+
+
 # ---- the way back
-@pytest.mark.parametrize("kind", ["stout", "ape"])
+@pytest.mark.parametrize("kind", ["stout", "ape", "attention"])
 @pytest.mark.parametrize("loops", SINGLE, ids="".join)
 @pytest.mark.parametrize("colors", [2, 3])
 def test_force_and_gradient_are_derivatives(hot_links, gaussian_momenta, rng, colors, loops, kind):
@@ -249,8 +274,9 @@ def test_force_and_gradient_are_derivatives(hot_links, gaussian_momenta, rng, co
 @pytest.mark.parametrize(("colors", "dimensions"), GROUPS)
 def test_force_and_gradient_of_layers_are_derivatives(hot_links, gaussian_momenta, rng, colors, dimensions, kind):
     U = hot_links(colors, *EXTENTS[dimensions])
-    network = random_network(kind, colors, dimensions, 3, fitting(BY_CLASS, dimensions), rng, 0.1, 2 * (kind == "flow"))
-    assert_force_and_gradient(network, U, gaussian_momenta(U), rng)
+    scale, *steps = (0.01, 2e-4, 1e-6) if kind == "attention" else (0.1,)  # attention to rough links is of order 1, and curved
+    network = random_network(kind, colors, dimensions, 3, fitting(BY_CLASS, dimensions), rng, scale, 2 * (kind == "flow"))
+    assert_force_and_gradient(network, U, gaussian_momenta(U), rng, *steps)
 
 
 @pytest.mark.parametrize("colors", [2, 3])
@@ -362,12 +388,14 @@ def test_a_table_is_json_and_makes_the_network_again(rng):
     again = make_network(**table)
     assert again.table() == table and again.parameter_names == network.parameter_names
     assert network.parameter_names[:2] == ["t0.plaquette_ss", "t0.plaquette_st"]
+    assert make_network("attention", 2, 4, 1, ["plaquette", "polyakov_t"]).parameter_names == [
+        f"layer1.{role}.{loop}" for role in ("rho", "query", "key", "value") for loop in ("plaquette", "polyakov_t")]
     assert make_network("stout", 2, 4, 2, ["plaquette", "polyakov_t"]).parameter_names == [
         "layer1.plaquette", "layer1.polyakov_t", "layer2.plaquette", "layer2.polyakov_t"]
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
-    (("gradient", 3, 4, 1, ["plaquette"]), "kind 'gradient': one of stout, ape, flow expected"),
+    (("gradient", 3, 4, 1, ["plaquette"]), "kind 'gradient': one of stout, ape, flow, attention expected"),
     (("stout", 4, 4, 1, ["plaquette"]), "4 colours: its kernels know 2 and 3"),
     (("stout", 3, 5, 1, ["plaquette"]), "5 dimensions: 2, 3 or 4 expected"),
     (("stout", 3, 4, -1, ["plaquette"]), "layers = -1: 0 or more expected"),
@@ -377,6 +405,9 @@ def test_a_table_is_json_and_makes_the_network_again(rng):
     (("stout", 3, 2, 1, ["chair"]), "'chair': there is none in 2 dimensions"),
     (("stout", 3, 4, 2, ["plaquette"], [[0.1]]), r"weights of shape \(1, 1\) found, \(2, 1\) expected: a row for each layer"),
     (("flow", 3, 4, 2, ["plaquette"], [[0.1], [0.1]]), r"\(2, 1\) found, \(1, 1\) expected: a row for each power of t"),
+    (("attention", 3, 4, 1, ["plaquette"], [[0.1]]), r"\(1, 1\) found, \(4, 1\) expected: a row for each layer's rho, query, key"),
+    (("attention", 3, 4, 1, []), r"loops = \[\]: a layer needs at least one loop"),
+    (("attention", 4, 4, 1, ["plaquette"]), "4 colours: its kernels know 2 and 3"),
     (("stout", 3, 4, 2, ["plaquette"], None, 1), "time_degree = 1 of a network of kind 'stout'"),
     (("stout", 3, 4, 1, ["plaquette"], [[np.nan]]), "1 finite numbers expected: layer1.plaquette"),
 ])

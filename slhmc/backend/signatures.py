@@ -98,6 +98,7 @@ _RECTANGLES = "const real *rectangles; const real *sides"
 _FLOW = ("const real *links; const real *before; real *after; real *moved; const double *step; real fresh; real kept; "
          "real scale")
 
+_ATTENTION = "const real *links; const real *queries; const real *paths; const real *key_paths"
 _PLANES = "const int *order; const int *positions; int window; const real *links"
 _SMEARED_FORCE = "const real *smeared_force; real *insertions; real *force; real weight; int add"
 
@@ -125,6 +126,13 @@ _LCNN = {
 }
 
 KERNELS = {
+    "attention.cc": {
+        "attention_scores": ("site", _LATTICE + _ATTENTION + "; real *scores; real scale"),
+        "attended_paths": ("site", _LATTICE + "const real *scores; const real *value_paths; const double *rho; real *out; int add"),
+        "attention_pull_back": ("site", _LATTICE + _ATTENTION + "; const real *value_paths; const real *scores; "
+                                "const double *rho; const real *insertions; real *value_insertions; real *key_insertions; "
+                                "real *link_insertions; real *query_force; real *force; real scale; real weight; int add"),
+    },
     "clover.cc": {
         "clover_hop": ("site", _LATTICE + _CLOVER),
         "clover_hop_norm": (1, _LATTICE + "double *partials; " + _CLOVER),

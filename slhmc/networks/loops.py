@@ -50,3 +50,11 @@ def weight_mask(loop: str, dimensions: int) -> np.ndarray:
     if not mask.any():
         raise InputError(f"loop {loop!r}: there is none in {dimensions} dimensions; leave it out")
     return mask
+
+
+def path_count(loop: str, dimensions: int) -> int:
+    """Open paths through a link that a named loop counts for."""
+    shape, others = shape_of(loop), dimensions - 1
+    if shape == "plaquette":
+        return 2 * max(int(row.sum()) for row in weight_mask(loop, dimensions)[:dimensions**2].reshape(dimensions, dimensions))
+    return {"rectangle": 6 * others, "chair": 12 * others * (others - 1), "polyakov": 1}[shape]

@@ -7,16 +7,16 @@ from slhmc.lattice import AlgebraField, GaugeField
 from slhmc.networks.loops import weight_mask
 from slhmc.networks.smearing import Smearing
 
-KINDS = ("stout", "ape", "flow")
-KERNEL_FILES = ("links.cc", "loops.cc", "stout.cc")  # in double precision, of the group and the dimensions
+KINDS = ("stout", "ape", "flow", "attention")
 
 
 class Network:
     """Layers U -> U' of loops with a weight for each layer and loop (docs/conventions.md, "Networks"). No layers: the identity.
 
     kind: "stout" U' = exp(Q) U, Q = 2 [C U^+]_TA; "ape" U' = N(U + C), N the projection on SU(Nc); "flow" `layers` stout steps
-    of length 1 / layers with rho(t) = sum_k a_k t^k, k up to time_degree, at t = (step + 1/2) / layers.
-    weights: (layers, loops), for a flow (time_degree + 1, loops); zeros if left out. Raises InputError if something does not fit.
+    of length 1 / layers with rho(t) = sum_k a_k t^k, k up to time_degree, at t = (step + 1/2) / layers; "attention":
+    AttentionNetwork (attention.py). weights: (layers, loops), for a flow (time_degree + 1, loops); zeros if left out. Raises
+    InputError if something does not fit.
     """
 
     def __init__(self, kind: str, colors: int, dimensions: int, layers: int, loops, weights=None, time_degree: int = 0):
@@ -30,8 +30,8 @@ class Network:
         shape = (self._rows.shape[1], len(self.loops))
         weights = np.zeros(shape) if weights is None or len(weights) == shape[0] == 0 else np.asarray(weights, float)
         if weights.shape != shape:
-            raise InputError(f"weights of shape {weights.shape} found, {shape} expected: a row for each "
-                             f"{'power of t' if kind == 'flow' else 'layer'}, a number for each of {', '.join(self.loops)}")
+            raise InputError(f"weights of shape {weights.shape} found, {shape} expected: a row for each {self.row_name}, a number "
+                             f"for each of {', '.join(self.loops)}")
         self.set_parameters(weights.ravel())
 
     def _check(self) -> None:
@@ -56,6 +56,11 @@ class Network:
             return np.eye(self.layers)
         times = (np.arange(self.layers) + 0.5) / max(1, self.layers)
         return times[:, None] ** np.arange(self.time_degree + 1) / max(1, self.layers)
+
+    @property
+    def row_name(self) -> str:
+        """What has a row of parameters."""
+        return "power of t" if self.kind == "flow" else "layer"
 
     @property
     def is_identity(self) -> bool:
@@ -131,10 +136,9 @@ class Network:
                              f"{self.dimensions} dimensions expected: the network was made for these")
         key = ("network", self)
         if key not in U.derived:
-            U.derived[key] = Smearing(self, U)
+            U.derived[key] = self._on(U)
         return U.derived[key]
 
+    def _on(self, U: GaugeField):
+        return Smearing(self, U)
 
-def make_network(kind: str, colors: int, dimensions: int, layers: int, loops, weights=None, time_degree: int = 0) -> Network:
-    """A network as a card has it; see `Network`."""
-    return Network(kind, colors, dimensions, layers, loops, weights, time_degree)

@@ -7,21 +7,26 @@ import numpy as np
 
 from slhmc.lattice import AlgebraField, GaugeField, LinkField
 from slhmc.networks.loops import shape_of
-from slhmc.networks.terms import REAL_BYTES, loop_terms
+from slhmc.networks.terms import REAL_BYTES, loop_terms, sum_paths
+
+
+def terms_of(network, U: GaugeField) -> dict:
+    """The terms of a network's loops by shape."""
+    return {term.shape: term for term in loop_terms(U.lattice, U.colors, {shape_of(loop) for loop in network.loops})}
 
 
 class Smearing:
     """Fields of a network's layers on one gauge field U, which is an argument throughout.
 
-    links: after each layer; staples: C of each layer. Methods are collective.
+    links: after each layer; staples: C of each layer. terms: of its loops by shape, if they are there. Methods are collective.
     """
 
-    def __init__(self, network, U: GaugeField):
+    def __init__(self, network, U: GaugeField, terms: dict | None = None):
         lattice, self.network, self.count = U.lattice, network, len(network.weight_table)
         self.device, self.layout, self.colors = lattice.device, lattice.layout("double"), U.colors
         self.links = [GaugeField(lattice, U.colors) for _ in range(self.count)]
         self.staples = [LinkField(lattice, U.colors) for _ in range(self.count)]
-        self.terms = {term.shape: term for term in loop_terms(lattice, U.colors, {shape_of(loop) for loop in network.loops})}
+        self.terms = terms or terms_of(network, U)
         self.staples_halo = any(term.staples_halo for term in self.terms.values())
         self.weights = network.weights_on(self.device)
         self.insertions = LinkField(lattice, U.colors)
@@ -36,7 +41,7 @@ class Smearing:
                 raise RuntimeError("smeared links would be rebuilt in the body of a loop: call smear() before the loop")
             for layer, (before, after) in enumerate(zip([U, *self.links], self.links, strict=False)):
                 self._fetch(before)
-                self._sum_paths(before, self.staples[layer], self._weights(layer), self.terms.values())
+                sum_paths(self.terms.values(), before, self.staples[layer], self._weights(layer))
                 self._launch(before, "links", self.staples[layer].pointer, after.pointer, keep=(self.staples[layer], after))
                 after.changed()
             self.version = version
@@ -61,7 +66,7 @@ class Smearing:
             self._step_back(U, layer, smeared_force, target, 1.0, add=False, through_loops=layer > 0)
             for number, loop in enumerate(self.network.loops):
                 address = self.device.pointer(masks) + number * masks.shape[1] * REAL_BYTES
-                self._sum_paths(self._input(U, layer), scratch, address, [self.terms[shape_of(loop)]])
+                sum_paths([self.terms[shape_of(loop)]], self._input(U, layer), scratch, address)
                 scalars[layer, number] = self.insertions.inner(scratch)
             smeared_force = target
         shape = self.count, len(self.network.loops)
@@ -91,12 +96,6 @@ class Smearing:
         """The halo that the loops read."""
         if self.staples_halo:
             links.update_staple_halo()
-
-    def _sum_paths(self, links, staples, weights, terms) -> None:
-        if not any(term.assigns for term in terms):
-            staples.clear()
-        for term in terms:
-            term.add_staples(links, staples, weights)
 
     def _launch(self, links: GaugeField, what: str, *arguments, keep) -> None:
         kernel = links.kernel("stout.cc", f"{self.network.step}_{what}")

@@ -121,3 +121,11 @@ def loop_terms(lattice: Lattice, colors: int, shapes) -> list[LoopTerm]:
     """A term for each shape, in the order that `add_staples` needs."""
     makers = {"plaquette": Plaquettes, "polyakov": Lines}
     return [makers.get(shape, GluedPlaquettes)(lattice, colors, shape) for shape in SHAPES if shape in shapes]
+
+
+def sum_paths(terms, links: GaugeField, paths: LinkField, weights: int) -> None:
+    """paths <- the sum of what the terms have, whose halo of links is there."""
+    if not any(term.assigns for term in terms):
+        paths.clear()
+    for term in terms:
+        term.add_staples(links, paths, weights)

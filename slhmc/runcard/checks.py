@@ -321,7 +321,7 @@ def _network(path: tuple, table: NetworkTable, lattice: Any) -> Iterator[Fault]:
 
 
 def _weights(path: tuple, table: NetworkTable, loops: int) -> Iterator[Fault]:
-    one = "power of time" if table.kind == "flow" else "layer"
+    one = {"flow": "power of time", "attention": "of rho, query, key and value in each layer"}.get(table.kind, "layer")
     if len(table.weights) != table.rows:
         yield path, f"{len(table.weights)} row{'s' * (len(table.weights) != 1)} found, {table.rows} expected, one for each {one}"
     for index, row in enumerate(table.weights):

@@ -17,19 +17,21 @@ Row = Annotated[tuple[Finite, ...], Field(strict=False)]
 class NetworkTable(Table):
     """[smearing] and [network]: layers that replace links by smeared ones, with one weight for each loop of each layer."""
 
-    kind: Literal["stout", "ape", "flow"] = Field(
-        "stout", description="stout: exp(Q) U; ape: projection of a sum on SU(Nc); flow: stout with weights of time")
+    kind: Literal["stout", "ape", "flow", "attention"] = Field(
+        "stout", description="stout: exp(Q) U; ape: projection of a sum on SU(Nc); flow: stout with weights of time; attention: "
+                             "stout with weights of each link's surroundings")
     layers: NaturalRepeats = Field(1, description="layers, one after the other; 0 leaves the links as they are")
     loops: Annotated[tuple[Loop, ...], Field(strict=False)] = Field(
         ("plaquette",), description="loop shapes, one weight each; the ending is the direction of the link that is smeared")
     weights: Annotated[tuple[Row, ...], Field(strict=False)] | None = Field(
-        None, description="a row for each layer, a number for each loop; flow: a row for each power of time; zeros if left out")
+        None, description="a row for each layer, a number for each loop; flow: a row for each power of time; attention: four rows "
+                          "for each layer, rho, query, key and value; zeros if left out")
     time_degree: NaturalRepeats = Field(0, description="flow: degree of the polynomial in time that each weight is")
 
     @property
     def rows(self) -> int:
         """Rows of weights."""
-        return self.time_degree + 1 if self.kind == "flow" else self.layers
+        return {"flow": self.time_degree + 1, "attention": 4 * self.layers}.get(self.kind, self.layers)
 
 
 class GuideQuarkTable(Table):

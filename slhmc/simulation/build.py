@@ -7,10 +7,18 @@ from slhmc.backend import Device, HostDevice
 from slhmc.backend.compiler import compile_host
 from slhmc.dirac import StaggeredNormal
 from slhmc.lattice import Lattice
-from slhmc.networks import KERNEL_FILES
+from slhmc.networks import kernel_files
 from slhmc.observables import FlowedLinks, Observable, OnSmearedLinks, Plaquette, PolyakovLoop, Rectangle, StaticPotential
 from slhmc.runcard import FluxCard, RunCard, potential_choices
-from slhmc.simulation.guide import boundary_phases, has_network, molecular_dynamics, on_links, smearing_network, target_parts
+from slhmc.simulation.guide import (
+    boundary_phases,
+    has_network,
+    molecular_dynamics,
+    network_kinds,
+    on_links,
+    smearing_network,
+    target_parts,
+)
 from slhmc.simulation.learned_flow import LearnedFlowEnd
 from slhmc.simulation.quarks import QUARKS, condensate, mesons, quark_kernels, residual_mass
 from slhmc.solvers import block_sizes
@@ -67,7 +75,7 @@ def kernel_units(card: RunCard, lattice: Lattice) -> list[tuple]:
     """(file, real, lanes, colours, dimensions, Ls) of all kernels that the card needs on this lattice."""
     colors, dimensions = card.lattice.colors, lattice.dimensions
     gauge = ["gauge.cc", "links.cc"] + ["heat_bath.cc"] * (card.heat_bath is not None)
-    gauge += sorted({*KERNEL_FILES} - {*gauge}) * (has_network(card) or card.measure.learned_flow is not None)
+    gauge += sorted({*kernel_files(network_kinds(card))} - {*gauge}) * (has_network(card) or card.measure.learned_flow is not None)
     gauge += ["flow.cc"] + ["topology.cc"] * (dimensions == 4) if card.measure.gradient_flow is not None else []
     gauge += ["static_potential.cc"] * (card.measure.static_potential is not None)
     forms = ("matrix", "quaternion")[:1 + (colors == 2)] if card.measure.learned_flow is not None else ()

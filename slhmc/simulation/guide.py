@@ -16,7 +16,7 @@ from slhmc.errors import InputError
 from slhmc.io import Weights, check_weights, load_weights
 from slhmc.io.sealed import sealed_kind
 from slhmc.lattice import Lattice
-from slhmc.networks import Network, make_network
+from slhmc.networks import KINDS, Network, make_network
 from slhmc.runcard import GuideQuarkTable, NetworkTable, QuarkTable, RunCard
 from slhmc.runcard.checks import DRIFTS, quark_faults
 from slhmc.runcard.guide import merged_quark
@@ -49,6 +49,13 @@ def network_of(table: NetworkTable, card: RunCard) -> Network:
 def has_network(card: RunCard) -> bool:
     """Whether quarks see other links than the thin ones, those of the target or those of the guide."""
     return card.smearing is not None or (card.guide is not None and bool(card.network or card.guide.network))
+
+
+def network_kinds(card: RunCard) -> set[str]:
+    """Kinds of networks that the card may need: any, if only a file of weights tells."""
+    if card.guide is not None and card.guide.network is not None and card.network is None:
+        return set(KINDS)
+    return {table.kind for table in (card.smearing, card.network) if table is not None}
 
 
 def smearing_network(card: RunCard) -> Network | None:
