@@ -36,12 +36,16 @@ SITE_FUNCTION void attention_scores_site(const attention_scores_arguments &a, Si
 }
 SITE_KERNEL(attention_scores)
 
-// paths_mu(x) <- what they are, or 0, plus (rho + a) c_i(U^V)
+// out <- what it is, or 0, plus (weight + a) paths; a = 0 without scores
 SITE_FUNCTION void attended_paths_site(const attended_paths_arguments &a, Site x) {
     const Geometry &g = a.geometry;
     for (int mu = 0; mu < DIMENSIONS; mu++) {
-        const V s = load(score_of(g, a.scores, x, mu), x);
-        Link sum = scaled(load_link(g, a.value_paths, x, mu), s / square_root_lanes(s * s + real(1)) + (real)*a.rho);
+        V factor = splat((real)*a.weight);
+        if (a.scores) {
+            const V s = load(score_of(g, a.scores, x, mu), x);
+            factor += s / square_root_lanes(s * s + real(1));
+        }
+        Link sum = scaled(load_link(g, a.paths, x, mu), factor);
         if (a.add) add(sum, load_link(g, a.out, x, mu));
         store_link(g, a.out, x, mu, sum);
     }

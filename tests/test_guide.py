@@ -23,6 +23,7 @@ CARD = gauge((4, 4), 1.0) + quark(0.2) + hmc(6) + run_table(trajectories=1, seed
 FOUR = CARD.replace("[4, 4]", "[4, 4, 4, 4]").replace("beta = 1.0", "beta = 2.7").replace("mass = 0.2", "mass = 0.3")
 GUIDE = "[guide]\nquarks = [{ mass = 0.3 }]\n"
 SMEARING = '[smearing]\nweights = [[0.05]]\n'
+ATTENTION = '[network]\nkind = "attention"\nweights = [[-0.03], [0.003], [0.002], [0.05]]\n'
 
 
 def network(plaquettes, lines, name="network"):
@@ -75,9 +76,10 @@ def plain(make_lattice):
     (GUIDE + network(0, 0), (0.5, 0.7)),
     (GUIDE + network(-0.02, 0), (0.6, 0.8)),
     (GUIDE + network(0.03, 0.02), (0.2, 0.5)),
+    (GUIDE + ATTENTION, (0.4, 0.8)),
     (GUIDE + network(0.03, 0.02) + "[guide.correction]\nevery = 2\n", (0.8, 0.97)),
     (GUIDE + network(0.03, 0.02) + "[guide.correction]\nevery = 1\n", (0.98, 1.0)),
-], ids=["thin", "untrained", "good", "bad", "nested", "every step"])
+], ids=["thin", "untrained", "good", "bad", "attention", "nested", "every step"])
 def test_any_guide_samples_the_target(thermalized, plain, text, acceptance):
     """<exp(-dH)> = 1 and the target's plaquette, within 4 sigma; what the thin guide itself would sample is far from it."""
     update, U, _ = thermalized(CARD + text)
@@ -124,10 +126,11 @@ def test_a_shorter_fifth_dimension_guides(thermalized):
 # ---- reversibility
 @pytest.mark.parametrize("text", [
     FOUR + network(-0.01, 0.02) + GUIDE.replace("0.3", "0.4"),
+    FOUR + ATTENTION + GUIDE.replace("0.3", "0.4"),
     FOUR + SMEARING + network(-0.01, 0.02) + GUIDE.replace("0.3", "0.4") + "[guide.correction]\nevery = 2\n",
     FOUR + network(0.02, 0.02) + GUIDE.replace("0.3", "0.4") + 'correction = { every = 1, scheme = "omf4" }\n',
     WALLS + '[network]\nkind = "ape"\nweights = [[0.02]]\n[guide]\nquarks = [{ Ls = 4 }]\ncorrection = { every = 3 }\n',
-], ids=["guided", "nested", "every step", "walls"])
+], ids=["guided", "attention", "nested", "every step", "walls"])
 def test_trajectories_are_reversible(thermalized, text):
     update, U, _ = thermalized(text, "solver.precision=double", "solver.force_tolerance=1e-12", trajectories=6)
     phi = update.target.refresh(U, Draws(6, 1))
@@ -288,7 +291,7 @@ def test_condensate_is_that_of_smeared_links(updates):
 
 
 @pytest.mark.parametrize("text", [
-    FOUR + network(0.02, 0.02) + GUIDE + 'solver.precision = "double"\n', FOUR + SMEARING + "[measure.chiral_condensate]\n",
+    FOUR + network(0.02, 0.02) + GUIDE + 'solver.precision = "double"\n', FOUR + ATTENTION + GUIDE, FOUR + SMEARING + "[measure.chiral_condensate]\n",
     WALLS + "[guide]\nquarks = [{ Ls = 4 }]\nsolver.precision = 'mixed'\n[solver]\nprecision = 'double'\n"])
 def test_all_kernels_are_compiled_before_the_run(updates, monkeypatch, text):
     update, U, card = updates(text)

@@ -28,13 +28,15 @@ LOOPS = ("plaquette", "rectangle_s", "polyakov_t")
 
 def network_of(colors, kind="stout", layers=2, dimensions=4, loops=LOOPS):
     """A network with weights that are neither small nor alike."""
-    weights = np.random.default_rng(3).uniform(-0.06, 0.08, (layers, len(loops)))
+    rows = 4 * layers if kind == "attention" else layers
+    weights = np.random.default_rng(3).uniform(-0.06, 0.08, (rows, len(loops))) / (rows // layers)
     return make_network(kind, colors, dimensions, layers, loops, weights)
 
 
 @pytest.mark.parametrize(("colors", "extent", "kind", "base"), [
     *((2, (4, 2, 4, 4), "stout", base) for base in BASES), *((3, (4, 4, 2, 4), "stout", base) for base in BASES),
-    *((3, (4, 4, 2, 4), "ape", base) for base in ("rooted", "clover", "determinant"))])
+    *((3, (4, 4, 2, 4), "ape", base) for base in ("rooted", "clover", "determinant")),
+    *((colors, (4, 4, 2, 4), "attention", base) for colors in (2, 3) for base in ("rooted", "clover", "determinant"))])
 def test_force_is_minus_the_derivative(smooth_links, gaussian_momenta, colors, extent, kind, base):
     U = smooth_links(colors, *extent)
     action = SmearedAction(network_of(colors, kind), BASES[base](U.lattice))

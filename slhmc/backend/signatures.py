@@ -128,7 +128,7 @@ _LCNN = {
 KERNELS = {
     "attention.cc": {
         "attention_scores": ("site", _LATTICE + _ATTENTION + "; real *scores; real scale"),
-        "attended_paths": ("site", _LATTICE + "const real *scores; const real *value_paths; const double *rho; real *out; int add"),
+        "attended_paths": ("site", _LATTICE + "const real *scores; const real *paths; const double *weight; real *out; int add"),
         "attention_pull_back": ("site", _LATTICE + _ATTENTION + "; const real *value_paths; const real *scores; "
                                 "const double *rho; const real *insertions; real *value_insertions; real *key_insertions; "
                                 "real *link_insertions; real *query_force; real *force; real scale; real weight; int add"),

@@ -8,7 +8,7 @@ import numpy as np
 from slhmc.lattice import AlgebraField, GaugeField, LinkField
 from slhmc.networks.loops import path_count, shape_of
 from slhmc.networks.network import Network
-from slhmc.networks.smearing import Smearing, terms_of
+from slhmc.networks.smearing import terms_of
 from slhmc.networks.terms import REAL_BYTES, sum_paths
 
 SMEARED = ("query", "key", "value")
@@ -24,9 +24,6 @@ class AttentionNetwork(Network):
     """
 
     def __init__(self, kind: str, colors: int, dimensions: int, layers: int, loops, weights=None, time_degree: int = 0):
-        loops = tuple(loops)
-        self.path_counts = np.ones(len(loops))  # known when the loops have been checked
-        self.smeared = [[Network("stout", colors, dimensions, 1, loops) for _ in SMEARED] for _ in range(layers)]
         super().__init__(kind, colors, dimensions, layers, loops, weights, time_degree)
         self.path_counts = np.array([path_count(loop, dimensions) for loop in self.loops], float)
 
@@ -43,48 +40,36 @@ class AttentionNetwork(Network):
 
     @property
     def weight_table(self):
-        """n_i times the parameters, (4 layers, loops): kernels read the first row of each layer."""
+        """n_i times the parameters, (4 layers, loops): weights of the c_i."""
         return self._parameters.reshape(len(ROLES) * self.layers, len(self.loops)) * self.path_counts
-
-    def set_parameters(self, values):
-        super().set_parameters(values)
-        for networks, rows in zip(self.smeared, self._parameters.reshape(self.layers, len(ROLES), len(self.loops)), strict=True):
-            for network, row in zip(networks, rows[1:], strict=True):
-                network.set_parameters(row)
 
     def _on(self, U):
         return AttentionLayers(self, U)
 
 
 class _Layer:
-    """Fields of one layer: queries, keys and values of its links, c_i on links, keys and values, scores."""
+    """Fields of one layer. paths: c_i on links, keys and values; sums: C of queries, keys, values and of the links after it."""
 
-    def __init__(self, network: AttentionNetwork, number: int, U: GaugeField, terms: dict):
-        lattice, loops = U.lattice, range(len(network.loops))
-        self.smearings = {name: Smearing(part, U, terms) for name, part in zip(SMEARED, network.smeared[number], strict=True)}
-        self.paths = {name: [LinkField(lattice, U.colors) for _ in loops] for name in ("link", "key", "value")}
-        self.scores = [lattice.layout("double").empty(lattice.dimensions) for _ in loops]
-        self.sum = LinkField(lattice, U.colors)  # C
-        self.links = GaugeField(lattice, U.colors)
-
-    def smeared(self, name: str) -> GaugeField:
-        return self.smearings[name].links[0]
+    def __init__(self, lattice, colors: int, loops: int):
+        self.paths = {name: [LinkField(lattice, colors) for _ in range(loops)] for name in ("link", "key", "value")}
+        self.scores = [lattice.layout("double").empty(lattice.dimensions) for _ in range(loops)]
+        self.sums = {name: LinkField(lattice, colors) for name in ROLES}
+        self.links = {name: GaugeField(lattice, colors) for name in ROLES}  # queries, keys, values and, as "rho", what comes out
 
 
 class AttentionLayers:
     """Fields of an attention network on one gauge field U, which is an argument throughout; as `Smearing`. Collective."""
 
     def __init__(self, network: AttentionNetwork, U: GaugeField):
-        lattice, self.network = U.lattice, network
+        lattice, self.network, self.loops = U.lattice, network, range(len(network.loops))
         self.device, self.layout = lattice.device, lattice.layout("double")
         self.terms = terms_of(network, U)
         self.staples_halo = any(term.staples_halo for term in self.terms.values())
         self.weights = network.weights_on(self.device)
-        self.means = self.device.from_host(network.masks / network.path_counts[:, None])  # weights of c_i
-        self.layers: list[_Layer] = []
-        for number in range(network.layers):
-            self.layers.append(_Layer(network, number, self._input(U, number), self.terms))
-        self.insertions = {name: LinkField(lattice, U.colors) for name in ("sum", "link", "key", "value")}
+        self.means = self.device.from_host(network.masks / network.path_counts[:, None])  # tables of weights of the c_i
+        self.layers = [_Layer(lattice, U.colors, len(network.loops)) for _ in range(network.layers)]
+        self.D = {name: LinkField(lattice, U.colors) for name in (*ROLES, "to key", "to value")}
+        self.to_link = [LinkField(lattice, U.colors) for _ in self.loops]
         self.forces = {name: AlgebraField(lattice, U.colors) for name in SMEARED}
         self.between = [AlgebraField(lattice, U.colors) for _ in range(min(2, network.layers - 1))]
         self.scale, self.version = 4.0 / U.colors, None
@@ -96,84 +81,103 @@ class AttentionLayers:
             if self.device.in_loop:
                 raise RuntimeError("smeared links would be rebuilt in the body of a loop: call smear() before the loop")
             for number in range(len(self.layers)):
-                self._forward(U, number)
+                self._forward(self._input(U, number), number)
             self.version = version
-        return self.layers[-1].links
+        return self.layers[-1].links["rho"]
 
     def pull_back(self, U: GaugeField, smeared_force: AlgebraField, force: AlgebraField, weight: float) -> None:
         """force += weight times the force on U."""
         self.update(U)
         for number in reversed(range(len(self.layers))):
-            target = self.between[(number - 1) % 2] if number else force
-            self._step_back(U, number, smeared_force, target, 1.0 if number else weight, add=number == 0)
-            for name in SMEARED:
-                self.layers[number].smearings[name].pull_back(self._input(U, number), self.forces[name], target,
-                                                              1.0 if number else weight)
+            target, factor = (self.between[(number - 1) % 2], 1.0) if number else (force, weight)
+            self._step_back(self._input(U, number), number, smeared_force, target, factor, add=number == 0)
             smeared_force = target
 
     def weight_gradients(self, U: GaugeField, smeared_force: AlgebraField) -> np.ndarray:
-        """dS/dw for each row of weights and loop: of rho -sum_l Re tr D_l n_i c_i,l^+, of the others by their stout layers."""
+        """dS/dw for each row of weights and loop, -n_i sum_l Re tr D_l c_i,l^+ with D of what the row is for."""
         self.update(U)
-        rows, real_trace = [], 2.0 if U.colors == 2 else 1.0  # of quaternions, in reals
+        scalars, unused = {}, AlgebraField(U.lattice, U.colors)
         for number in reversed(range(len(self.layers))):
-            layer, links = self.layers[number], self._input(U, number)
-            target = self.between[(number - 1) % 2] if number else AlgebraField(U.lattice, U.colors)
-            self._step_back(U, number, smeared_force, target, 1.0, add=False)
-            own = [-real_trace * n * float(self.insertions["sum"].inner(paths))
-                   for n, paths in zip(self.network.path_counts, layer.paths["value"], strict=True)]
-            others = [layer.smearings[name].weight_gradients(links, self.forces[name])[0] for name in SMEARED]
-            rows = [own, *others, *rows]
-            for name in SMEARED:
-                layer.smearings[name].pull_back(links, self.forces[name], target, 1.0)
+            target = self.between[(number - 1) % 2] if number else unused
+            self._step_back(self._input(U, number), number, smeared_force, target, 1.0, add=False)
+            for row, name in enumerate(ROLES):
+                seen = self.layers[number].paths["value" if name == "rho" else "link"]
+                for loop in self.loops:
+                    scalars[number * len(ROLES) + row, loop] = self.D[name].inner(seen[loop])
             smeared_force = target
-        return np.array(rows)
+        real_trace = 2.0 if U.colors == 2 else 1.0  # of quaternions, in reals
+        shape = len(ROLES) * len(self.layers), len(self.loops)
+        values = np.array([float(scalars[index]) for index in np.ndindex(shape)]).reshape(shape)
+        return -real_trace * self.network.path_counts * values
 
     def _input(self, U: GaugeField, number: int) -> GaugeField:
-        return self.layers[number - 1].links if number else U
+        return self.layers[number - 1].links["rho"] if number else U
 
-    def _forward(self, U, number) -> None:
-        layer, links = self.layers[number], self._input(U, number)
-        seen = {"link": links} | {name: smearing.update(links) for name, smearing in layer.smearings.items()}
-        for name, fields in layer.paths.items():
-            self._fetch(seen[name])
-            for loop, paths in enumerate(fields):
-                sum_paths([self._term(loop)], seen[name], paths, self._mean(loop))
+    def _forward(self, U: GaugeField, number: int) -> None:
+        layer = self.layers[number]
+        self._find_paths(U, layer.paths["link"])
+        for name in SMEARED:
+            for loop in self.loops:
+                self._add_paths(U, None, layer.paths["link"][loop], number, name, loop)
+            self._launch(U, "stout_links", U, layer.sums[name], layer.links[name])
+            layer.links[name].changed()
+        for name in ("key", "value"):
+            self._find_paths(layer.links[name], layer.paths[name])
         for loop, scores in enumerate(layer.scores):
             link, key, value = (layer.paths[name][loop] for name in ("link", "key", "value"))
-            self._launch(links, "attention_scores", links, seen["query"], link, key, self._pointer(scores), self.scale)
-            self._launch(links, "attended_paths", self._pointer(scores), value, self._rho(number, loop), layer.sum, int(loop > 0))
-        self._launch(links, "stout_links", links, layer.sum, layer.links)
-        layer.links.changed()
+            self._launch(U, "attention_scores", U, layer.links["query"], link, key, self.device.pointer(scores), self.scale)
+            self._add_paths(U, scores, value, number, "rho", loop)
+        self._launch(U, "stout_links", U, layer.sums["rho"], layer.links["rho"])
+        layer.links["rho"].changed()
 
-    def _step_back(self, U, number, smeared_force, force, weight, add) -> None:
-        """Through one layer: force <- what it is, or 0, plus weight times what comes not by way of queries, keys and values, and
-        the forces on these."""
-        layer, links, D = self.layers[number], self._input(U, number), self.insertions
-        self._launch(links, "stout_pull_back", links, layer.sum, smeared_force, D["sum"], force, weight, int(add))
+    def _find_paths(self, links: GaugeField, paths: list[LinkField]) -> None:
+        self._fetch(links)
+        for loop in self.loops:
+            sum_paths([self._term(loop)], links, paths[loop], self._mean(loop))
+
+    def _add_paths(self, U, scores, paths, number, name, loop) -> None:
+        """To the sum of a role, from 0 with the first loop: its weight and, with scores, the attention times these paths."""
+        self._launch(U, "attended_paths", scores if scores is None else self.device.pointer(scores), paths,
+                     self._weight(number, name, loop), self.layers[number].sums[name], int(loop > 0))
+
+    def _step_back(self, U: GaugeField, number: int, smeared_force, force, weight: float, add: bool) -> None:
+        """Through one layer: force <- what it is, or 0, plus weight times the force on the links before the layer; D of each
+        role, and of each loop's paths on links, keys and values."""
+        layer = self.layers[number]
+        self._stout_back(U, number, "rho", smeared_force, force, weight, add)
         for name in ("key", "value"):
             self.forces[name].clear()
-        seen = {"link": (links, force, weight)} | {name: (layer.smeared(name), self.forces[name], 1.0) for name in ("key", "value")}
-        for loop in range(len(self.network.loops)):
+        for loop, scores in enumerate(layer.scores):
             paths = (layer.paths[name][loop] for name in ("link", "key", "value"))
-            self._launch(links, "attention_pull_back", links, layer.smeared("query"), *paths, self._pointer(layer.scores[loop]),
-                         self._rho(number, loop), D["sum"], D["value"], D["key"], D["link"], self.forces["query"], force,
-                         self.scale, weight, int(loop > 0))
-            for name, (on, target, factor) in seen.items():
-                self._fetch(on)
-                self._fetch(D[name])
-                self._term(loop).add_force(on, D[name], target, self._mean(loop), factor)
+            self._launch(U, "attention_pull_back", U, layer.links["query"], *paths, self.device.pointer(scores),
+                         self._weight(number, "rho", loop), self.D["rho"], self.D["to value"], self.D["to key"],
+                         self.to_link[loop], self.forces["query"], force, self.scale, weight, int(loop > 0))
+            for name in ("key", "value"):
+                self._add_force(layer.links[name], self.D[f"to {name}"], loop, self.forces[name], 1.0)
+        for name in SMEARED:
+            self._stout_back(U, number, name, self.forces[name], force, weight, add=True)
+            for loop in self.loops:
+                self._launch(U, "attended_paths", None, self.D[name], self._weight(number, name, loop), self.to_link[loop], 1)
+        for loop in self.loops:
+            self._add_force(U, self.to_link[loop], loop, force, weight)
+
+    def _stout_back(self, U, number, name, smeared_force, force, weight, add) -> None:
+        self._launch(U, "stout_pull_back", U, self.layers[number].sums[name], smeared_force, self.D[name], force, weight, int(add))
+
+    def _add_force(self, links: GaugeField, D: LinkField, loop: int, force, factor: float) -> None:
+        self._fetch(links)
+        self._fetch(D)
+        self._term(loop).add_force(links, D, force, self._mean(loop), factor)
 
     def _term(self, loop: int):
         return self.terms[shape_of(self.network.loops[loop])]
 
     def _mean(self, loop: int) -> int:
-        return self._pointer(self.means) + loop * self.means.shape[1] * REAL_BYTES
+        return self.device.pointer(self.means) + loop * self.means.shape[1] * REAL_BYTES
 
-    def _rho(self, number: int, loop: int) -> int:
-        return self._pointer(self.weights) + (number * len(ROLES) * self.weights.shape[1] + loop) * REAL_BYTES
-
-    def _pointer(self, array) -> int:
-        return self.device.pointer(array)
+    def _weight(self, number: int, name: str, loop: int) -> int:
+        row = number * len(ROLES) + ROLES.index(name)
+        return self.device.pointer(self.weights) + (row * self.weights.shape[1] + loop) * REAL_BYTES
 
     def _fetch(self, links) -> None:
         """The halo that the loops read."""
