@@ -58,9 +58,9 @@ SITE_FUNCTION void prefetch_links(const Geometry &g, const real *links, Site x, 
         if (both) prefetch_part(g, links, backward(g, next, mu), count, part, parts);
     }
 }
-// The same for U_nu(x + mu - nu), which belongs to none of those neighbours.
+// The same for U_nu(x + mu - nu) of these directions, which belongs to none of those neighbours.
 SITE_FUNCTION void prefetch_corner(const Geometry &g, const real *links, Site x, int mu, int nu) {
-    if (!g.prefetch || x.group + PREFETCH_DISTANCE >= g.groups) return;
+    if (!g.prefetch || mu < DIMENSIONS - 2 || nu < DIMENSIONS - 2 || x.group + PREFETCH_DISTANCE >= g.groups) return;
     const Site corner = backward(g, forward(g, Site{x.parity, x.group + PREFETCH_DISTANCE, 0}, mu), nu);
     prefetch_reals(links + element(g, corner, DIMENSIONS * LINK_REALS) + (long)nu * LINK_REALS * LANES, LINK_REALS);
 }

@@ -93,6 +93,8 @@ SITE_FUNCTION void plaquette_pull_back_site(const plaquette_pull_back_arguments 
             prefetch_links(g, a.links, x, true, mu * DIMENSIONS + nu, DIMENSIONS * DIMENSIONS);
             if (nu == mu) continue;
             prefetch_links(g, a.insertions, x, true, mu * DIMENSIONS + nu, DIMENSIONS * DIMENSIONS);
+            prefetch_corner(g, a.links, x, mu, nu);
+            prefetch_corner(g, a.insertions, x, mu, nu);
             if (nu > mu) add_upper_tangents(a, x, x_mu, mu, nu, sums[mu], sums[nu]);
             add_lower_tangent(a, x, x_mu, mu, nu, sums[mu]);
         }
