@@ -11,6 +11,7 @@ from slhmc.errors import InputError
 from slhmc.lattice import AlgebraField, Draws, FermionField, GaugeField, Lattice, Purpose
 from slhmc.lattice.fields import convert
 from slhmc.lattice.geometry import choose_lane_grid, choose_rank_grid
+from slhmc.lattice.lattice import Layout
 
 pytestmark = pytest.mark.device
 LANES = (1, 2, 4, 8, 16)
@@ -101,6 +102,26 @@ def test_lanes_avoid_directions_that_ranks_split():
     grid = choose_lane_grid((8, 8, 8, 8), (1, 1, 1, 2), 16)
     assert grid[3] == 1 and np.prod(grid) == 16
     assert choose_lane_grid((2, 2, 2, 2), (1, 1, 1, 1), 8) == (1, 1, 1, 1)
+
+
+def test_lanes_split_fast_directions_first():
+    assert choose_lane_grid((16, 16, 16, 16), (1, 1, 1, 1), 8) == (8, 1, 1, 1)
+    assert choose_lane_grid((24, 24, 24, 32), (1, 1, 1, 1), 8) == (4, 2, 1, 1)
+    assert choose_lane_grid((4, 4, 4, 4), (2, 1, 1, 1), 8) == (1, 2, 2, 2)
+
+
+@pytest.mark.parametrize("extent", [(8, 8, 8, 8), (16, 16, 4, 4), (24, 8, 8, 4), (32, 8), (4, 4, 4, 4), (8, 2, 4)])
+@pytest.mark.parametrize("lanes", [2, 4, 8])
+def test_lanes_of_a_wider_register_stay_side_by_side(make_lattice, extent, lanes):
+    """Those of the grid that is split further: in runs as long as they were, if another direction has room for the new ones."""
+    lattice = make_lattice(*extent, lanes=1)
+    few = choose_lane_grid(extent, (1,) * len(extent), lanes)
+    many = choose_lane_grid(extent, (1,) * len(extent), 2 * lanes, few)
+    narrow, wide = (Layout(lattice, "double", grid) for grid in (few, many))
+    _, run = wide.conversion_table(narrow)
+    last = max((mu for mu, w in enumerate(few) if w > 1), default=0)
+    room = any(n // w % 4 == 0 for n, w in zip(extent[last + 1:], few[last + 1:], strict=True))
+    assert wide.lanes == narrow.lanes or run == narrow.lanes or not room
 
 
 # ---- neighbours

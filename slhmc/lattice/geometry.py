@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from math import prod
 
 import numpy as np
 
@@ -63,17 +64,18 @@ def check_rank_grid(extent, grid, size) -> None:
                              f"{n} must be a multiple of {2 * r}")
 
 
-def choose_lane_grid(local: tuple[int, ...], grid: tuple[int, ...], lanes: int) -> tuple[int, ...]:
-    """Split lanes over directions that ranks do not split, x, y, z, t in turn; fewer lanes if they do not fit.
+def choose_lane_grid(local: tuple[int, ...], grid: tuple[int, ...], lanes: int, fewer: tuple[int, ...] | None = None):
+    """Split lanes over directions that ranks do not split, as many as fit over x, then y, z, t; fewer lanes if they do not fit.
 
-    Splitting the fast directions keeps the slices of equal t small, which is what a sweep wants to find in the cache.
+    Splitting the fastest directions keeps rows, planes and slices of lane groups small: neighbours in y, z and t are then used
+    again while the cache holds them. fewer: a lane grid to split further, if possible in directions behind its own, so that its
+    lanes stay side by side (conversions between precisions copy such runs).
     """
-    lane_grid = [1] * len(local)
-    for _ in range(lanes.bit_length() - 1):
-        fits = [mu for mu, n in enumerate(local) if grid[mu] == 1 and n // lane_grid[mu] % 4 == 0]
-        if not fits:
-            break
-        lane_grid[min(fits, key=lambda mu: (lane_grid[mu], mu))] *= 2
+    lane_grid = list(fewer or (1,) * len(local))
+    begin = 1 + max((mu for mu, w in enumerate(lane_grid) if w > 1), default=-1)
+    for mu in (*range(begin, len(local)), *range(begin)):
+        while grid[mu] == 1 and local[mu] // lane_grid[mu] % 4 == 0 and 2 * prod(lane_grid) <= lanes:
+            lane_grid[mu] *= 2
     return tuple(lane_grid)
 
 

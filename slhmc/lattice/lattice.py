@@ -81,7 +81,7 @@ class Lattice:
     def lane_grid(self, real: str = "double") -> tuple[int, ...]:
         """Lanes in each direction; InputError if the lattice does not have the number of them that was asked for."""
         lanes = self._lanes or self.device.default_lanes(real)
-        grid = choose_lane_grid(self.local, self.rank_grid, lanes)
+        grid = choose_lane_grid(self.local, self.rank_grid, lanes, None if real == "double" else self.lane_grid("double"))
         if self._lanes and int(np.prod(grid)) != lanes:
             raise InputError(f"lanes = {lanes}: the local lattice {list(self.local)} over ranks {list(self.rank_grid)} "
                              f"can be split into {int(np.prod(grid))} lanes at most; drop [lattice] lanes")
