@@ -291,7 +291,8 @@ def test_condensate_is_that_of_smeared_links(updates):
 
 
 @pytest.mark.parametrize("text", [
-    FOUR + network(0.02, 0.02) + GUIDE + 'solver.precision = "double"\n', FOUR + ATTENTION + GUIDE, FOUR + SMEARING + "[measure.chiral_condensate]\n",
+    FOUR + network(0.02, 0.02) + GUIDE + 'solver.precision = "double"\n', FOUR + ATTENTION + GUIDE,
+    FOUR + SMEARING + "[measure.chiral_condensate]\n",
     WALLS + "[guide]\nquarks = [{ Ls = 4 }]\nsolver.precision = 'mixed'\n[solver]\nprecision = 'double'\n"])
 def test_all_kernels_are_compiled_before_the_run(updates, monkeypatch, text):
     update, U, card = updates(text)

@@ -405,7 +405,7 @@ def test_a_table_is_json_and_makes_the_network_again(rng):
     (("stout", 3, 2, 1, ["chair"]), "'chair': there is none in 2 dimensions"),
     (("stout", 3, 4, 2, ["plaquette"], [[0.1]]), r"weights of shape \(1, 1\) found, \(2, 1\) expected: a row for each layer"),
     (("flow", 3, 4, 2, ["plaquette"], [[0.1], [0.1]]), r"\(2, 1\) found, \(1, 1\) expected: a row for each power of t"),
-    (("attention", 3, 4, 1, ["plaquette"], [[0.1]]), r"\(1, 1\) found, \(4, 1\) expected: a row for each layer's rho, query, key"),
+    (("attention", 3, 4, 1, ["plaquette"], [[0.1]]), r"\(1, 1\) found, \(4, 1\) expected: a row for each layer's rho, query"),
     (("attention", 3, 4, 1, []), r"loops = \[\]: a layer needs at least one loop"),
     (("attention", 4, 4, 1, ["plaquette"]), "4 colours: its kernels know 2 and 3"),
     (("stout", 3, 4, 2, ["plaquette"], None, 1), "time_degree = 1 of a network of kind 'stout'"),

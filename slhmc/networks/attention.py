@@ -162,7 +162,8 @@ class AttentionLayers:
             self._add_force(U, self.to_link[loop], loop, force, weight)
 
     def _stout_back(self, U, number, name, smeared_force, force, weight, add) -> None:
-        self._launch(U, "stout_pull_back", U, self.layers[number].sums[name], smeared_force, self.D[name], force, weight, int(add))
+        paths, D = self.layers[number].sums[name], self.D[name]
+        self._launch(U, "stout_pull_back", U, paths, smeared_force, D, force, weight, int(add))
 
     def _add_force(self, links: GaugeField, D: LinkField, loop: int, force, factor: float) -> None:
         self._fetch(links)

@@ -30,8 +30,8 @@ class Network:
         shape = (self._rows.shape[1], len(self.loops))
         weights = np.zeros(shape) if weights is None or len(weights) == shape[0] == 0 else np.asarray(weights, float)
         if weights.shape != shape:
-            raise InputError(f"weights of shape {weights.shape} found, {shape} expected: a row for each {self.row_name}, a number "
-                             f"for each of {', '.join(self.loops)}")
+            raise InputError(f"weights of shape {weights.shape} found, {shape} expected: a row for each {self.row_name}, a "
+                             f"number for each of {', '.join(self.loops)}")
         self.set_parameters(weights.ravel())
 
     def _check(self) -> None:

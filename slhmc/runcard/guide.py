@@ -24,8 +24,8 @@ class NetworkTable(Table):
     loops: Annotated[tuple[Loop, ...], Field(strict=False)] = Field(
         ("plaquette",), description="loop shapes, one weight each; the ending is the direction of the link that is smeared")
     weights: Annotated[tuple[Row, ...], Field(strict=False)] | None = Field(
-        None, description="a row for each layer, a number for each loop; flow: a row for each power of time; attention: four rows "
-                          "for each layer, rho, query, key and value; zeros if left out")
+        None, description="a row for each layer, a number for each loop; flow: a row for each power of time; attention: four "
+                          "rows for each layer, rho, query, key and value; zeros if left out")
     time_degree: NaturalRepeats = Field(0, description="flow: degree of the polynomial in time that each weight is")
 
     @property

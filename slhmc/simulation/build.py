@@ -75,7 +75,8 @@ def kernel_units(card: RunCard, lattice: Lattice) -> list[tuple]:
     """(file, real, lanes, colours, dimensions, Ls) of all kernels that the card needs on this lattice."""
     colors, dimensions = card.lattice.colors, lattice.dimensions
     gauge = ["gauge.cc", "links.cc"] + ["heat_bath.cc"] * (card.heat_bath is not None)
-    gauge += sorted({*kernel_files(network_kinds(card))} - {*gauge}) * (has_network(card) or card.measure.learned_flow is not None)
+    if has_network(card) or card.measure.learned_flow is not None:
+        gauge += sorted({*kernel_files(network_kinds(card))} - {*gauge})
     gauge += ["flow.cc"] + ["topology.cc"] * (dimensions == 4) if card.measure.gradient_flow is not None else []
     gauge += ["static_potential.cc"] * (card.measure.static_potential is not None)
     forms = ("matrix", "quaternion")[:1 + (colors == 2)] if card.measure.learned_flow is not None else ()
