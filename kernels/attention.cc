@@ -1,6 +1,6 @@
 // Attention of a link to the loops through it (docs/conventions.md, "Networks"), one loop i a launch. With links U, queries U^Q,
 // keys U^K and values U^V: scores s = scale Re tr(U^Q c_i(U^K)^+ - U c_i(U)^+), c_i the mean of the open paths of loop i, attention
-// a = s / sqrt(1 + s^2), and the paths that smear the link are C = sum_i (rho_i + a_i) c_i(U^V).
+// a = s / sqrt(1 + s^2), and the paths that smear the link are C = sum_i (r_i + a_i) c_i(U^V), r_i = n_i rho_i with n_i paths.
 #include "signatures.h"
 #include "lattice.h"
 

@@ -237,30 +237,6 @@ def test_a_flow_is_stout_layers_of_its_weights(hot_links, rng):
     np.testing.assert_allclose(flow.smear(U).to_sites(), layers.smear(U).to_sites(), rtol=0, atol=1e-14)
 
 
-def test_attention_to_nothing_is_a_stout_layer(hot_links, gaussian_momenta, rng):
-    """Queries, keys and values of weight zero: links, force and the gradient of rho; attention of weight zero moves nothing."""
-    U, rho = hot_links(3, 4, 2, 6, 4), 0.02 * rng.standard_normal((2, 4))
-    weights = np.zeros((8, 4))
-    weights[::4] = rho
-    found = []
-    for network in (make_network("attention", 3, 4, 2, ALL, weights), make_network("stout", 3, 4, 2, ALL, rho)):
-        force, P = AlgebraField(U.lattice, 3), gaussian_momenta(U)
-        network.pull_back(U, P, force, 0.7)
-        found.append((network.smear(U).to_sites(), public(force), network.parameter_gradient(U, P).reshape(2, -1, 4)[:, 0]))
-    for attention, stout in zip(*found, strict=True):
-        np.testing.assert_allclose(attention, stout, rtol=0, atol=1e-13 * abs(stout).max())
-
-
-def test_attention_grows_where_smearing_has_more_to_do(hot_links):
-    """Smoothing queries raise scores, most where links are rough; without values of their own they are bounded by 1."""
-    U = hot_links(3, 4, 4, 4, 4)
-    network = make_network("attention", 3, 4, 1, ["plaquette"], [[0.0], [0.02], [0.0], [0.0]])
-    network.smear(U)
-    scores = U.derived["network", network].layers[0].scores[0]
-    values = U.lattice.device.to_host(scores)
-    assert values.min() > 0 and values.max() > 2 * values.min()
-
-
 # ---- the way back
 @pytest.mark.parametrize("kind", ["stout", "ape", "attention"])
 @pytest.mark.parametrize("loops", SINGLE, ids="".join)
@@ -279,10 +255,11 @@ def test_force_and_gradient_of_layers_are_derivatives(hot_links, gaussian_moment
     assert_force_and_gradient(network, U, gaussian_momenta(U), rng, *steps)
 
 
+@pytest.mark.parametrize("kind", ["stout", "attention"])
 @pytest.mark.parametrize("colors", [2, 3])
-def test_layers_on_large_lattices_have_the_same_bits(hot_links, gaussian_momenta, rng, monkeypatch, colors):
+def test_layers_on_large_lattices_have_the_same_bits(hot_links, gaussian_momenta, rng, monkeypatch, colors, kind):
     """What is fetched ahead there, and goes past the caches."""
-    found, network = [], random_network("stout", colors, 4, 2, ["plaquette"], rng)
+    found, network = [], random_network(kind, colors, 4, 2, ["plaquette"], rng)
     for limit in (1 << 40, 0):
         monkeypatch.setattr("slhmc.lattice.lattice.PREFETCH_SITES", limit)
         monkeypatch.setattr("slhmc.lattice.lattice.MEMORY_BYTES", limit)
@@ -340,10 +317,11 @@ def test_force_is_added_with_its_weight(hot_links, gaussian_momenta, rng, kind):
 
 
 # ---- tapes and versions
-def test_tapes_follow_links_and_weights(hot_links, gaussian_momenta, rng):
+@pytest.mark.parametrize("kind", KINDS)
+def test_tapes_follow_links_and_weights(hot_links, gaussian_momenta, rng, kind):
     """A tape recorded once, replayed after both have changed."""
     U, force = hot_links(3, 4, 2, 6, 4), None
-    network, P = random_network("stout", 3, 4, 2, ALL, rng), gaussian_momenta(U)
+    network, P = random_network(kind, 3, 4, 2, ALL, rng, 0.02), gaussian_momenta(U)
     force = AlgebraField(U.lattice, 3)
     with U.lattice.device.record() as tape:
         U.changed()
@@ -363,20 +341,22 @@ def test_tapes_follow_links_and_weights(hot_links, gaussian_momenta, rng):
     np.testing.assert_allclose(links, formula(network, U.to_sites()), rtol=0, atol=1e-11)
 
 
-def test_smeared_links_are_rebuilt_when_they_are_stale_and_only_then(hot_links, gaussian_momenta):
-    U = hot_links(2, 4, 6)
-    network = make_network("stout", 2, 2, 2, ["plaquette"], [[0.1], [0.2]])
+@pytest.mark.parametrize("kind", ["stout", "attention"])
+def test_smeared_links_are_rebuilt_when_they_are_stale_and_only_then(hot_links, gaussian_momenta, rng, kind):
+    U, network = hot_links(2, 4, 6), random_network(kind, 2, 2, 2, ["plaquette"], rng)
     smeared, versions = network.smear(U), []
-    for change in (lambda: None, lambda: U.drift(gaussian_momenta(U), 0.1), lambda: network.set_parameters([0.1, 0.3])):
+    for change in (lambda: None, lambda: U.drift(gaussian_momenta(U), 0.1),
+                   lambda: network.set_parameters(1.1 * network.parameters)):
         change()
         assert network.smear(U) is smeared
         versions.append(smeared.version)
     assert np.diff([1, *versions]).tolist() == [0, 1, 1]
 
 
-def test_a_loop_does_not_rebuild_smeared_links(hot_links):
+@pytest.mark.parametrize("kind", ["stout", "attention"])
+def test_a_loop_does_not_rebuild_smeared_links(hot_links, kind):
     U = hot_links(2, 4, 6)
-    network, flag = make_network("stout", 2, 2, 1, ["plaquette"], [[0.1]]), U.lattice.device.zeros((1,), np.float64)
+    network, flag = make_network(kind, 2, 2, 1, ["plaquette"]), U.lattice.device.zeros((1,), np.float64)
     with pytest.raises(RuntimeError, match=r"call smear\(\) before the loop"):
         U.lattice.device.repeat_while(U.lattice.device.pointer(flag), lambda: network.smear(U))
 
@@ -388,8 +368,6 @@ def test_a_table_is_json_and_makes_the_network_again(rng):
     again = make_network(**table)
     assert again.table() == table and again.parameter_names == network.parameter_names
     assert network.parameter_names[:2] == ["t0.plaquette_ss", "t0.plaquette_st"]
-    assert make_network("attention", 2, 4, 1, ["plaquette", "polyakov_t"]).parameter_names == [
-        f"layer1.{role}.{loop}" for role in ("rho", "query", "key", "value") for loop in ("plaquette", "polyakov_t")]
     assert make_network("stout", 2, 4, 2, ["plaquette", "polyakov_t"]).parameter_names == [
         "layer1.plaquette", "layer1.polyakov_t", "layer2.plaquette", "layer2.polyakov_t"]
 
@@ -405,9 +383,6 @@ def test_a_table_is_json_and_makes_the_network_again(rng):
     (("stout", 3, 2, 1, ["chair"]), "'chair': there is none in 2 dimensions"),
     (("stout", 3, 4, 2, ["plaquette"], [[0.1]]), r"weights of shape \(1, 1\) found, \(2, 1\) expected: a row for each layer"),
     (("flow", 3, 4, 2, ["plaquette"], [[0.1], [0.1]]), r"\(2, 1\) found, \(1, 1\) expected: a row for each power of t"),
-    (("attention", 3, 4, 1, ["plaquette"], [[0.1]]), r"\(1, 1\) found, \(4, 1\) expected: a row for each layer's rho, query"),
-    (("attention", 3, 4, 1, []), r"loops = \[\]: a layer needs at least one loop"),
-    (("attention", 4, 4, 1, ["plaquette"]), "4 colours: its kernels know 2 and 3"),
     (("stout", 3, 4, 2, ["plaquette"], None, 1), "time_degree = 1 of a network of kind 'stout'"),
     (("stout", 3, 4, 1, ["plaquette"], [[np.nan]]), "1 finite numbers expected: layer1.plaquette"),
 ])

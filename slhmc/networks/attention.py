@@ -23,24 +23,27 @@ class AttentionNetwork(Network):
     With queries, keys and values of weight zero a layer is a stout layer of weights rho.
     """
 
+    kinds = ("attention",)
+
     def __init__(self, kind: str, colors: int, dimensions: int, layers: int, loops, weights=None, time_degree: int = 0):
         super().__init__(kind, colors, dimensions, layers, loops, weights, time_degree)
         self.path_counts = np.array([path_count(loop, dimensions) for loop in self.loops], float)
 
-    def _row_map(self):
+    def _row_map(self) -> np.ndarray:
         return np.eye(len(ROLES) * self.layers)
 
     @property
-    def row_name(self):
+    def row_name(self) -> str:
         return "layer's " + ", ".join(ROLES)
 
     @property
-    def parameter_names(self):
+    def parameter_names(self) -> list[str]:
+        """`layer1.rho.plaquette`, ...: in the order of layers, roles, loops."""
         return [f"layer{layer + 1}.{role}.{loop}" for layer in range(self.layers) for role in ROLES for loop in self.loops]
 
     @property
-    def weight_table(self):
-        """n_i times the parameters, (4 layers, loops): weights of the c_i."""
+    def weight_table(self) -> np.ndarray:
+        """n_i times the parameters, the weights of the c_i, (4 layers, loops): by loop, not by class of links as elsewhere."""
         return self._parameters.reshape(len(ROLES) * self.layers, len(self.loops)) * self.path_counts
 
     def _on(self, U):
@@ -64,7 +67,6 @@ class AttentionLayers:
         lattice, self.network, self.loops = U.lattice, network, range(len(network.loops))
         self.device, self.layout = lattice.device, lattice.layout("double")
         self.terms = terms_of(network, U)
-        self.staples_halo = any(term.staples_halo for term in self.terms.values())
         self.weights = network.weights_on(self.device)
         self.means = self.device.from_host(network.masks / network.path_counts[:, None])  # tables of weights of the c_i
         self.layers = [_Layer(lattice, U.colors, len(network.loops)) for _ in range(network.layers)]
@@ -99,7 +101,7 @@ class AttentionLayers:
         scalars, unused = {}, AlgebraField(U.lattice, U.colors)
         for number in reversed(range(len(self.layers))):
             target = self.between[(number - 1) % 2] if number else unused
-            self._step_back(self._input(U, number), number, smeared_force, target, 1.0, add=False)
+            self._step_back(self._input(U, number), number, smeared_force, target, 1.0, add=False, through_loops=number > 0)
             for row, name in enumerate(ROLES):
                 seen = self.layers[number].paths["value" if name == "rho" else "link"]
                 for loop in self.loops:
@@ -131,7 +133,8 @@ class AttentionLayers:
         layer.links["rho"].changed()
 
     def _find_paths(self, links: GaugeField, paths: list[LinkField]) -> None:
-        self._fetch(links)
+        if any(term.staples_halo for term in self.terms.values()):
+            links.update_staple_halo()
         for loop in self.loops:
             sum_paths([self._term(loop)], links, paths[loop], self._mean(loop))
 
@@ -140,9 +143,9 @@ class AttentionLayers:
         self._launch(U, "attended_paths", scores if scores is None else self.device.pointer(scores), paths,
                      self._weight(number, name, loop), self.layers[number].sums[name], int(loop > 0))
 
-    def _step_back(self, U: GaugeField, number: int, smeared_force, force, weight: float, add: bool) -> None:
+    def _step_back(self, U: GaugeField, number, smeared_force, force, weight: float, add: bool, through_loops=True) -> None:
         """Through one layer: force <- what it is, or 0, plus weight times the force on the links before the layer; D of each
-        role, and of each loop's paths on links, keys and values."""
+        role. through_loops: with what comes through loops of the links."""
         layer = self.layers[number]
         self._stout_back(U, number, "rho", smeared_force, force, weight, add)
         for name in ("key", "value"):
@@ -156,9 +159,9 @@ class AttentionLayers:
                 self._add_force(layer.links[name], self.D[f"to {name}"], loop, self.forces[name], 1.0)
         for name in SMEARED:
             self._stout_back(U, number, name, self.forces[name], force, weight, add=True)
-            for loop in self.loops:
+            for loop in self.loops if through_loops else ():
                 self._launch(U, "attended_paths", None, self.D[name], self._weight(number, name, loop), self.to_link[loop], 1)
-        for loop in self.loops:
+        for loop in self.loops if through_loops else ():
             self._add_force(U, self.to_link[loop], loop, force, weight)
 
     def _stout_back(self, U, number, name, smeared_force, force, weight, add) -> None:
@@ -166,9 +169,11 @@ class AttentionLayers:
         self._launch(U, "stout_pull_back", U, paths, smeared_force, D, force, weight, int(add))
 
     def _add_force(self, links: GaugeField, D: LinkField, loop: int, force, factor: float) -> None:
-        self._fetch(links)
-        self._fetch(D)
-        self._term(loop).add_force(links, D, force, self._mean(loop), factor)
+        term = self._term(loop)
+        if term.staples_halo:
+            links.update_staple_halo()
+            D.update_staple_halo()
+        term.add_force(links, D, force, self._mean(loop), factor)
 
     def _term(self, loop: int):
         return self.terms[shape_of(self.network.loops[loop])]
@@ -179,11 +184,6 @@ class AttentionLayers:
     def _weight(self, number: int, name: str, loop: int) -> int:
         row = number * len(ROLES) + ROLES.index(name)
         return self.device.pointer(self.weights) + (row * self.weights.shape[1] + loop) * REAL_BYTES
-
-    def _fetch(self, links) -> None:
-        """The halo that the loops read."""
-        if self.staples_halo:
-            links.update_staple_halo()
 
     def _launch(self, links: GaugeField, name: str, *arguments) -> None:
         """Fields among the arguments stand for their pointers."""

@@ -19,6 +19,8 @@ class Network:
     InputError if something does not fit.
     """
 
+    kinds: tuple[str, ...] = ("stout", "ape", "flow")  # what this class makes; AttentionNetwork makes the others
+
     def __init__(self, kind: str, colors: int, dimensions: int, layers: int, loops, weights=None, time_degree: int = 0):
         self.kind, self.colors, self.dimensions, self.layers = kind, colors, dimensions, layers
         self.loops, self.time_degree = tuple(loops), time_degree
@@ -35,7 +37,7 @@ class Network:
         self.set_parameters(weights.ravel())
 
     def _check(self) -> None:
-        if self.kind not in KINDS:
+        if self.kind not in self.kinds:
             raise InputError(f"network kind {self.kind!r}: one of {', '.join(KINDS)} expected")
         if self.colors not in (2, 3):
             raise InputError(f"a network with {self.colors} colours: its kernels know 2 and 3")
@@ -141,4 +143,3 @@ class Network:
 
     def _on(self, U: GaugeField):
         return Smearing(self, U)
-

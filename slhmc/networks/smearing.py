@@ -18,15 +18,15 @@ def terms_of(network, U: GaugeField) -> dict:
 class Smearing:
     """Fields of a network's layers on one gauge field U, which is an argument throughout.
 
-    links: after each layer; staples: C of each layer. terms: of its loops by shape, if they are there. Methods are collective.
+    links: after each layer; staples: C of each layer. Methods are collective.
     """
 
-    def __init__(self, network, U: GaugeField, terms: dict | None = None):
+    def __init__(self, network, U: GaugeField):
         lattice, self.network, self.count = U.lattice, network, len(network.weight_table)
         self.device, self.layout, self.colors = lattice.device, lattice.layout("double"), U.colors
         self.links = [GaugeField(lattice, U.colors) for _ in range(self.count)]
         self.staples = [LinkField(lattice, U.colors) for _ in range(self.count)]
-        self.terms = terms or terms_of(network, U)
+        self.terms = terms_of(network, U)
         self.staples_halo = any(term.staples_halo for term in self.terms.values())
         self.weights = network.weights_on(self.device)
         self.insertions = LinkField(lattice, U.colors)
