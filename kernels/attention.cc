@@ -10,21 +10,6 @@ SITE_FUNCTION real *score_of(const Geometry &g, real *scores, Site x, int mu) {
 SITE_FUNCTION const real *score_of(const Geometry &g, const real *scores, Site x, int mu) {
     return scores + element(g, x, DIMENSIONS) + (long)mu * LANES;
 }
-SITE_FUNCTION Link scaled(const Link &x, V factor) {
-    Link r;
-    UNROLL for (int k = 0; k < LINK_REALS; k++) reals(r)[k] = reals(x)[k] * factor;
-    return r;
-}
-// force_a(x, mu) <- what it is, or 0, plus factor c_a(m)
-SITE_FUNCTION void put_coefficients(const Geometry &g, real *force, Site x, int mu, const Link &m, V factor, bool add) {
-    real *to = force + element(g, x, DIMENSIONS * ALGEBRA) + (long)mu * ALGEBRA * LANES;
-    V c[ALGEBRA];
-    algebra_coefficients(m, c);
-    UNROLL for (int k = 0; k < ALGEBRA; k++) {
-        const V value = c[k] * factor;
-        store(to + k * LANES, x, add ? load(to + k * LANES, x) + value : value);
-    }
-}
 
 SITE_FUNCTION void attention_scores_site(const attention_scores_arguments &a, Site x) {
     const Geometry &g = a.geometry;

@@ -259,10 +259,7 @@ SITE_FUNCTION void clover_force_site(const clover_force_arguments &a, Site x) {
             const bool positive = nu == 3 || (mu != 3 && (nu - mu + 3) % 3 == 1);
             add_clover_staples(a, x, x_mu, mu, nu, plane, positive ? a.weight : -a.weight, sum);
         }
-        V c[ALGEBRA];
-        algebra_coefficients(multiply(load_link(g, a.links, x, mu), sum), c);
-        real *force = a.force + element(g, x, DIMENSIONS * ALGEBRA) + mu * ALGEBRA * LANES;
-        UNROLL for (int k = 0; k < ALGEBRA; k++) store(force + k * LANES, x, load(force + k * LANES, x) + c[k]);
+        put_coefficients(g, a.force, x, mu, multiply(load_link(g, a.links, x, mu), sum), real(1), true);
     }
 }
 SITE_KERNEL(clover_force)

@@ -64,7 +64,7 @@ SITE_KERNEL(plaquette_coefficients)
 SITE_FUNCTION void plaquette_force_site(const plaquette_force_arguments &a, Site x) {
     V sum[DIMENSIONS][ALGEBRA] = {};
     add_plaquette_loops(a, x, a.force, sum);
-    add_to_algebra(a.geometry, a.force, x, sum, a.factor);
+    for (int mu = 0; mu < DIMENSIONS; mu++) put_algebra(a.geometry, a.force, x, mu, sum[mu], a.factor, true);
 }
 SITE_KERNEL(plaquette_force)
 
@@ -118,7 +118,7 @@ SITE_KERNEL(rectangle_sides)
 SITE_FUNCTION void rectangle_force_site(const rectangle_force_arguments &a, Site x) {
     V sum[DIMENSIONS][ALGEBRA] = {};
     add_rectangle_loops(a, x, 1, sum);
-    add_to_algebra(a.geometry, a.force, x, sum, a.factor);
+    for (int mu = 0; mu < DIMENSIONS; mu++) put_algebra(a.geometry, a.force, x, mu, sum[mu], a.factor, true);
 }
 SITE_KERNEL(rectangle_force)
 

@@ -43,3 +43,8 @@ SITE_FUNCTION const V *reals(const Link &x) { return (const V *)&x; }
 SITE_FUNCTION void add(Link &x, const Link &y) {
     UNROLL for (int k = 0; k < LINK_REALS; k++) reals(x)[k] += reals(y)[k];
 }
+template <class Factor> SITE_FUNCTION Link scaled(const Link &x, Factor factor) {
+    Link r;
+    UNROLL for (int k = 0; k < LINK_REALS; k++) reals(r)[k] = reals(x)[k] * factor;
+    return r;
+}

@@ -73,6 +73,22 @@ SITE_FUNCTION void write_link(const Geometry &g, real *links, Site x, int mu, co
     real *to = links + element(g, x, DIMENSIONS * LINK_REALS) + (long)mu * LINK_REALS * LANES;
     UNROLL for (int k = 0; k < LINK_REALS; k++) stream(to + k * LANES, x, reals(u)[k]);
 }
+// field_a(x, mu) <- what it is, or 0, plus factor f_a
+template <class Factor>
+SITE_FUNCTION void put_algebra(const Geometry &g, real *field, Site x, int mu, const V *f, Factor factor, bool add) {
+    real *to = field + element(g, x, DIMENSIONS * ALGEBRA) + (long)mu * ALGEBRA * LANES;
+    UNROLL for (int k = 0; k < ALGEBRA; k++) {
+        const V value = f[k] * factor;
+        store(to + k * LANES, x, add ? load(to + k * LANES, x) + value : value);
+    }
+}
+// the same of f_a = c_a(m)
+template <class Factor>
+SITE_FUNCTION void put_coefficients(const Geometry &g, real *field, Site x, int mu, const Link &m, Factor factor, bool add) {
+    V c[ALGEBRA];
+    algebra_coefficients(m, c);
+    put_algebra(g, field, x, mu, c, factor, add);
+}
 SITE_FUNCTION ColorVector load_vector(const Geometry &g, const real *field, Site x) {
     ColorVector r;
     load_reals<2 * COLORS>(g, field + element(g, x, 2 * COLORS), x, (V *)&r);

@@ -6,21 +6,6 @@
 #include "signatures.h"
 #include "lattice.h"
 
-SITE_FUNCTION Link scaled(const Link &x, real factor) {
-    Link r;
-    UNROLL for (int k = 0; k < LINK_REALS; k++) reals(r)[k] = reals(x)[k] * factor;
-    return r;
-}
-// force_a(x, mu) += factor c_a(m)
-SITE_FUNCTION void add_force(real *force, Site x, int mu, const Link &m, real factor) {
-    V c[ALGEBRA];
-    algebra_coefficients(m, c);
-    UNROLL for (int k = 0; k < ALGEBRA; k++) {
-        real *p = force + (mu * ALGEBRA + k) * LANES;
-        store(p, x, load(p, x) + c[k] * factor);
-    }
-}
-
 // ------------------------------------------------------------------------------------------------ plaquettes
 // weights[mu D + nu]: of the plaquette in the plane of mu and nu, as the link in direction mu sees it.
 // U_nu(x+mu) U_mu(x+nu)^+ is common to the upper staples of both links of a plane.
@@ -85,7 +70,6 @@ SITE_FUNCTION void add_lower_tangent(const plaquette_pull_back_arguments &a, Sit
 // force_a(x, mu) += factor c_a(U dA)
 SITE_FUNCTION void plaquette_pull_back_site(const plaquette_pull_back_arguments &a, Site x) {
     const Geometry &g = a.geometry;
-    real *force = a.force + element(g, x, DIMENSIONS * ALGEBRA);
     Link sums[DIMENSIONS] = {}, own;
     for (int mu = 0; mu < DIMENSIONS; mu++) {
         const Site x_mu = forward(g, x, mu);
@@ -98,7 +82,7 @@ SITE_FUNCTION void plaquette_pull_back_site(const plaquette_pull_back_arguments 
             if (nu > mu) add_upper_tangents(a, x, x_mu, mu, nu, sums[mu], sums[nu]);
             add_lower_tangent(a, x, x_mu, mu, nu, sums[mu]);
         }
-        add_force(force, x, mu, multiply(view_link(g, a.links, x, mu, own), sums[mu]), a.factor);
+        put_coefficients(g, a.force, x, mu, multiply(view_link(g, a.links, x, mu, own), sums[mu]), a.factor, true);
     }
 }
 SITE_KERNEL(plaquette_pull_back)
@@ -279,7 +263,6 @@ SITE_FUNCTION void add_glued_tangent(const glued_pull_back_arguments &a, Site x,
 // force_a(x, mu) += factor c_a(U dC^+)
 SITE_FUNCTION void glued_pull_back_site(const glued_pull_back_arguments &a, Site x) {
     const Geometry &g = a.geometry;
-    real *force = a.force + element(g, x, DIMENSIONS * ALGEBRA);
     for (int mu = 0; mu < DIMENSIONS; mu++) {
         const Site x_mu = forward(g, x, mu);
         Link sum = {}, own;
@@ -288,7 +271,7 @@ SITE_FUNCTION void glued_pull_back_site(const glued_pull_back_arguments &a, Site
             add_glued_tangent<true>(a, x, x_mu, mu, nu, sum);
             add_glued_tangent<false>(a, x, x_mu, mu, nu, sum);
         }
-        add_force(force, x, mu, multiply_adjoint(view_link(g, a.links, x, mu, own), sum), a.factor);
+        put_coefficients(g, a.force, x, mu, multiply_adjoint(view_link(g, a.links, x, mu, own), sum), a.factor, true);
     }
 }
 SITE_KERNEL(glued_pull_back)
@@ -334,7 +317,6 @@ SITE_KERNEL(line_staples)
 SITE_FUNCTION void line_pull_back_site(const line_pull_back_arguments &a, Site x) {
     const Geometry &g = a.geometry;
     const Link tangent = load_matrix(g, a.tangent, forward(g, x, a.mu));
-    add_force(a.force + element(g, x, DIMENSIONS * ALGEBRA), x, a.mu, multiply(load_link(g, a.links, x, a.mu), tangent),
-              a.factor * (real)a.weights[a.mu]);
+    put_coefficients(g, a.force, x, a.mu, multiply(load_link(g, a.links, x, a.mu), tangent), a.factor * (real)a.weights[a.mu], true);
 }
 SITE_KERNEL(line_pull_back)

@@ -47,13 +47,3 @@ SITE_FUNCTION void add_plaquette_loops(const Arguments &a, Site x, const real *p
         }
     }
 }
-
-// field_mu(x) += factor sum[mu]
-SITE_FUNCTION void add_to_algebra(const Geometry &g, real *field, Site x, const V sum[DIMENSIONS][ALGEBRA], real factor) {
-    real *to = field + element(g, x, DIMENSIONS * ALGEBRA);
-    for (int mu = 0; mu < DIMENSIONS; mu++)
-        UNROLL for (int k = 0; k < ALGEBRA; k++) {
-            real *p = to + (mu * ALGEBRA + k) * LANES;
-            store(p, x, load(p, x) + sum[mu][k] * factor);
-        }
-}

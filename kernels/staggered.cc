@@ -110,17 +110,12 @@ REDUCTION_KERNEL(staggered_hop_dot, 1)
 SITE_FUNCTION void staggered_force_site(const staggered_force_arguments &a, Site x) {
     const Geometry &g = a.geometry;
     const ColorVector here = load_vector(g, a.field, x);
-    real *force = a.force + element(g, x, DIMENSIONS * ALGEBRA);
     const real weight = x.parity ? -a.weight : a.weight;
     for (int mu = 0; mu < DIMENSIONS; mu++) {
         const ColorVector w = multiply(load_link(g, a.links, x, mu), load_vector(g, a.field, forward(g, x, mu)));
         V c[ALGEBRA];
         outer_coefficients(w, here, c);
-        const V factor = weight * hopping_sign(g, a.codes, a.signs, x, mu);
-        UNROLL for (int k = 0; k < ALGEBRA; k++) {
-            real *p = force + (mu * ALGEBRA + k) * LANES;
-            store(p, x, load(p, x) + factor * c[k]);
-        }
+        put_algebra(g, a.force, x, mu, c, weight * hopping_sign(g, a.codes, a.signs, x, mu), true);
     }
 }
 SITE_KERNEL(staggered_force)

@@ -9,11 +9,6 @@ SITE_FUNCTION void load_algebra(const Geometry &g, const real *field, Site x, in
     const real *from = field + element(g, x, DIMENSIONS * ALGEBRA) + (long)mu * ALGEBRA * LANES;
     UNROLL for (int k = 0; k < ALGEBRA; k++) p[k] = load(from + k * LANES, x);
 }
-// force_a(x, mu) <- what it is, or 0, plus weight f_a
-SITE_FUNCTION void put_force(const Geometry &g, real *force, Site x, int mu, const V *f, real weight, bool add) {
-    real *to = force + element(g, x, DIMENSIONS * ALGEBRA) + (long)mu * ALGEBRA * LANES;
-    UNROLL for (int k = 0; k < ALGEBRA; k++) store(to + k * LANES, x, add ? load(to + k * LANES, x) + f[k] * weight : f[k] * weight);
-}
 // coefficients of Q = 2 [omega]_TA
 SITE_FUNCTION void stout_coefficients(const Link &omega, V *q) {
     algebra_coefficients(omega, q);
@@ -52,7 +47,7 @@ SITE_FUNCTION void stout_pull_back_site(const stout_pull_back_arguments &a, Site
         algebra_coefficients(turned(e, f), p);
         algebra_coefficients(multiply(lambda, omega), c);
         UNROLL for (int k = 0; k < ALGEBRA; k++) p[k] -= c[k] * real(0.5);
-        put_force(g, a.force, x, mu, p, a.weight, a.add != 0);
+        put_algebra(g, a.force, x, mu, p, a.weight, a.add != 0);
     }
 }
 SITE_KERNEL(stout_pull_back)
@@ -194,7 +189,7 @@ SITE_FUNCTION void ape_pull_back_site(const ape_pull_back_arguments &a, Site x) 
         const Link k = projection_derivative(z, load_link(g, a.smeared, x, mu), algebra_matrix(p));
         store_link(g, a.insertions, x, mu, k);
         algebra_coefficients(multiply_adjoint(load_link(g, a.links, x, mu), k), p);
-        put_force(g, a.force, x, mu, p, a.weight * real(-0.5), a.add != 0);
+        put_algebra(g, a.force, x, mu, p, a.weight * real(-0.5), a.add != 0);
     }
 }
 SITE_KERNEL(ape_pull_back)

@@ -52,9 +52,7 @@ template <int mu> SITE_FUNCTION void add_force_of(const wilson_force_arguments &
         add_outer(u, project<mu, -1>(g, a.x + there + k, y), project<mu, -1>(g, a.y + here + k, x), c);
         add_outer(u, project<mu, 1>(g, a.y + there + k, y), project<mu, 1>(g, a.x + here + k, x), c);
     }
-    const V factor = a.weight * hopping_sign(g, a.codes, a.signs, x, mu);
-    real *force = a.force + element(g, x, DIMENSIONS * ALGEBRA) + mu * ALGEBRA * LANES;
-    UNROLL for (int k = 0; k < ALGEBRA; k++) store(force + k * LANES, x, load(force + k * LANES, x) + factor * c[k]);
+    put_algebra(g, a.force, x, mu, c, a.weight * hopping_sign(g, a.codes, a.signs, x, mu), true);
     if constexpr (mu + 1 < DIMENSIONS) add_force_of<mu + 1>(a, x);
 }
 SITE_FUNCTION void wilson_force_site(const wilson_force_arguments &a, Site x) { add_force_of<0>(a, x); }

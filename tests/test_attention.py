@@ -5,7 +5,7 @@ import pytest
 
 from slhmc.errors import InputError
 from slhmc.lattice import AlgebraField
-from slhmc.networks import Network, make_network
+from slhmc.networks import make_network
 
 pytestmark = pytest.mark.device
 ALL = ("plaquette", "rectangle", "chair", "polyakov")
@@ -36,9 +36,9 @@ def test_attention_grows_where_smearing_has_more_to_do(hot_links):
     assert values.min() > 0 and values.max() > 2 * values.min()
 
 
-def test_other_classes_refuse_the_kind():
-    with pytest.raises(InputError, match="network kind 'attention'"):
-        Network("attention", 3, 4, 1, ["plaquette"])
+def test_unknown_kinds_are_refused_with_those_of_all_classes():
+    with pytest.raises(InputError, match="network kind 'cask': one of stout, ape, flow, attention expected"):
+        make_network("cask", 3, 4, 1, ["plaquette"])
 
 
 def test_parameters_are_named_by_layer_row_and_loop():

@@ -50,13 +50,17 @@ def test_weights_are_found_beside_the_card(tmp_path):
 
 
 def test_choices_of_a_card_are_those_of_the_engine():
-    """Loops and kinds of networks, drifts of each scheme."""
-    from slhmc.networks import KINDS, LOOPS
+    """Loops, kinds and rows of weights of networks, drifts of each scheme."""
+    from slhmc.networks import KINDS, LOOPS, make_network
     from slhmc.runcard import guide
     from slhmc.runcard.checks import DRIFTS
     from slhmc.updates import SCHEMES
     assert set(guide.Loop.__args__) == set(LOOPS)
     assert set(guide.NetworkTable.model_fields["kind"].annotation.__args__) == set(KINDS)
+    for kind in KINDS:
+        table = guide.NetworkTable(kind=kind, layers=3, time_degree=2 if kind == "flow" else 0)
+        network = make_network(kind, 2, 4, table.layers, table.loops, time_degree=table.time_degree)
+        assert table.rows * len(table.loops) == len(network.parameter_names)
     assert {name: sum(kind == "U" for kind, _ in scheme) for name, scheme in SCHEMES.items()} == DRIFTS
 
 

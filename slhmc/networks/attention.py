@@ -13,6 +13,7 @@ from slhmc.networks.terms import REAL_BYTES, sum_paths
 
 SMEARED = ("query", "key", "value")
 ROLES = ("rho", *SMEARED)  # rows of parameters of each layer
+SMEARINGS = ("out", *SMEARED)  # what each of them smears
 
 
 class AttentionNetwork(Network):
@@ -56,8 +57,8 @@ class _Layer:
     def __init__(self, lattice, colors: int, loops: int):
         self.paths = {name: [LinkField(lattice, colors) for _ in range(loops)] for name in ("link", "key", "value")}
         self.scores = [lattice.layout("double").empty(lattice.dimensions) for _ in range(loops)]
-        self.sums = {name: LinkField(lattice, colors) for name in ROLES}
-        self.links = {name: GaugeField(lattice, colors) for name in ROLES}  # queries, keys, values and, as "rho", what comes out
+        self.sums = {name: LinkField(lattice, colors) for name in SMEARINGS}
+        self.links = {name: GaugeField(lattice, colors) for name in SMEARINGS}
 
 
 class AttentionLayers:
@@ -70,7 +71,7 @@ class AttentionLayers:
         self.weights = network.weights_on(self.device)
         self.means = self.device.from_host(network.masks / network.path_counts[:, None])  # tables of weights of the c_i
         self.layers = [_Layer(lattice, U.colors, len(network.loops)) for _ in range(network.layers)]
-        self.D = {name: LinkField(lattice, U.colors) for name in (*ROLES, "to key", "to value")}
+        self.D = {name: LinkField(lattice, U.colors) for name in (*SMEARINGS, "to key", "to value")}
         self.to_link = [LinkField(lattice, U.colors) for _ in self.loops]
         self.forces = {name: AlgebraField(lattice, U.colors) for name in SMEARED}
         self.between = [AlgebraField(lattice, U.colors) for _ in range(min(2, network.layers - 1))]
@@ -85,7 +86,7 @@ class AttentionLayers:
             for number in range(len(self.layers)):
                 self._forward(self._input(U, number), number)
             self.version = version
-        return self.layers[-1].links["rho"]
+        return self.layers[-1].links["out"]
 
     def pull_back(self, U: GaugeField, smeared_force: AlgebraField, force: AlgebraField, weight: float) -> None:
         """force += weight times the force on U."""
@@ -102,8 +103,8 @@ class AttentionLayers:
         for number in reversed(range(len(self.layers))):
             target = self.between[(number - 1) % 2] if number else unused
             self._step_back(self._input(U, number), number, smeared_force, target, 1.0, add=False, through_loops=number > 0)
-            for row, name in enumerate(ROLES):
-                seen = self.layers[number].paths["value" if name == "rho" else "link"]
+            for row, name in enumerate(SMEARINGS):
+                seen = self.layers[number].paths["value" if name == "out" else "link"]
                 for loop in self.loops:
                     scalars[number * len(ROLES) + row, loop] = self.D[name].inner(seen[loop])
             smeared_force = target
@@ -113,7 +114,7 @@ class AttentionLayers:
         return -real_trace * self.network.path_counts * values
 
     def _input(self, U: GaugeField, number: int) -> GaugeField:
-        return self.layers[number - 1].links["rho"] if number else U
+        return self.layers[number - 1].links["out"] if number else U
 
     def _forward(self, U: GaugeField, number: int) -> None:
         layer = self.layers[number]
@@ -128,9 +129,9 @@ class AttentionLayers:
         for loop, scores in enumerate(layer.scores):
             link, key, value = (layer.paths[name][loop] for name in ("link", "key", "value"))
             self._launch(U, "attention_scores", U, layer.links["query"], link, key, self.device.pointer(scores), self.scale)
-            self._add_paths(U, scores, value, number, "rho", loop)
-        self._launch(U, "stout_links", U, layer.sums["rho"], layer.links["rho"])
-        layer.links["rho"].changed()
+            self._add_paths(U, scores, value, number, "out", loop)
+        self._launch(U, "stout_links", U, layer.sums["out"], layer.links["out"])
+        layer.links["out"].changed()
 
     def _find_paths(self, links: GaugeField, paths: list[LinkField]) -> None:
         if any(term.staples_halo for term in self.terms.values()):
@@ -147,13 +148,13 @@ class AttentionLayers:
         """Through one layer: force <- what it is, or 0, plus weight times the force on the links before the layer; D of each
         role. through_loops: with what comes through loops of the links."""
         layer = self.layers[number]
-        self._stout_back(U, number, "rho", smeared_force, force, weight, add)
+        self._stout_back(U, number, "out", smeared_force, force, weight, add)
         for name in ("key", "value"):
             self.forces[name].clear()
         for loop, scores in enumerate(layer.scores):
             paths = (layer.paths[name][loop] for name in ("link", "key", "value"))
             self._launch(U, "attention_pull_back", U, layer.links["query"], *paths, self.device.pointer(scores),
-                         self._weight(number, "rho", loop), self.D["rho"], self.D["to value"], self.D["to key"],
+                         self._weight(number, "out", loop), self.D["out"], self.D["to value"], self.D["to key"],
                          self.to_link[loop], self.forces["query"], force, self.scale, weight, int(loop > 0))
             for name in ("key", "value"):
                 self._add_force(layer.links[name], self.D[f"to {name}"], loop, self.forces[name], 1.0)
@@ -182,7 +183,7 @@ class AttentionLayers:
         return self.device.pointer(self.means) + loop * self.means.shape[1] * REAL_BYTES
 
     def _weight(self, number: int, name: str, loop: int) -> int:
-        row = number * len(ROLES) + ROLES.index(name)
+        row = number * len(SMEARINGS) + SMEARINGS.index(name)
         return self.device.pointer(self.weights) + (row * self.weights.shape[1] + loop) * REAL_BYTES
 
     def _launch(self, links: GaugeField, name: str, *arguments) -> None:

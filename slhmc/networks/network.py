@@ -7,8 +7,6 @@ from slhmc.lattice import AlgebraField, GaugeField
 from slhmc.networks.loops import weight_mask
 from slhmc.networks.smearing import Smearing
 
-KINDS = ("stout", "ape", "flow", "attention")
-
 
 class Network:
     """Layers U -> U' of loops with a weight for each layer and loop (docs/conventions.md, "Networks"). No layers: the identity.
@@ -19,7 +17,7 @@ class Network:
     InputError if something does not fit.
     """
 
-    kinds: tuple[str, ...] = ("stout", "ape", "flow")  # what this class makes; AttentionNetwork makes the others
+    kinds: tuple[str, ...] = ("stout", "ape", "flow")
 
     def __init__(self, kind: str, colors: int, dimensions: int, layers: int, loops, weights=None, time_degree: int = 0):
         self.kind, self.colors, self.dimensions, self.layers = kind, colors, dimensions, layers
@@ -37,8 +35,6 @@ class Network:
         self.set_parameters(weights.ravel())
 
     def _check(self) -> None:
-        if self.kind not in self.kinds:
-            raise InputError(f"network kind {self.kind!r}: one of {', '.join(KINDS)} expected")
         if self.colors not in (2, 3):
             raise InputError(f"a network with {self.colors} colours: its kernels know 2 and 3")
         if self.dimensions not in (2, 3, 4):
