@@ -28,17 +28,17 @@ SITE_FUNCTION Link commutator(const Link &x, const Link &y) {
     return {{V{}, (p[2] * q[3] - p[3] * q[2]) * real(2), (p[3] * q[1] - p[1] * q[3]) * real(2), (p[1] * q[2] - p[2] * q[1]) * real(2)}};
 #endif
 }
-// e = exp(Q) and int_0^1 e^{-sQ} F e^{sQ} ds = F + a [Q, F] + b [Q, [Q, F]]: with the angle x = |Q| of the adjoint rotation,
-// a = -(1 - cos x) / x^2 and b = (x - sin x) / x^3, series in t = x^2 <= 4
+// e = exp(Q) and int_0^1 e^{-sQ} F e^{sQ} ds = F + a [Q, F] + b [Q, [Q, F]]: with the angle x = |Q| <= 2 of the adjoint rotation,
+// a = -(1 - cos x) / x^2 = -(sin(x/2) / (x/2))^2 / 2 and b = (x - sin x) / x^3
 SITE_FUNCTION Link exponential_average(const V *q, const Link &f, Link &e) {
-    e = exponential(q);
     const Link m = algebra_matrix(q);
     const V t = q[0] * q[0] + q[1] * q[1] + q[2] * q[2];
-    V first = splat(1), second = splat(1);
-    for (int n = 13; n >= 1; n--) {
-        first = real(1) - t * first * real(1.0 / ((2 * n + 1) * (2 * n + 2)));
-        second = real(1) - t * second * real(1.0 / ((2 * n + 2) * (2 * n + 3)));
-    }
+    V cosine, sine, second = splat(1);
+    half_angle_series(t * real(0.25), cosine, sine);
+    for (int n = 13; n >= 1; n--) second = real(1) - second * (t * real(1.0 / ((2 * n + 2) * (2 * n + 3))));
+    e = scaled(m, sine);
+    add_multiple_of_one(e, cosine);
+    const V first = sine * sine;
     const Link once = commutator(m, f), twice = commutator(m, once);
     Link r = f;
     UNROLL for (int k = 0; k < LINK_REALS; k++)

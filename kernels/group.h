@@ -32,12 +32,26 @@ struct ColorVector {
     Complex c[COLORS];
 };
 
-#if FULL_MATRICES
-#include "matrix.h"
-#else
-#include "quaternion.h"
-#endif
+// cos sqrt(t) and sin sqrt(t) / sqrt(t), t <= 1; of the two factors t / n and what is summed so far, only the second waits
+SITE_FUNCTION void half_angle_series(const V &t, V &cosine, V &sine) {
+    cosine = sine = splat(1);
+    for (int n = 10; n >= 1; n--) {
+        cosine = real(1) - cosine * (t * real(1.0 / ((2 * n - 1) * (2 * n))));
+        sine = real(1) - sine * (t * real(1.0 / ((2 * n) * (2 * n + 1))));
+    }
+}
 
+#if FULL_MATRICES
+#define LINK_REALS (2 * COLORS * COLORS)
+struct Link {
+    Complex e[COLORS][COLORS];
+};
+#else
+#define LINK_REALS 4
+struct Link {
+    V e[4];  // Re a, Im a, Re b, Im b
+};
+#endif
 SITE_FUNCTION V *reals(Link &x) { return (V *)&x; }
 SITE_FUNCTION const V *reals(const Link &x) { return (const V *)&x; }
 SITE_FUNCTION void add(Link &x, const Link &y) {
@@ -48,3 +62,9 @@ template <class Factor> SITE_FUNCTION Link scaled(const Link &x, Factor factor) 
     UNROLL for (int k = 0; k < LINK_REALS; k++) reals(r)[k] = reals(x)[k] * factor;
     return r;
 }
+
+#if FULL_MATRICES
+#include "matrix.h"
+#else
+#include "quaternion.h"
+#endif

@@ -45,18 +45,20 @@ SITE_FUNCTION void prefetch_own(const Geometry &g, const real *field, Site x, in
     if (!g.prefetch || x.group + PREFETCH_DISTANCE >= g.groups) return;
     prefetch_part(g, field, Site{x.parity, x.group + PREFETCH_DISTANCE, 0}, count, part, DIMENSIONS);
 }
-// Fetch ahead for a lane group to come: its links, and those of its neighbours in the two slowest directions (up; with
+// Fetch ahead for a lane group to come what a field has there and at its neighbours in the two slowest directions (up; with
 // `both`, down too): they are what the cache has not seen for longest. Done in `parts` between the pieces of the work, as a
 // core waits once it has asked for more lines than it can keep track of.
-SITE_FUNCTION void prefetch_links(const Geometry &g, const real *links, Site x, bool both, int part, int parts) {
+SITE_FUNCTION void prefetch_field(const Geometry &g, const real *field, int count, Site x, bool both, int part, int parts) {
     if (!g.prefetch || x.group + PREFETCH_DISTANCE >= g.groups) return;
     const Site next = Site{x.parity, x.group + PREFETCH_DISTANCE, 0};
-    const int count = DIMENSIONS * LINK_REALS;
-    prefetch_part(g, links, next, count, part, parts);
+    prefetch_part(g, field, next, count, part, parts);
     for (int mu = DIMENSIONS - 2; mu < DIMENSIONS; mu++) {
-        prefetch_part(g, links, forward(g, next, mu), count, part, parts);
-        if (both) prefetch_part(g, links, backward(g, next, mu), count, part, parts);
+        prefetch_part(g, field, forward(g, next, mu), count, part, parts);
+        if (both) prefetch_part(g, field, backward(g, next, mu), count, part, parts);
     }
+}
+SITE_FUNCTION void prefetch_links(const Geometry &g, const real *links, Site x, bool both, int part, int parts) {
+    prefetch_field(g, links, DIMENSIONS * LINK_REALS, x, both, part, parts);
 }
 // The same for U_nu(x + mu - nu) of these directions, which belongs to none of those neighbours.
 SITE_FUNCTION void prefetch_corner(const Geometry &g, const real *links, Site x, int mu, int nu) {
@@ -67,11 +69,15 @@ SITE_FUNCTION void prefetch_corner(const Geometry &g, const real *links, Site x,
 SITE_FUNCTION void store_link(const Geometry &g, real *links, Site x, int mu, const Link &u) {
     store_reals<LINK_REALS>(links + element(g, x, DIMENSIONS * LINK_REALS) + (long)mu * LINK_REALS * LANES, x, reals(u));
 }
-// The same of a field that is written whole, and not read before the cache has seen much else: past it on large lattices.
+// What belongs to a link in a field that is written whole, and not read before the cache has seen much else: past it on large
+// lattices.
+template <int count> SITE_FUNCTION void write_reals(const Geometry &g, real *field, Site x, int mu, const V *r) {
+    real *to = field + element(g, x, DIMENSIONS * count) + (long)mu * count * LANES;
+    if (VECTOR_LANES == 1 || g.prefetch < 2) return store_reals<count>(to, x, r);  // one lane has nothing to stream
+    UNROLL for (int k = 0; k < count; k++) stream(to + k * LANES, x, r[k]);
+}
 SITE_FUNCTION void write_link(const Geometry &g, real *links, Site x, int mu, const Link &u) {
-    if (VECTOR_LANES == 1 || g.prefetch < 2) return store_link(g, links, x, mu, u);  // one lane has nothing to stream
-    real *to = links + element(g, x, DIMENSIONS * LINK_REALS) + (long)mu * LINK_REALS * LANES;
-    UNROLL for (int k = 0; k < LINK_REALS; k++) stream(to + k * LANES, x, reals(u)[k]);
+    write_reals<LINK_REALS>(g, links, x, mu, reals(u));
 }
 // field_a(x, mu) <- what it is, or 0, plus factor f_a
 template <class Factor>

@@ -2,10 +2,6 @@
 #pragma once
 #include "target.h"
 
-#define LINK_REALS (2 * COLORS * COLORS)
-struct Link {
-    Complex e[COLORS][COLORS];
-};
 // One routine per form: a row of the result stays in registers while its terms are added; `accumulate` keeps what r held.
 #define MATRIX_PRODUCT(name, TERM)                                                                     \
     template <bool accumulate> SITE_FUNCTION void name(Link &r, const Link &x, const Link &y) {        \
@@ -51,6 +47,9 @@ SITE_FUNCTION V real_trace_multiply_adjoint(const Link &x, const Link &y) {
             s += x.e[i][j].im * y.e[i][j].im;
         }
     return t + s;
+}
+SITE_FUNCTION void add_multiple_of_one(Link &x, const V &factor) {
+    UNROLL for (int i = 0; i < COLORS; i++) x.e[i][i].re += factor;
 }
 SITE_FUNCTION Link identity() {
     Link r = {};
@@ -101,6 +100,20 @@ SITE_FUNCTION void twice_algebra_matrix(const V *c, Complex upper[COLORS][COLORS
         diagonal[l] -= d * real(l);
     }
 }
+// Coefficients of what 2 M is, given as twice_algebra_matrix does; a multiple of 1 in it does not count.
+SITE_FUNCTION void half_coefficients(const Complex upper[COLORS][COLORS], const V *diagonal, V *r) {
+    int a = 0;
+    UNROLL for (int i = 0; i < COLORS; i++)
+        UNROLL for (int j = i + 1; j < COLORS; j++, a += 2) {
+            r[a] = upper[i][j].im;
+            r[a + 1] = upper[i][j].re;
+        }
+    V sum = diagonal[0];
+    UNROLL for (int l = 1; l < COLORS; l++) {
+        r[a++] = (sum - diagonal[l] * real(l)) * (diagonal_scale(l) * real(0.5));
+        sum += diagonal[l];
+    }
+}
 // Coefficients of U^+ M U for M = sum_a c_a T_a. It is anti-Hermitian and traceless: the upper triangle says it all, and the
 // first column of M U is not needed.
 SITE_FUNCTION void transported_coefficients(const Link &u, const V *c, V *r) {
@@ -122,17 +135,65 @@ SITE_FUNCTION void transported_coefficients(const Link &u, const V *c, V *r) {
             diagonal[j] -= u.e[k][j].im * product[k][j].re;
         }
     UNROLL for (int j = 1; j < COLORS; j++) diagonal[0] -= diagonal[j];
-    int a = 0;
-    UNROLL for (int i = 0; i < COLORS; i++)
-        UNROLL for (int j = i + 1; j < COLORS; j++, a += 2) {
-            r[a] = upper[i][j].im;
-            r[a + 1] = upper[i][j].re;
-        }
-    V sum = diagonal[0];
-    UNROLL for (int l = 1; l < COLORS; l++) {
-        r[a++] = (sum - diagonal[l] * real(l)) * (diagonal_scale(l) * real(0.5));
-        sum += diagonal[l];
+    half_coefficients(upper, diagonal, r);
+}
+// sum_k (x_ik y_kj + sign y_ik x_kj), i < j, over k other than both, of which upper triangles are known: x_ki = s x_ik^*, y the same
+// with -1. For x Hermitian (s = 1) and sign = 1 the anticommutator, for x anti-Hermitian (s = -1) and sign = -1 the commutator.
+template <int s>
+SITE_FUNCTION Complex third_terms(const Complex x[COLORS][COLORS], const Complex y[COLORS][COLORS], int i, int j) {
+    Complex r = {};
+    UNROLL for (int k = 0; k < COLORS; k++) {
+        if (k == i || k == j) continue;
+        const Complex x_ik = k > i ? x[i][k] : Complex{x[k][i].re * real(s), x[k][i].im * real(-s)};
+        const Complex x_kj = k < j ? x[k][j] : Complex{x[j][k].re * real(s), x[j][k].im * real(-s)};
+        const Complex y_ik = k > i ? y[i][k] : Complex{-y[k][i].re, y[k][i].im};
+        const Complex y_kj = k < j ? y[k][j] : Complex{-y[j][k].re, y[j][k].im};
+        add_product(r, x_ik, y_kj);
+        add_product(r, Complex{y_ik.re * real(s), y_ik.im * real(s)}, x_kj);
     }
+    return r;
+}
+// Coefficients of [X, Y] of X = sum_a x_a T_a and Y.
+SITE_FUNCTION void commutator_coefficients(const V *x, const V *y, V *r) {
+    Complex m[COLORS][COLORS], l[COLORS][COLORS], upper[COLORS][COLORS];
+    V p[COLORS], q[COLORS], diagonal[COLORS] = {};
+    twice_algebra_matrix(x, m, p);
+    twice_algebra_matrix(y, l, q);
+    UNROLL for (int i = 0; i < COLORS; i++)
+        UNROLL for (int j = i + 1; j < COLORS; j++) {
+            Complex z = third_terms<-1>(m, l, i, j);
+            const V d = p[i] - p[j], e = q[i] - q[j];
+            z.re += e * m[i][j].im - d * l[i][j].im;
+            z.im += d * l[i][j].re - e * m[i][j].re;
+            const V t = (l[i][j].im * m[i][j].re - l[i][j].re * m[i][j].im) * real(2);
+            diagonal[i] += t;
+            diagonal[j] -= t;
+            upper[i][j] = {z.re * real(0.5), z.im * real(0.5)};
+        }
+    UNROLL for (int i = 0; i < COLORS; i++) diagonal[i] *= real(0.5);
+    half_coefficients(upper, diagonal, r);
+}
+// Coefficients of the traceless part of (H X + X H) / 2, H = (P + P^+) / 2 and X = sum_a x_a T_a.
+SITE_FUNCTION void anticommutator_coefficients(const Link &p, const V *x, V *r) {
+    Complex h[COLORS][COLORS], l[COLORS][COLORS], upper[COLORS][COLORS];
+    V q[COLORS], diagonal[COLORS];
+    twice_algebra_matrix(x, l, q);
+    UNROLL for (int i = 0; i < COLORS; i++) {
+        diagonal[i] = p.e[i][i].re * q[i];
+        UNROLL for (int j = i + 1; j < COLORS; j++) h[i][j] = {p.e[i][j].re + p.e[j][i].re, p.e[i][j].im - p.e[j][i].im};
+    }
+    UNROLL for (int i = 0; i < COLORS; i++)
+        UNROLL for (int j = i + 1; j < COLORS; j++) {
+            Complex z = third_terms<1>(h, l, i, j);
+            const V d = (p.e[i][i].re + p.e[j][j].re) * real(2), e = q[i] + q[j];
+            z.re += d * l[i][j].re - e * h[i][j].im;
+            z.im += d * l[i][j].im + e * h[i][j].re;
+            const V t = (l[i][j].im * h[i][j].re - l[i][j].re * h[i][j].im) * real(0.5);
+            diagonal[i] += t;
+            diagonal[j] += t;
+            upper[i][j] = {z.re * real(0.25), z.im * real(0.25)};
+        }
+    half_coefficients(upper, diagonal, r);
 }
 SITE_FUNCTION void outer_coefficients(const ColorVector &w, const ColorVector &z, V *c) {
     Link m;

@@ -25,9 +25,11 @@ template <class Arguments> SITE_FUNCTION void prefetch_plaquette_force(const Arg
     prefetch_reals(a.links + element(g, below, DIMENSIONS * LINK_REALS) + (long)nu * LINK_REALS * LANES, LINK_REALS);
 }
 
-// sum[mu] += sum_nu [c(P_{mu nu}(x)) - c(U_nu(x-nu)^+ P_{mu nu}(x-nu) U_nu(x-nu))], P_{nu mu} = P_{mu nu}^+: c of U_mu(x) staples
+// sum[mu] += sum_nu [c(P_{mu nu}(x)) - c(U_nu(x-nu)^+ P_{mu nu}(x-nu) U_nu(x-nu))], P_{nu mu} = P_{mu nu}^+: c of U_mu(x) staples.
+// weights: if given, each term times weights[mu D + nu]
 template <class Arguments>
-SITE_FUNCTION void add_plaquette_loops(const Arguments &a, Site x, const real *prefetched, V sum[DIMENSIONS][ALGEBRA]) {
+SITE_FUNCTION void add_plaquette_loops(const Arguments &a, Site x, const real *prefetched, V sum[DIMENSIONS][ALGEBRA],
+                                       const double *weights = 0) {
     const Geometry &g = a.geometry;
     const real *own = a.coefficients + window_element(a, x);
     for (int nu = 0; nu < DIMENSIONS; nu++) {
@@ -39,7 +41,7 @@ SITE_FUNCTION void add_plaquette_loops(const Arguments &a, Site x, const real *p
         for (int mu = 0; mu < DIMENSIONS; mu++) {
             if (mu == nu) continue;
             const long plane = plane_of(mu, nu) * ALGEBRA * LANES;
-            const real sign = mu < nu ? 1 : -1;
+            const real sign = (mu < nu ? 1 : -1) * (weights ? (real)weights[mu * DIMENSIONS + nu] : real(1));
             V c[ALGEBRA], r[ALGEBRA];
             load_reals<ALGEBRA>(g, there + plane, below, c);
             transported_coefficients(u, c, r);

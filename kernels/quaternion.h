@@ -2,10 +2,6 @@
 #pragma once
 #include "target.h"
 
-#define LINK_REALS 4
-struct Link {
-    V e[4];  // Re a, Im a, Re b, Im b
-};
 // (a, b)(c, d) = (a c - b d*, a d + b c*)
 SITE_FUNCTION Link multiply(const Link &x, const Link &y) {
     const V *p = x.e, *q = y.e;
@@ -32,6 +28,7 @@ SITE_FUNCTION V imaginary_trace(const Link &) { return V{}; }
 SITE_FUNCTION V real_trace_multiply_adjoint(const Link &x, const Link &y) {
     return (x.e[0] * y.e[0] + x.e[1] * y.e[1] + x.e[2] * y.e[2] + x.e[3] * y.e[3]) * real(2);
 }
+SITE_FUNCTION void add_multiple_of_one(Link &x, const V &factor) { x.e[0] += factor; }
 SITE_FUNCTION Link identity() { return {{splat(1), V{}, V{}, V{}}}; }
 SITE_FUNCTION void algebra_coefficients(const Link &m, V *c) {
     c[0] = m.e[3] * real(2);
@@ -42,6 +39,14 @@ SITE_FUNCTION void algebra_coefficients(const Link &m, V *c) {
 SITE_FUNCTION void transported_coefficients(const Link &u, const V *c, V *r) {
     const Link m = {{V{}, c[2], c[1], c[0]}}, t = adjoint_multiply(u, multiply(m, u));
     UNROLL for (int k = 0; k < ALGEBRA; k++) r[k] = t.e[3 - k];
+}
+// coefficients of [X, Y] of X = sum_a x_a T_a and Y
+SITE_FUNCTION void commutator_coefficients(const V *x, const V *y, V *r) {
+    UNROLL for (int k = 0; k < ALGEBRA; k++) r[k] = x[(k + 2) % 3] * y[(k + 1) % 3] - x[(k + 1) % 3] * y[(k + 2) % 3];
+}
+// coefficients of (H X + X H) / 2, H = (P + P^+) / 2
+SITE_FUNCTION void anticommutator_coefficients(const Link &p, const V *x, V *r) {
+    UNROLL for (int k = 0; k < ALGEBRA; k++) r[k] = p.e[0] * x[k];
 }
 // c_a of TA(w z^+)
 SITE_FUNCTION void outer_coefficients(const ColorVector &w, const ColorVector &z, V *c) {
@@ -74,11 +79,8 @@ SITE_FUNCTION Link exponential(const V *p) {
     real scale = 1;
     for (int k = 0; k < halvings; k++) scale *= real(0.5);
     t *= scale * scale;
-    V cosine = splat(1), sine = splat(1);
-    for (int n = 10; n >= 1; n--) {
-        cosine = real(1) - t * cosine * real(1.0 / ((2 * n - 1) * (2 * n)));
-        sine = real(1) - t * sine * real(1.0 / ((2 * n) * (2 * n + 1)));
-    }
+    V cosine, sine;
+    half_angle_series(t, cosine, sine);
     V s = sine * (scale * real(0.5));
     Link r = {{cosine, p[2] * s, p[1] * s, p[0] * s}};
     for (int k = 0; k < halvings; k++) r = multiply(r, r);

@@ -15,38 +15,55 @@ SITE_FUNCTION void stout_coefficients(const Link &omega, V *q) {
     UNROLL for (int k = 0; k < ALGEBRA; k++) q[k] *= real(2);
 }
 
+// Part of Q may come from elsewhere (plaquette_layer.cc): `exponents`, which become all of Q.
 SITE_FUNCTION void stout_links_site(const stout_links_arguments &a, Site x) {
     const Geometry &g = a.geometry;
     for (int mu = 0; mu < DIMENSIONS; mu++) {
         prefetch_own(g, a.links, x, DIMENSIONS * LINK_REALS, mu);
         prefetch_own(g, a.staples, x, DIMENSIONS * LINK_REALS, mu);
         const Link u = load_link(g, a.links, x, mu);
-        V q[ALGEBRA];
+        V q[ALGEBRA], more[ALGEBRA];
         stout_coefficients(multiply_adjoint(load_link(g, a.staples, x, mu), u), q);
+        if (a.exponents) {
+            load_algebra(g, a.exponents, x, mu, more);
+            UNROLL for (int k = 0; k < ALGEBRA; k++) q[k] += more[k];
+            put_algebra(g, a.exponents, x, mu, q, real(1), false);
+        }
         write_link(g, a.smeared, x, mu, multiply(exponential(q), u));
     }
 }
 SITE_KERNEL(stout_links)
 
+// Without `exponents` Q is that of C; without staples no C is there, and no insertions are asked for. exponent_force, if given:
+// lambda, the force on Q.
 SITE_FUNCTION void stout_pull_back_site(const stout_pull_back_arguments &a, Site x) {
     const Geometry &g = a.geometry;
     for (int mu = 0; mu < DIMENSIONS; mu++) {
-        prefetch_own(g, a.links, x, DIMENSIONS * LINK_REALS, mu);
-        prefetch_own(g, a.staples, x, DIMENSIONS * LINK_REALS, mu);
         prefetch_own(g, a.smeared_force, x, DIMENSIONS * ALGEBRA, mu);
+        if (a.exponents) prefetch_own(g, a.exponents, x, DIMENSIONS * ALGEBRA, mu);
         if (a.add) prefetch_own(g, a.force, x, DIMENSIONS * ALGEBRA, mu);
-        const Link u = load_link(g, a.links, x, mu), omega = multiply_adjoint(load_link(g, a.staples, x, mu), u);
+        Link u = {}, omega = {};
         V q[ALGEBRA], p[ALGEBRA], c[ALGEBRA];
-        stout_coefficients(omega, q);
+        if (a.staples) {
+            prefetch_own(g, a.links, x, DIMENSIONS * LINK_REALS, mu);
+            prefetch_own(g, a.staples, x, DIMENSIONS * LINK_REALS, mu);
+            u = load_link(g, a.links, x, mu);
+            omega = multiply_adjoint(load_link(g, a.staples, x, mu), u);
+        }
+        if (a.exponents) load_algebra(g, a.exponents, x, mu, q);
+        else stout_coefficients(omega, q);
         load_algebra(g, a.smeared_force, x, mu, p);
         const Link f = algebra_matrix(p);
         Link lambda, e;
         average_over_exponential(q, f, lambda, e);
-        UNROLL for (int k = 0; k < LINK_REALS; k++) reals(lambda)[k] *= real(4);
-        write_link(g, a.insertions, x, mu, multiply(lambda, u));
-        algebra_coefficients(turned(e, f), p);
-        algebra_coefficients(multiply(lambda, omega), c);
-        UNROLL for (int k = 0; k < ALGEBRA; k++) p[k] -= c[k] * real(0.5);
+        transported_coefficients(e, p, p);
+        if (a.exponent_force) put_coefficients(g, a.exponent_force, x, mu, lambda, real(1), false);
+        if (a.staples) {
+            lambda = scaled(lambda, real(4));
+            write_link(g, a.insertions, x, mu, multiply(lambda, u));
+            algebra_coefficients(multiply(lambda, omega), c);
+            UNROLL for (int k = 0; k < ALGEBRA; k++) p[k] -= c[k] * real(0.5);
+        }
         put_algebra(g, a.force, x, mu, p, a.weight, a.add != 0);
     }
 }

@@ -255,23 +255,6 @@ def test_force_and_gradient_of_layers_are_derivatives(hot_links, gaussian_moment
     assert_force_and_gradient(network, U, gaussian_momenta(U), rng, *steps)
 
 
-@pytest.mark.parametrize("kind", ["stout", "attention"])
-@pytest.mark.parametrize("colors", [2, 3])
-def test_layers_on_large_lattices_have_the_same_bits(hot_links, gaussian_momenta, rng, monkeypatch, colors, kind):
-    """What is fetched ahead there, and goes past the caches."""
-    found, network = [], random_network(kind, colors, 4, 2, ["plaquette"], rng)
-    for limit in (1 << 40, 0):
-        monkeypatch.setattr("slhmc.lattice.lattice.PREFETCH_SITES", limit)
-        monkeypatch.setattr("slhmc.lattice.lattice.MEMORY_BYTES", limit)
-        U = hot_links(colors, 4, 4, 4, 8)
-        assert U.layout.geometry.prefetch == (0 if limit else 2)
-        force = AlgebraField(U.lattice, colors)
-        network.pull_back(U, gaussian_momenta(U), force, 0.7)
-        found.append((network.smear(U).to_sites(), public(force)))
-    for small, large in zip(*found, strict=True):
-        np.testing.assert_array_equal(large, small)
-
-
 @pytest.mark.parametrize("colors", [2, 3])
 def test_force_through_large_exponents(hot_links, gaussian_momenta, rng, colors):
     """Where the exponential and its derivative are halved and squared."""

@@ -206,6 +206,14 @@ KERNELS = {
         "line_pull_back": ("site", _LATTICE + "const real *links; const real *tangent; real *force; const double *weights; "
                                               "real factor; int mu"),
     },
+    "plaquette_layer.cc": {
+        "plaquette_layer": ("site", _LATTICE + "const real *links; " + _PLAQUETTES + "; real *exponents; real *smeared; "
+                                               "const double *weights"),
+        "plaquette_tangents": ("site", _LATTICE + "const real *links; const real *exponent_force; real *tangents; "
+                                                  "const int *positions; int window; const double *weights"),
+        "plaquette_tangent_force": ("site", _LATTICE + "const real *links; const real *tangents; const int *positions; "
+                                                       "int window; real *force; real factor"),
+    },
     "random.cc": {
         "gaussian": ("site", _LATTICE + "real *field; int components; real scale; Random random"),
         "uniform_field": ("site", _LATTICE + "real *field; int components; Random random"),
@@ -223,8 +231,9 @@ KERNELS = {
         "ladder": ("site", _LATTICE + "const real *from; const real *left; const real *right; real *to; int mu"),
     },
     "stout.cc": {
-        "stout_links": ("site", _LATTICE + "const real *links; const real *staples; real *smeared"),
-        "stout_pull_back": ("site", _LATTICE + "const real *links; const real *staples; " + _SMEARED_FORCE),
+        "stout_links": ("site", _LATTICE + "const real *links; const real *staples; real *exponents; real *smeared"),
+        "stout_pull_back": ("site", _LATTICE + "const real *links; const real *staples; const real *exponents; " + _SMEARED_FORCE
+                                    + "; real *exponent_force"),
         "ape_links": ("site", _LATTICE + "const real *links; const real *staples; real *smeared"),
         "ape_pull_back": ("site", _LATTICE + "const real *links; const real *staples; const real *smeared; " + _SMEARED_FORCE),
     },

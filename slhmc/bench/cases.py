@@ -58,6 +58,16 @@ def transport_flops(n: int) -> int:
     return n * (n - 1) * (8 * n - 6) + n * (n - 1) // 2 * (8 * n - 2) + (n - 1) * (4 * n - 1) + 2 * _diagonal_flops(n)
 
 
+def commutator_flops(n: int) -> int:
+    """Coefficients of [X, Y] from those of X and Y: entries above the diagonal, of terms with neither diagonal and with one."""
+    return 9 if n == 2 else n * (n - 1) // 2 * (16 * (n - 2) + 18) + n + 2 * _diagonal_flops(n)
+
+
+def anticommutator_flops(n: int) -> int:
+    """Coefficients of (H X + X H) / 2, H the Hermitian part of a matrix."""
+    return 3 if n == 2 else n * (n - 1) // 2 * (16 * (n - 2) + 21) + n + 2 * _diagonal_flops(n)
+
+
 def _diagonal_flops(n: int) -> int:
     """Scales and partial sums between coefficients and diagonal entries."""
     return 4 * (n - 1)

@@ -122,7 +122,7 @@ class AttentionLayers:
         for name in SMEARED:
             for loop in self.loops:
                 self._add_paths(U, None, layer.paths["link"][loop], number, name, loop)
-            self._launch(U, "stout_links", U, layer.sums[name], layer.links[name])
+            self._launch(U, "stout_links", U, layer.sums[name], None, layer.links[name])
             layer.links[name].changed()
         for name in ("key", "value"):
             self._find_paths(layer.links[name], layer.paths[name])
@@ -130,7 +130,7 @@ class AttentionLayers:
             link, key, value = (layer.paths[name][loop] for name in ("link", "key", "value"))
             self._launch(U, "attention_scores", U, layer.links["query"], link, key, self.device.pointer(scores), self.scale)
             self._add_paths(U, scores, value, number, "out", loop)
-        self._launch(U, "stout_links", U, layer.sums["out"], layer.links["out"])
+        self._launch(U, "stout_links", U, layer.sums["out"], None, layer.links["out"])
         layer.links["out"].changed()
 
     def _find_paths(self, links: GaugeField, paths: list[LinkField]) -> None:
@@ -167,7 +167,7 @@ class AttentionLayers:
 
     def _stout_back(self, U, number, name, smeared_force, force, weight, add) -> None:
         paths, D = self.layers[number].sums[name], self.D[name]
-        self._launch(U, "stout_pull_back", U, paths, smeared_force, D, force, weight, int(add))
+        self._launch(U, "stout_pull_back", U, paths, None, smeared_force, D, force, weight, int(add), None)
 
     def _add_force(self, links: GaugeField, D: LinkField, loop: int, force, factor: float) -> None:
         term = self._term(loop)

@@ -5,7 +5,7 @@ import numpy as np
 from slhmc.errors import InputError
 from slhmc.lattice import AlgebraField, GaugeField
 from slhmc.networks.loops import weight_mask
-from slhmc.networks.smearing import Smearing
+from slhmc.networks.smearing import Smearing, smearing_of
 
 
 class Network:
@@ -138,4 +138,4 @@ class Network:
         return U.derived[key]
 
     def _on(self, U: GaugeField):
-        return Smearing(self, U)
+        return smearing_of(self, U)

@@ -1,13 +1,19 @@
 """A network on one gauge field: the links after each layer, and what the way back through the layers needs.
 
-Everything here is made once and kept with the gauge field, so that tapes may be recorded; kernels: kernels/stout.cc.
+Everything here is made once and kept with the gauge field, so that tapes may be recorded; kernels: kernels/stout.cc and
+kernels/plaquette_layer.cc.
 """
+
+from abc import ABC, abstractmethod
 
 import numpy as np
 
 from slhmc.lattice import AlgebraField, GaugeField, LinkField
 from slhmc.networks.loops import shape_of
+from slhmc.networks.plaquettes import PlaquetteExponents
 from slhmc.networks.terms import REAL_BYTES, loop_terms, sum_paths
+
+PLAQUETTE = "plaquette"  # the shape
 
 
 def terms_of(network, U: GaugeField) -> dict:
@@ -15,21 +21,19 @@ def terms_of(network, U: GaugeField) -> dict:
     return {term.shape: term for term in loop_terms(U.lattice, U.colors, {shape_of(loop) for loop in network.loops})}
 
 
-class Smearing:
-    """Fields of a network's layers on one gauge field U, which is an argument throughout.
+class Smearing(ABC):
+    """Fields of a network's layers on one gauge field U, which is an argument throughout. Abstract; leaves: StoutSmearing,
+    ApeSmearing.
 
-    links: after each layer; staples: C of each layer. Methods are collective.
+    links: after each layer. Methods are collective.
     """
 
     def __init__(self, network, U: GaugeField):
         lattice, self.network, self.count = U.lattice, network, len(network.weight_table)
         self.device, self.layout, self.colors = lattice.device, lattice.layout("double"), U.colors
         self.links = [GaugeField(lattice, U.colors) for _ in range(self.count)]
-        self.staples = [LinkField(lattice, U.colors) for _ in range(self.count)]
         self.terms = terms_of(network, U)
-        self.staples_halo = any(term.staples_halo for term in self.terms.values())
         self.weights = network.weights_on(self.device)
-        self.insertions = LinkField(lattice, U.colors)
         self.forces = [AlgebraField(lattice, U.colors) for _ in range(min(2, self.count - 1))]
         self.version = None
 
@@ -39,10 +43,8 @@ class Smearing:
         if self.version != version:
             if self.device.in_loop:
                 raise RuntimeError("smeared links would be rebuilt in the body of a loop: call smear() before the loop")
-            for layer, (before, after) in enumerate(zip([U, *self.links], self.links, strict=False)):
-                self._fetch(before)
-                sum_paths(self.terms.values(), before, self.staples[layer], self._weights(layer))
-                self._launch(before, "links", self.staples[layer].pointer, after.pointer, keep=(self.staples[layer], after))
+            for layer, after in enumerate(self.links):
+                self._forward(self._input(U, layer), layer)
                 after.changed()
             self.version = version
         return self.links[-1]
@@ -52,39 +54,43 @@ class Smearing:
         self.update(U)
         for layer in reversed(range(self.count)):
             target = force if layer == 0 else self.forces[(layer - 1) % 2]
-            self._step_back(U, layer, smeared_force, target, weight if layer == 0 else 1.0, add=layer == 0)
+            factor, links = weight if layer == 0 else 1.0, self._input(U, layer)
+            self._back(links, layer, smeared_force, target, factor, add=layer == 0)
+            self._back_through_loops(links, layer, target, factor)
             smeared_force = target
 
     def weight_gradients(self, U: GaugeField, smeared_force: AlgebraField) -> np.ndarray:
-        """dS/dw for the weight of each layer and loop, shape (layers, loops): -sum_l Re tr D_l C_l^+, C of that loop alone."""
+        """dS/dw for the weight of each layer and loop, shape (layers, loops)."""
         self.update(U)
-        scalars, scratch, unused = {}, LinkField(U.lattice, U.colors), AlgebraField(U.lattice, U.colors)
+        scalars, unused = {}, AlgebraField(U.lattice, U.colors)
         masks = self.device.from_host(self.network.masks)
-        real_trace = 2.0 if self.colors == 2 else 1.0  # of quaternions, in reals
         for layer in reversed(range(self.count)):
-            target = self.forces[(layer - 1) % 2] if layer else unused
-            self._step_back(U, layer, smeared_force, target, 1.0, add=False, through_loops=layer > 0)
+            target, links = self.forces[(layer - 1) % 2] if layer else unused, self._input(U, layer)
+            self._back(links, layer, smeared_force, target, 1.0, add=False)
             for number, loop in enumerate(self.network.loops):
                 address = self.device.pointer(masks) + number * masks.shape[1] * REAL_BYTES
-                sum_paths([self.terms[shape_of(loop)]], self._input(U, layer), scratch, address)
-                scalars[layer, number] = self.insertions.inner(scratch)
+                scalars[layer, number] = self._derivative(links, shape_of(loop), address)
+            if layer:
+                self._back_through_loops(links, layer, target, 1.0)
             smeared_force = target
         shape = self.count, len(self.network.loops)
-        return np.array([-real_trace * float(scalars[index]) for index in np.ndindex(shape)]).reshape(shape)
+        return np.array([float(scalars[index]) for index in np.ndindex(shape)]).reshape(shape)
 
-    def _step_back(self, U, layer, smeared_force, force, weight, add, through_loops=True) -> None:
-        """Through one layer: D, and force <- what it is, or 0, plus weight times the force on the links before the layer."""
-        links, smeared, D, staples = self._input(U, layer), self.links[layer], self.insertions, self.staples[layer]
-        used = (staples, smeared) if self.network.step == "ape" else (staples,)
-        self._launch(links, "pull_back", *(field.pointer for field in (*used, smeared_force, D, force)), weight, int(add),
-                     keep=(*used, smeared_force, D, force))
-        if not through_loops:
-            return
-        self._fetch(links)
-        if self.staples_halo:
-            D.update_staple_halo()
-        for term in self.terms.values():
-            term.add_force(links, D, force, self._weights(layer), weight)
+    @abstractmethod
+    def _forward(self, links: GaugeField, layer: int) -> None:
+        """self.links[layer] <- the layer on `links`."""
+
+    @abstractmethod
+    def _back(self, links, layer, smeared_force, force, weight, add) -> None:
+        """force <- what it is, or 0, plus weight times the force on `links` at fixed loops; what loops are then turned with."""
+
+    @abstractmethod
+    def _back_through_loops(self, links, layer, force, weight) -> None:
+        """force += weight times what comes through the loops, after `_back`."""
+
+    @abstractmethod
+    def _derivative(self, links, shape: str, weights: int):
+        """dS/dw of loops of a shape with these weights of 0 and 1, after `_back`: a scalar on the device."""
 
     def _input(self, U, layer) -> GaugeField:
         return self.links[layer - 1] if layer else U
@@ -92,11 +98,106 @@ class Smearing:
     def _weights(self, layer: int) -> int:
         return self.device.pointer(self.weights) + layer * self.weights.shape[1] * REAL_BYTES
 
-    def _fetch(self, links: GaugeField) -> None:
+    def _launch(self, links: GaugeField, name: str, *arguments) -> None:
+        """Fields among the arguments stand for their pointers."""
+        pointers = [getattr(argument, "pointer", argument) for argument in arguments]
+        fields = [argument for argument in arguments if hasattr(argument, "pointer")]
+        self.layout.launch(links.kernel("stout.cc", name), self.layout.geometry, links.pointer, *pointers,
+                           keep=(links, self, *fields))
+
+
+class MatrixLoops:
+    """The sums C of loops as matrices, one for each layer, and the way back through them by D: dS = -sum_l Re tr D_l dC_l^+."""
+
+    def __init__(self, terms, lattice, colors: int, layers: int):
+        self.terms = {term.shape: term for term in terms}
+        self.staples = [LinkField(lattice, colors) for _ in range(layers)]
+        self.insertions, self.scratch = (LinkField(lattice, colors) for _ in range(2))
+        self.staples_halo = any(term.staples_halo for term in terms)
+        self.real_trace = 2.0 if colors == 2 else 1.0  # of quaternions, in reals
+
+    def find(self, links: GaugeField, layer: int, weights: int) -> LinkField:
+        """C of a layer."""
+        self._fetch(links)
+        sum_paths(self.terms.values(), links, self.staples[layer], weights)
+        return self.staples[layer]
+
+    def add_force(self, links: GaugeField, force: AlgebraField, weights: int, factor: float) -> None:
+        """What comes through C."""
+        self._fetch(links)
+        self._fetch(self.insertions)
+        for term in self.terms.values():
+            term.add_force(links, self.insertions, force, weights, factor)
+
+    def derivative(self, links: GaugeField, shape: str, weights: int):
+        """-sum_l Re tr D_l C_l^+, C of one shape."""
+        self._fetch(links)
+        sum_paths([self.terms[shape]], links, self.scratch, weights)
+        return -self.real_trace * self.insertions.inner(self.scratch)
+
+    def _fetch(self, field) -> None:
         """The halo that the loops read."""
         if self.staples_halo:
-            links.update_staple_halo()
+            field.update_staple_halo()
 
-    def _launch(self, links: GaugeField, what: str, *arguments, keep) -> None:
-        kernel = links.kernel("stout.cc", f"{self.network.step}_{what}")
-        self.layout.launch(kernel, self.layout.geometry, links.pointer, *arguments, keep=(links, self, *keep))
+
+class ApeSmearing(Smearing):
+    """U' = N(U + C)."""
+
+    def __init__(self, network, U: GaugeField):
+        super().__init__(network, U)
+        self.loops = MatrixLoops(self.terms.values(), U.lattice, U.colors, self.count)
+
+    def _forward(self, links, layer):
+        self._launch(links, "ape_links", self.loops.find(links, layer, self._weights(layer)), self.links[layer])
+
+    def _back(self, links, layer, smeared_force, force, weight, add):
+        self._launch(links, "ape_pull_back", self.loops.staples[layer], self.links[layer], smeared_force, self.loops.insertions,
+                     force, weight, int(add))
+
+    def _back_through_loops(self, links, layer, force, weight):
+        self.loops.add_force(links, force, self._weights(layer), weight)
+
+    def _derivative(self, links, shape, weights):
+        return self.loops.derivative(links, shape, weights)
+
+
+class StoutSmearing(Smearing):
+    """U' = exp(Q) U. Plaquettes go by the coefficients of their part of Q, other loops by matrices."""
+
+    def __init__(self, network, U: GaugeField):
+        super().__init__(network, U)
+        others = [term for term in self.terms.values() if term.shape != PLAQUETTE]
+        self.loops = MatrixLoops(others, U.lattice, U.colors, self.count) if others else None
+        self.plaquettes = PlaquetteExponents(U.lattice, U.colors) if PLAQUETTE in self.terms else None
+        fields = [AlgebraField(U.lattice, U.colors) for _ in range((self.count + 2) * (self.plaquettes is not None))]
+        self.exponent_force, self.scratch, *self.exponents = fields or (None, None, *[None] * self.count)
+
+    def _forward(self, links, layer):
+        weights, exponents, after = self._weights(layer), self.exponents[layer], self.links[layer]
+        if self.plaquettes:
+            self.plaquettes.find(links, weights, exponents, None if self.loops else after)
+        if self.loops:
+            self._launch(links, "stout_links", self.loops.find(links, layer, weights), exponents, after)
+
+    def _back(self, links, layer, smeared_force, force, weight, add):
+        staples, D = (self.loops.staples[layer], self.loops.insertions) if self.loops else (None, None)
+        self._launch(links, "stout_pull_back", staples, self.exponents[layer], smeared_force, D, force, weight, int(add),
+                     self.exponent_force)
+
+    def _back_through_loops(self, links, layer, force, weight):
+        if self.plaquettes:
+            self.plaquettes.add_force(links, self._weights(layer), self.exponent_force, force, weight)
+        if self.loops:
+            self.loops.add_force(links, force, self._weights(layer), weight)
+
+    def _derivative(self, links, shape, weights):
+        if shape != PLAQUETTE:
+            return self.loops.derivative(links, shape, weights)
+        self.plaquettes.find(links, weights, self.scratch)
+        return -self.exponent_force.inner(self.scratch)
+
+
+def smearing_of(network, U: GaugeField) -> Smearing:
+    """What a network of stout or projected layers needs on U."""
+    return (ApeSmearing if network.step == "ape" else StoutSmearing)(network, U)

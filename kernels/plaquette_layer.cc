@@ -1,0 +1,118 @@
+// Stout layers of plaquettes from elements of the algebra alone (docs/conventions.md, "Networks"). The exponent of a link is
+// q_mu(x) = -2 sum_nu w_{mu nu} [c(P_{mu nu}(x)) - c(U_nu^+ P_{mu nu}(x - nu) U_nu)], U_nu = U_nu(x - nu), as in the gauge force.
+// Back, from f = -dS/dq: of a plaquette P = U_1 U_2 U_3^+ U_4^+ at x, with what its four links have, brought to x,
+// A = w_{mu nu} f_mu(x), B = w_{nu mu} U_1 f_nu(x + mu) U_1^+, C = w_{mu nu} U_4 f_mu(x + nu) U_4^+, D = w_{nu mu} f_nu(x),
+// f q is -2 L.c(P), L = A + B - C - D. Its derivatives are -2 times c(P L + [B, P]) at the first link, c(P L), brought back along
+// U_1, at the second, -c(L P) along U_4 at the third, -c(L P + [C, P]) at the fourth. With P = H + T, H Hermitian, only
+// (H L + L H) / 2 and commutators with T are left of them. Two steps: the first makes what the second brings to the links.
+#include "signatures.h"
+#include "plaquettes.h"
+
+// kept at x in this order: sums over planes of what stays at its D links, then c(P L) of each plane, then c(L P)
+#define TANGENTS (DIMENSIONS + 2 * PLANES)
+
+SITE_FUNCTION void plaquette_layer_site(const plaquette_layer_arguments &a, Site x) {
+    const Geometry &g = a.geometry;
+    V sum[DIMENSIONS][ALGEBRA] = {};
+    add_plaquette_loops(a, x, (const real *)0, sum, a.weights);
+    for (int mu = 0; mu < DIMENSIONS; mu++) {
+        V q[ALGEBRA];
+        UNROLL for (int k = 0; k < ALGEBRA; k++) q[k] = sum[mu][k] * real(-2);
+        write_reals<ALGEBRA>(g, a.exponents, x, mu, q);
+        Link u;
+        if (a.smeared) write_link(g, a.smeared, x, mu, multiply(exponential(q), view_link(g, a.links, x, mu, u)));
+    }
+}
+SITE_KERNEL(plaquette_layer)
+
+// weight U f_mu(x) U^+
+SITE_FUNCTION void exponent_force_along(const plaquette_tangents_arguments &a, const Link &u, Site x, int mu, real weight, V *r) {
+    V f[ALGEBRA];
+    load_reals<ALGEBRA>(a.geometry, a.exponent_force + element(a.geometry, x, DIMENSIONS * ALGEBRA) + mu * ALGEBRA * LANES, x, f);
+    transported_coefficients(adjoint(u), f, r);
+    UNROLL for (int k = 0; k < ALGEBRA; k++) r[k] *= weight;
+}
+SITE_FUNCTION void plaquette_tangents_site(const plaquette_tangents_arguments &a, Site x) {
+    const Geometry &g = a.geometry;
+    const real *f = a.exponent_force + element(g, x, DIMENSIONS * ALGEBRA);
+    real *own = a.tangents + window_element(a, x, TANGENTS), *out = own + DIMENSIONS * ALGEBRA * LANES;
+    V stays[DIMENSIONS][ALGEBRA] = {};
+    int plane = 0;
+    for (int mu = 0; mu < DIMENSIONS; mu++) {
+        const Site x_mu = forward(g, x, mu);
+        Link own_mu, own_nu, ahead, beside;
+        const Link &u_mu = view_link(g, a.links, x, mu, own_mu);
+        for (int nu = mu + 1; nu < DIMENSIONS; nu++, plane++, out += ALGEBRA * LANES) {
+            prefetch_links(g, a.links, x, false, plane, PLANES);
+            prefetch_field(g, a.exponent_force, DIMENSIONS * ALGEBRA, x, false, plane, PLANES);
+            const real w_mu = (real)a.weights[mu * DIMENSIONS + nu], w_nu = (real)a.weights[nu * DIMENSIONS + mu];
+            const Site x_nu = forward(g, x, nu);
+            const Link &u_nu = view_link(g, a.links, x, nu, own_nu);
+            const Link lower = multiply(u_mu, view_link(g, a.links, x_mu, nu, ahead));
+            const Link p = multiply_adjoint(lower, multiply(u_nu, view_link(g, a.links, x_nu, mu, beside)));
+            V second[ALGEBRA], third[ALGEBRA], all[ALGEBRA], t[ALGEBRA], even[ALGEBRA], odd[ALGEBRA];
+            exponent_force_along(a, u_mu, x_mu, nu, w_nu, second);
+            exponent_force_along(a, u_nu, x_nu, mu, w_mu, third);
+            UNROLL for (int k = 0; k < ALGEBRA; k++)
+                all[k] = load(f + (mu * ALGEBRA + k) * LANES, x) * w_mu - load(f + (nu * ALGEBRA + k) * LANES, x) * w_nu
+                         + second[k] - third[k];
+            algebra_coefficients(p, t);
+            anticommutator_coefficients(p, all, even);
+            commutator_coefficients(t, all, odd);
+            UNROLL for (int k = 0; k < ALGEBRA; k++) {
+                const V left = even[k] + odd[k] * real(0.5), right = even[k] - odd[k] * real(0.5);
+                store(out + k * LANES, x, left);
+                store(out + (PLANES * ALGEBRA + k) * LANES, x, right);
+                stays[mu][k] += left;
+                stays[nu][k] -= right;
+            }
+            commutator_coefficients(t, second, even);
+            commutator_coefficients(t, third, odd);
+            UNROLL for (int k = 0; k < ALGEBRA; k++) {
+                stays[mu][k] -= even[k];
+                stays[nu][k] += odd[k];
+            }
+        }
+    }
+    UNROLL for (int k = 0; k < DIMENSIONS * ALGEBRA; k++) store(own + k * LANES, x, stays[k / ALGEBRA][k % ALGEBRA]);
+}
+SITE_KERNEL(plaquette_tangents)
+
+// What the step nu of a lane group to come reads
+SITE_FUNCTION void prefetch_tangents(const plaquette_tangent_force_arguments &a, Site x, int nu) {
+    const Geometry &g = a.geometry;
+    if (!g.prefetch || x.group + PREFETCH_DISTANCE >= g.groups) return;
+    const Site next = Site{x.parity, x.group + PREFETCH_DISTANCE, 0}, below = backward(g, next, nu);
+    const real *there = a.tangents + window_element(a, below, TANGENTS);
+    prefetch_part(g, a.force, next, DIMENSIONS * ALGEBRA, nu, DIMENSIONS);
+    prefetch_reals(a.tangents + window_element(a, next, TANGENTS) + nu * ALGEBRA * LANES, ALGEBRA);
+    prefetch_reals(a.links + element(g, below, DIMENSIONS * LINK_REALS) + (long)nu * LINK_REALS * LANES, LINK_REALS);
+    for (int mu = 0; mu < DIMENSIONS; mu++)
+        if (mu != nu)
+            prefetch_reals(there + (DIMENSIONS + plane_of(mu, nu) + (mu < nu ? PLANES : 0)) * ALGEBRA * LANES, ALGEBRA);
+}
+// force_mu(x) += factor times what stays at a link or is brought to it
+SITE_FUNCTION void plaquette_tangent_force_site(const plaquette_tangent_force_arguments &a, Site x) {
+    const Geometry &g = a.geometry;
+    const real *own = a.tangents + window_element(a, x, TANGENTS);
+    V sum[DIMENSIONS][ALGEBRA];
+    UNROLL for (int k = 0; k < DIMENSIONS * ALGEBRA; k++) sum[k / ALGEBRA][k % ALGEBRA] = load(own + k * LANES, x);
+    for (int nu = 0; nu < DIMENSIONS; nu++) {
+        prefetch_tangents(a, x, nu);
+        const Site below = backward(g, x, nu);
+        const real *there = a.tangents + window_element(a, below, TANGENTS);
+        Link scratch;
+        const Link &u = view_link(g, a.links, below, nu, scratch);
+        for (int mu = 0; mu < DIMENSIONS; mu++) {
+            if (mu == nu) continue;
+            const real sign = mu < nu ? -1 : 1;
+            const long loop = DIMENSIONS + plane_of(mu, nu) + (mu < nu ? PLANES : 0);
+            V c[ALGEBRA], r[ALGEBRA];
+            load_reals<ALGEBRA>(g, there + loop * ALGEBRA * LANES, below, c);
+            transported_coefficients(u, c, r);
+            UNROLL for (int k = 0; k < ALGEBRA; k++) sum[mu][k] += sign * r[k];
+        }
+    }
+    for (int mu = 0; mu < DIMENSIONS; mu++) put_algebra(g, a.force, x, mu, sum[mu], a.factor, true);
+}
+SITE_KERNEL(plaquette_tangent_force)
