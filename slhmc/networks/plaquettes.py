@@ -31,7 +31,7 @@ class PlaquetteExponents:
         U.update_staple_halo()
         self.layout.halo.staple_links(exponent_force.array, self.algebra)
         loops = (self.lattice.dimensions + 2 * self.lattice.planes) * self.algebra
-        tiles, positions = self.layout.tiles(U.component_count + exponent_force.component_count + loops)
+        tiles, positions = self.layout.tiles(U.component_count + 2 * exponent_force.component_count + loops)
         array = self.layout.scratch(2 * tiles.window * loops * self.layout.lanes, "tangents")
         kept = self.lattice.device.pointer(array), self.lattice.device.pointer(positions), tiles.window
         keep = U, exponent_force, force, array, positions, self
