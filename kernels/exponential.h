@@ -34,7 +34,7 @@ SITE_FUNCTION Link exponential_average(const V *q, const Link &f, Link &e) {
     const Link m = algebra_matrix(q);
     const V t = q[0] * q[0] + q[1] * q[1] + q[2] * q[2];
     V cosine, sine, second = splat(1);
-    half_angle_series(t * real(0.25), cosine, sine);
+    cosine_sine_series(t * real(0.25), cosine, sine);
     for (int n = 13; n >= 1; n--) second = real(1) - second * (t * real(1.0 / ((2 * n + 2) * (2 * n + 3))));
     e = scaled(m, sine);
     add_multiple_of_one(e, cosine);

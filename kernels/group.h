@@ -32,8 +32,8 @@ struct ColorVector {
     Complex c[COLORS];
 };
 
-// cos sqrt(t) and sin sqrt(t) / sqrt(t), t <= 1; of the two factors t / n and what is summed so far, only the second waits
-SITE_FUNCTION void half_angle_series(const V &t, V &cosine, V &sine) {
+// cos sqrt(t) and sin sqrt(t) / sqrt(t), t <= 1. t / n is made first: what waits for the order before is one multiply-add.
+SITE_FUNCTION void cosine_sine_series(const V &t, V &cosine, V &sine) {
     cosine = sine = splat(1);
     for (int n = 10; n >= 1; n--) {
         cosine = real(1) - cosine * (t * real(1.0 / ((2 * n - 1) * (2 * n))));

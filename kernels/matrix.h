@@ -137,8 +137,8 @@ SITE_FUNCTION void transported_coefficients(const Link &u, const V *c, V *r) {
     UNROLL for (int j = 1; j < COLORS; j++) diagonal[0] -= diagonal[j];
     half_coefficients(upper, diagonal, r);
 }
-// sum_k (x_ik y_kj + sign y_ik x_kj), i < j, over k other than both, of which upper triangles are known: x_ki = s x_ik^*, y the same
-// with -1. For x Hermitian (s = 1) and sign = 1 the anticommutator, for x anti-Hermitian (s = -1) and sign = -1 the commutator.
+// sum_k (x_ik y_kj + s y_ik x_kj), i < j, over k other than both, from upper triangles; y is anti-Hermitian.
+// s = 1, x Hermitian: of the anticommutator; s = -1, x anti-Hermitian: of the commutator.
 template <int s>
 SITE_FUNCTION Complex third_terms(const Complex x[COLORS][COLORS], const Complex y[COLORS][COLORS], int i, int j) {
     Complex r = {};

@@ -1,6 +1,6 @@
 // Stout layers of plaquettes from elements of the algebra alone (docs/conventions.md, "Networks"). The exponent of a link is
 // q_mu(x) = -2 sum_nu w_{mu nu} [c(P_{mu nu}(x)) - c(U_nu^+ P_{mu nu}(x - nu) U_nu)], U_nu = U_nu(x - nu), as in the gauge force.
-// Back, from f = -dS/dq: of a plaquette P = U_1 U_2 U_3^+ U_4^+ at x, with what its four links have, brought to x,
+// Back, from f = -dS/dq (lambda in the conventions): of a plaquette P = U_1 U_2 U_3^+ U_4^+ at x, with what its links have brought to x,
 // A = w_{mu nu} f_mu(x), B = w_{nu mu} U_1 f_nu(x + mu) U_1^+, C = w_{mu nu} U_4 f_mu(x + nu) U_4^+, D = w_{nu mu} f_nu(x),
 // f q is -2 L.c(P), L = A + B - C - D. Its derivatives are -2 times c(P L + [B, P]) at the first link, c(P L), brought back along
 // U_1, at the second, -c(L P) along U_4 at the third, -c(L P + [C, P]) at the fourth. With P = H + T, H Hermitian, only
@@ -32,46 +32,47 @@ SITE_FUNCTION void exponent_force_along(const plaquette_tangents_arguments &a, c
     transported_coefficients(adjoint(u), f, r);
     UNROLL for (int k = 0; k < ALGEBRA; k++) r[k] *= weight;
 }
+// of one plane, with the links U_1 and U_4: c(P L) and c(L P) to `out`, what stays at their links to sums
+SITE_FUNCTION void add_plane_tangents(const plaquette_tangents_arguments &a, Site x, Site x_mu, int mu, int nu, const Link &u_mu,
+                                      const Link &u_nu, real *out, V stays[DIMENSIONS][ALGEBRA]) {
+    const Geometry &g = a.geometry;
+    const Site x_nu = forward(g, x, nu);
+    const real w_mu = (real)a.weights[mu * DIMENSIONS + nu], w_nu = (real)a.weights[nu * DIMENSIONS + mu];
+    const real *f = a.exponent_force + element(g, x, DIMENSIONS * ALGEBRA);
+    Link ahead, beside;
+    const Link lower = multiply(u_mu, view_link(g, a.links, x_mu, nu, ahead));
+    const Link p = multiply_adjoint(lower, multiply(u_nu, view_link(g, a.links, x_nu, mu, beside)));
+    V b[ALGEBRA], c[ALGEBRA], l[ALGEBRA], t[ALGEBRA], even[ALGEBRA], odd[ALGEBRA], t_b[ALGEBRA], t_c[ALGEBRA];
+    exponent_force_along(a, u_mu, x_mu, nu, w_nu, b);
+    exponent_force_along(a, u_nu, x_nu, mu, w_mu, c);
+    UNROLL for (int k = 0; k < ALGEBRA; k++)
+        l[k] = load(f + (mu * ALGEBRA + k) * LANES, x) * w_mu - load(f + (nu * ALGEBRA + k) * LANES, x) * w_nu + b[k] - c[k];
+    algebra_coefficients(p, t);
+    anticommutator_coefficients(p, l, even);
+    commutator_coefficients(t, l, odd);
+    commutator_coefficients(t, b, t_b);
+    commutator_coefficients(t, c, t_c);
+    UNROLL for (int k = 0; k < ALGEBRA; k++) {
+        const V left = even[k] + odd[k] * real(0.5), right = even[k] - odd[k] * real(0.5);
+        store(out + k * LANES, x, left);
+        store(out + (PLANES * ALGEBRA + k) * LANES, x, right);
+        stays[mu][k] += left - t_b[k];
+        stays[nu][k] += t_c[k] - right;
+    }
+}
 SITE_FUNCTION void plaquette_tangents_site(const plaquette_tangents_arguments &a, Site x) {
     const Geometry &g = a.geometry;
-    const real *f = a.exponent_force + element(g, x, DIMENSIONS * ALGEBRA);
     real *own = a.tangents + window_element(a, x, TANGENTS), *out = own + DIMENSIONS * ALGEBRA * LANES;
     V stays[DIMENSIONS][ALGEBRA] = {};
     int plane = 0;
     for (int mu = 0; mu < DIMENSIONS; mu++) {
         const Site x_mu = forward(g, x, mu);
-        Link own_mu, own_nu, ahead, beside;
+        Link own_mu, own_nu;
         const Link &u_mu = view_link(g, a.links, x, mu, own_mu);
         for (int nu = mu + 1; nu < DIMENSIONS; nu++, plane++, out += ALGEBRA * LANES) {
             prefetch_links(g, a.links, x, false, plane, PLANES);
             prefetch_field(g, a.exponent_force, DIMENSIONS * ALGEBRA, x, false, plane, PLANES);
-            const real w_mu = (real)a.weights[mu * DIMENSIONS + nu], w_nu = (real)a.weights[nu * DIMENSIONS + mu];
-            const Site x_nu = forward(g, x, nu);
-            const Link &u_nu = view_link(g, a.links, x, nu, own_nu);
-            const Link lower = multiply(u_mu, view_link(g, a.links, x_mu, nu, ahead));
-            const Link p = multiply_adjoint(lower, multiply(u_nu, view_link(g, a.links, x_nu, mu, beside)));
-            V second[ALGEBRA], third[ALGEBRA], all[ALGEBRA], t[ALGEBRA], even[ALGEBRA], odd[ALGEBRA];
-            exponent_force_along(a, u_mu, x_mu, nu, w_nu, second);
-            exponent_force_along(a, u_nu, x_nu, mu, w_mu, third);
-            UNROLL for (int k = 0; k < ALGEBRA; k++)
-                all[k] = load(f + (mu * ALGEBRA + k) * LANES, x) * w_mu - load(f + (nu * ALGEBRA + k) * LANES, x) * w_nu
-                         + second[k] - third[k];
-            algebra_coefficients(p, t);
-            anticommutator_coefficients(p, all, even);
-            commutator_coefficients(t, all, odd);
-            UNROLL for (int k = 0; k < ALGEBRA; k++) {
-                const V left = even[k] + odd[k] * real(0.5), right = even[k] - odd[k] * real(0.5);
-                store(out + k * LANES, x, left);
-                store(out + (PLANES * ALGEBRA + k) * LANES, x, right);
-                stays[mu][k] += left;
-                stays[nu][k] -= right;
-            }
-            commutator_coefficients(t, second, even);
-            commutator_coefficients(t, third, odd);
-            UNROLL for (int k = 0; k < ALGEBRA; k++) {
-                stays[mu][k] -= even[k];
-                stays[nu][k] += odd[k];
-            }
+            add_plane_tangents(a, x, x_mu, mu, nu, u_mu, view_link(g, a.links, x, nu, own_nu), out, stays);
         }
     }
     UNROLL for (int k = 0; k < DIMENSIONS * ALGEBRA; k++) store(own + k * LANES, x, stays[k / ALGEBRA][k % ALGEBRA]);

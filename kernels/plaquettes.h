@@ -25,8 +25,8 @@ template <class Arguments> SITE_FUNCTION void prefetch_plaquette_force(const Arg
     prefetch_reals(a.links + element(g, below, DIMENSIONS * LINK_REALS) + (long)nu * LINK_REALS * LANES, LINK_REALS);
 }
 
-// sum[mu] += sum_nu [c(P_{mu nu}(x)) - c(U_nu(x-nu)^+ P_{mu nu}(x-nu) U_nu(x-nu))], P_{nu mu} = P_{mu nu}^+: c of U_mu(x) staples.
-// weights: if given, each term times weights[mu D + nu]
+// sum[mu] += sum_nu [c(P_{mu nu}(x)) - c(U_nu(x-nu)^+ P_{mu nu}(x-nu) U_nu(x-nu))], P_{nu mu} = P_{mu nu}^+:
+// c of U_mu(x) staples. weights: if given, each term times weights[mu D + nu]
 template <class Arguments>
 SITE_FUNCTION void add_plaquette_loops(const Arguments &a, Site x, const real *prefetched, V sum[DIMENSIONS][ALGEBRA],
                                        const double *weights = 0) {

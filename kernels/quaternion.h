@@ -80,7 +80,7 @@ SITE_FUNCTION Link exponential(const V *p) {
     for (int k = 0; k < halvings; k++) scale *= real(0.5);
     t *= scale * scale;
     V cosine, sine;
-    half_angle_series(t, cosine, sine);
+    cosine_sine_series(t, cosine, sine);
     V s = sine * (scale * real(0.5));
     Link r = {{cosine, p[2] * s, p[1] * s, p[0] * s}};
     for (int k = 0; k < halvings; k++) r = multiply(r, r);

@@ -21,13 +21,14 @@ SITE_FUNCTION void stout_links_site(const stout_links_arguments &a, Site x) {
     for (int mu = 0; mu < DIMENSIONS; mu++) {
         prefetch_own(g, a.links, x, DIMENSIONS * LINK_REALS, mu);
         prefetch_own(g, a.staples, x, DIMENSIONS * LINK_REALS, mu);
+        if (a.exponents) prefetch_own(g, a.exponents, x, DIMENSIONS * ALGEBRA, mu);
         const Link u = load_link(g, a.links, x, mu);
         V q[ALGEBRA], more[ALGEBRA];
         stout_coefficients(multiply_adjoint(load_link(g, a.staples, x, mu), u), q);
         if (a.exponents) {
             load_algebra(g, a.exponents, x, mu, more);
             UNROLL for (int k = 0; k < ALGEBRA; k++) q[k] += more[k];
-            put_algebra(g, a.exponents, x, mu, q, real(1), false);
+            write_reals<ALGEBRA>(g, a.exponents, x, mu, q);
         }
         write_link(g, a.smeared, x, mu, multiply(exponential(q), u));
     }
@@ -57,7 +58,10 @@ SITE_FUNCTION void stout_pull_back_site(const stout_pull_back_arguments &a, Site
         Link lambda, e;
         average_over_exponential(q, f, lambda, e);
         transported_coefficients(e, p, p);
-        if (a.exponent_force) put_coefficients(g, a.exponent_force, x, mu, lambda, real(1), false);
+        if (a.exponent_force) {
+            algebra_coefficients(lambda, c);
+            write_reals<ALGEBRA>(g, a.exponent_force, x, mu, c);
+        }
         if (a.staples) {
             lambda = scaled(lambda, real(4));
             write_link(g, a.insertions, x, mu, multiply(lambda, u));

@@ -233,13 +233,15 @@ def networks(lattice, colors):
     U, loops = hot_start(lattice, colors), ["plaquette_ss", "plaquette_ts", "rectangle", "chair_s", "polyakov_s", "polyakov_t"]
     P, result = AlgebraField(lattice, colors), {}
     P.draw_gaussian(Draws(2, 0).next(Purpose.MOMENTA))
-    for kind, used in (("stout", loops), ("ape", loops), ("flow", ["plaquette", "polyakov"]), ("attention", loops)):
+    cases = [(kind, kind, loops) for kind in ("stout", "ape", "attention")]
+    cases += [("plaquettes", "stout", ["plaquette", "plaquette_st"]), ("flow", "flow", ["plaquette", "polyakov"])]
+    for name, kind, used in cases:
         rows = {"flow": 1, "attention": 8}.get(kind, 2)
         weights = np.linspace(0.01, 0.02, rows * len(used)).reshape(-1, len(used)) / (1 + 4 * (kind == "attention"))
         network, force = make_network(kind, colors, lattice.dimensions, 2, used, weights), AlgebraField(lattice, colors)
-        result[f"{kind} links"] = network.smear(U).to_sites()
+        result[f"{name} links"] = network.smear(U).to_sites()
         network.pull_back(U, P, force)
-        result |= {f"{kind} force": force.gather_reals(), f"{kind} gradient": network.parameter_gradient(U, P) / lattice.sites}
+        result |= {f"{name} force": force.gather_reals(), f"{name} gradient": network.parameter_gradient(U, P) / lattice.sites}
     return result
 
 

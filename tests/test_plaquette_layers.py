@@ -76,22 +76,3 @@ def test_layers_on_large_lattices_have_the_same_bits(hot_links, gaussian_momenta
         found.append((network.smear(U).to_sites(), public(force)))
     for small, large in zip(*found, strict=True):
         np.testing.assert_array_equal(large, small)
-
-
-@pytest.mark.parametrize(("extent", "parts"), [((4, 4, 2, 6), 1), ((4, 6, 4), 1), ((4, 4, 6, 4), 2), ((2, 4, 10, 2), 5)])
-def test_layers_of_plaquettes_tile_by_tile(hot_links, gaussian_momenta, rng, monkeypatch, extent, parts):
-    """As on lattices beyond the caches: of what the steps pass on only some slices are kept."""
-    found = []
-    network = random_network("stout", 3, len(extent), 2, ("plaquette", "plaquette_st"), rng)
-    for tile_bytes in (1 << 30, 8 * 2 * prod(extent[:-1]) * 18 * len(extent) // parts):
-        monkeypatch.setattr("slhmc.lattice.lattice.PREFETCH_SITES", 0)
-        U = hot_links(3, *extent, lanes=1)
-        monkeypatch.setattr(type(U.lattice.device), "tile_bytes", tile_bytes)
-        force, P = AlgebraField(U.lattice, 3), gaussian_momenta(U)
-        for _ in range(2):  # the second time the window holds what the first left
-            force.clear()
-            network.pull_back(U, P, force)
-        found.append((network.smear(U).to_sites(), public(force), network.parameter_gradient(U, P)))
-    assert U.layout.tiles(18 * len(extent))[0].count >= parts * extent[-1]
-    for plain_order, tiled in zip(*found, strict=True):
-        np.testing.assert_allclose(tiled, plain_order, rtol=0, atol=1e-12 * abs(plain_order).max())

@@ -35,7 +35,8 @@ CASES = {
     + [("domain_wall", 3, WIDE, [1, 1, 1, 2]), ("domain_wall", 2, WIDE, [2, 1, 1, 1])]
     + [("mesons", 2, WIDE, [1, 1, 1, 2]), ("mesons", 2, WIDE, [2, 1, 1, 1])]
     + [("quark_ratios", 3, WIDE, [1, 1, 1, 2]), ("quark_ratios", 2, WIDE, [2, 1, 1, 1])]
-    + [("networks", 3, WIDE, [1, 1, 1, 2]), ("networks", 2, WIDE, [2, 1, 1, 1]), ("networks", 3, [4, 8, 4], [1, 2, 1])]
+    + [("networks", 3, WIDE, [1, 1, 1, 2]), ("networks", 2, WIDE, [2, 1, 1, 1]), ("networks", 3, [4, 8, 4], [1, 2, 1]),
+       ("networks, as large", 3, WIDE, [1, 1, 1, 2]), ("networks, as large", 2, WIDE, [2, 1, 1, 1])]
     + [("flow", 3, WIDE, [1, 1, 1, 2]), ("flow", 2, WIDE, [2, 1, 1, 1]), ("flow", 3, [4, 8, 4], [1, 2, 1]),
        ("flow", 2, [8, 8], [2, 1])]
     + [("static_potential", 3, WIDE, [1, 1, 1, 2]), ("static_potential", 2, WIDE, [2, 1, 1, 1]),
@@ -58,7 +59,7 @@ CASES = {
 }
 # one launch a group, so that none has all kernels to compile
 SPINORS = {"wilson", "clover", "clover_chain", "domain_wall", "mesons", "quark_ratios", "one_flavor"}
-SMEARED = {"networks", "guided_chain"}
+SMEARED = {"networks", "networks, as large", "guided_chain"}
 CHAINS = {"chain", "gauge_chain", "nested_chain"}
 KINDS = {case[0] for cases in CASES.values() for case in cases}
 GROUPS = {"spinors": SPINORS, "smeared links": SMEARED, "chains": CHAINS, "others": KINDS - SPINORS - SMEARED - CHAINS}

@@ -5,15 +5,14 @@ kernels/plaquette_layer.cc.
 """
 
 from abc import ABC, abstractmethod
+from functools import cached_property
 
 import numpy as np
 
 from slhmc.lattice import AlgebraField, GaugeField, LinkField
 from slhmc.networks.loops import shape_of
 from slhmc.networks.plaquettes import PlaquetteExponents
-from slhmc.networks.terms import REAL_BYTES, loop_terms, sum_paths
-
-PLAQUETTE = "plaquette"  # the shape
+from slhmc.networks.terms import REAL_BYTES, Plaquettes, loop_terms, sum_paths
 
 
 def terms_of(network, U: GaugeField) -> dict:
@@ -30,7 +29,7 @@ class Smearing(ABC):
 
     def __init__(self, network, U: GaugeField):
         lattice, self.network, self.count = U.lattice, network, len(network.weight_table)
-        self.device, self.layout, self.colors = lattice.device, lattice.layout("double"), U.colors
+        self.device, self.layout = lattice.device, lattice.layout("double")
         self.links = [GaugeField(lattice, U.colors) for _ in range(self.count)]
         self.terms = terms_of(network, U)
         self.weights = network.weights_on(self.device)
@@ -110,9 +109,9 @@ class MatrixLoops:
     """The sums C of loops as matrices, one for each layer, and the way back through them by D: dS = -sum_l Re tr D_l dC_l^+."""
 
     def __init__(self, terms, lattice, colors: int, layers: int):
-        self.terms = {term.shape: term for term in terms}
+        self.terms, self.lattice, self.colors = {term.shape: term for term in terms}, lattice, colors
         self.staples = [LinkField(lattice, colors) for _ in range(layers)]
-        self.insertions, self.scratch = (LinkField(lattice, colors) for _ in range(2))
+        self.insertions = LinkField(lattice, colors)
         self.staples_halo = any(term.staples_halo for term in terms)
         self.real_trace = 2.0 if colors == 2 else 1.0  # of quaternions, in reals
 
@@ -132,8 +131,12 @@ class MatrixLoops:
     def derivative(self, links: GaugeField, shape: str, weights: int):
         """-sum_l Re tr D_l C_l^+, C of one shape."""
         self._fetch(links)
-        sum_paths([self.terms[shape]], links, self.scratch, weights)
-        return -self.real_trace * self.insertions.inner(self.scratch)
+        sum_paths([self.terms[shape]], links, self._paths, weights)
+        return -self.real_trace * self.insertions.inner(self._paths)
+
+    @cached_property
+    def _paths(self) -> LinkField:
+        return LinkField(self.lattice, self.colors)
 
     def _fetch(self, field) -> None:
         """The halo that the loops read."""
@@ -167,11 +170,14 @@ class StoutSmearing(Smearing):
 
     def __init__(self, network, U: GaugeField):
         super().__init__(network, U)
-        others = [term for term in self.terms.values() if term.shape != PLAQUETTE]
+        others = [term for term in self.terms.values() if not isinstance(term, Plaquettes)]
         self.loops = MatrixLoops(others, U.lattice, U.colors, self.count) if others else None
-        self.plaquettes = PlaquetteExponents(U.lattice, U.colors) if PLAQUETTE in self.terms else None
-        fields = [AlgebraField(U.lattice, U.colors) for _ in range((self.count + 2) * (self.plaquettes is not None))]
-        self.exponent_force, self.scratch, *self.exponents = fields or (None, None, *[None] * self.count)
+        self.plaquettes = self.exponent_force = None
+        self.exponents: list[AlgebraField | None] = [None] * self.count
+        if len(others) < len(self.terms):
+            self.plaquettes = PlaquetteExponents(U.lattice, U.colors, owner=self)
+            self.exponent_force = AlgebraField(U.lattice, U.colors)
+            self.exponents = [AlgebraField(U.lattice, U.colors) for _ in range(self.count)]
 
     def _forward(self, links, layer):
         weights, exponents, after = self._weights(layer), self.exponents[layer], self.links[layer]
@@ -192,10 +198,14 @@ class StoutSmearing(Smearing):
             self.loops.add_force(links, force, self._weights(layer), weight)
 
     def _derivative(self, links, shape, weights):
-        if shape != PLAQUETTE:
+        if not isinstance(self.terms[shape], Plaquettes):
             return self.loops.derivative(links, shape, weights)
-        self.plaquettes.find(links, weights, self.scratch)
-        return -self.exponent_force.inner(self.scratch)
+        self.plaquettes.find(links, weights, self._exponents)
+        return -self.exponent_force.inner(self._exponents)
+
+    @cached_property
+    def _exponents(self) -> AlgebraField:
+        return self.exponent_force.like()
 
 
 def smearing_of(network, U: GaugeField) -> Smearing:
