@@ -107,7 +107,7 @@ def test_thin_guide_of_the_published_point(thermalized):
 def test_smeared_target_is_sampled_with_a_thin_guide(thermalized):
     """The target has stout quarks, the guide's network none."""
     update, U, _ = thermalized(CARD + SMEARING + "[network]\nlayers = 0\n[guide]\n")
-    _, delta_h = sample(update, U, 3000, 0)
+    _, delta_h = sample(update, U, 4000, 0)
     assert_exact(delta_h, (0.3, 0.85))
 
 
