@@ -35,10 +35,16 @@ SITE_FUNCTION void algebra_coefficients(const Link &m, V *c) {
     c[1] = m.e[2] * real(2);
     c[2] = m.e[1] * real(2);
 }
-// coefficients of U^+ M U for M = sum_a c_a T_a
+// coefficients of U^+ M U for M = sum_a c_a T_a, U in SU(2): a rotation, with U = u_0 + 2 u_a T_a and t = 2 u x c it is
+// c + u_0 t + u x t
 SITE_FUNCTION void transported_coefficients(const Link &u, const V *c, V *r) {
-    const Link m = {{V{}, c[2], c[1], c[0]}}, t = adjoint_multiply(u, multiply(m, u));
-    UNROLL for (int k = 0; k < ALGEBRA; k++) r[k] = t.e[3 - k];
+    const V *e = u.e, x = e[3] * real(2), y = e[2] * real(2), z = e[1] * real(2);
+    const V p = y * c[2] - z * c[1], q = z * c[0] - x * c[2], s = x * c[1] - y * c[0];
+    const V a = c[0] + e[0] * p + e[2] * s - e[1] * q;
+    const V b = c[1] + e[0] * q + e[1] * p - e[3] * s;
+    r[2] = c[2] + e[0] * s + e[3] * q - e[2] * p;
+    r[0] = a;
+    r[1] = b;
 }
 // coefficients of [X, Y] of X = sum_a x_a T_a and Y
 SITE_FUNCTION void commutator_coefficients(const V *x, const V *y, V *r) {

@@ -52,9 +52,9 @@ def coefficient_flops(n: int) -> int:
 
 def transport_flops(n: int) -> int:
     """Coefficients of U^+ M U, M in the algebra: n (n - 1) entries of M U, M with an imaginary diagonal; then the upper triangle
-    and the diagonal of U^+ M U."""
+    and the diagonal of U^+ M U. SU(2): a rotation, two cross products and one multiple."""
     if n == 2:
-        return 20 + 21
+        return 3 + 9 + 6 + 12
     return n * (n - 1) * (8 * n - 6) + n * (n - 1) // 2 * (8 * n - 2) + (n - 1) * (4 * n - 1) + 2 * _diagonal_flops(n)
 
 
