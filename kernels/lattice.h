@@ -79,14 +79,17 @@ template <int count> SITE_FUNCTION void write_reals(const Geometry &g, real *fie
 SITE_FUNCTION void write_link(const Geometry &g, real *links, Site x, int mu, const Link &u) {
     write_reals<LINK_REALS>(g, links, x, mu, reals(u));
 }
-// field_a(x, mu) <- what it is, or 0, plus factor f_a
-template <class Factor>
-SITE_FUNCTION void put_algebra(const Geometry &g, real *field, Site x, int mu, const V *f, Factor factor, bool add) {
-    real *to = field + element(g, x, DIMENSIONS * ALGEBRA) + (long)mu * ALGEBRA * LANES;
+// to_a <- what it is, or 0, plus factor f_a
+template <class Factor> SITE_FUNCTION void put_at(real *to, Site x, const V *f, Factor factor, bool add) {
     UNROLL for (int k = 0; k < ALGEBRA; k++) {
         const V value = f[k] * factor;
         store(to + k * LANES, x, add ? load(to + k * LANES, x) + value : value);
     }
+}
+// field_a(x, mu) <- what it is, or 0, plus factor f_a
+template <class Factor>
+SITE_FUNCTION void put_algebra(const Geometry &g, real *field, Site x, int mu, const V *f, Factor factor, bool add) {
+    put_at(field + element(g, x, DIMENSIONS * ALGEBRA) + (long)mu * ALGEBRA * LANES, x, f, factor, add);
 }
 // the same of f_a = c_a(m)
 template <class Factor>

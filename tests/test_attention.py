@@ -5,7 +5,7 @@ import pytest
 
 from slhmc.errors import InputError
 from slhmc.lattice import AlgebraField
-from slhmc.networks import make_network
+from slhmc.networks import Network, make_network
 
 pytestmark = pytest.mark.device
 ALL = ("plaquette", "rectangle", "chair", "polyakov")
@@ -34,6 +34,11 @@ def test_attention_grows_where_smearing_has_more_to_do(hot_links):
     scores = U.derived["network", network].layers[0].scores[0]
     values = U.lattice.device.to_host(scores)
     assert values.min() > 0 and values.max() > 2 * values.min()
+
+
+def test_a_class_refuses_the_kinds_of_others():
+    with pytest.raises(InputError, match="Network of kind 'attention': one of stout, ape, flow expected"):
+        Network("attention", 3, 4, 1, ["plaquette"])
 
 
 def test_unknown_kinds_are_refused_with_those_of_all_classes():

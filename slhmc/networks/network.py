@@ -35,6 +35,8 @@ class Network:
         self.set_parameters(weights.ravel())
 
     def _check(self) -> None:
+        if self.kind not in self.kinds:
+            raise InputError(f"{type(self).__name__} of kind {self.kind!r}: one of {', '.join(self.kinds)} expected")
         if self.colors not in (2, 3):
             raise InputError(f"a network with {self.colors} colours: its kernels know 2 and 3")
         if self.dimensions not in (2, 3, 4):
