@@ -73,7 +73,7 @@ SITE_FUNCTION void clover_blocks_site(const clover_blocks_arguments &a, Site x) 
     const Geometry &g = a.geometry;
     real *p = a.blocks + element(g, x, BLOCKS_REALS);
     for (int k = 0; k < 3; k++) {
-        prefetch_links(g, a.links, x, true, k, 3);
+        if (fetches_ahead(g)) prefetch_links<3>(g, a.links, x, true, k);
         const Hermitian b = field_strength(clover_leaves(g, a.links, x, (k + 1) % 3, (k + 2) % 3));
         const Hermitian e = field_strength(clover_leaves(g, a.links, x, k, 3));
         Hermitian plus, minus;
@@ -248,13 +248,12 @@ SITE_FUNCTION void add_clover_staples(const clover_force_arguments &a, Site x, S
 // force_a(x, mu) += weight c_a(U_mu(x) times its staples with insertions); Lambda_{nu mu} = -Lambda_{mu nu}
 SITE_FUNCTION void clover_force_site(const clover_force_arguments &a, Site x) {
     const Geometry &g = a.geometry;
-    for (int mu = 0; mu < DIMENSIONS; mu++) {
+    UNROLL_DIRECTIONS for (int mu = 0; mu < DIMENSIONS; mu++) {
         const Site x_mu = forward(g, x, mu);
         Link sum = {};
-        for (int nu = 0; nu < DIMENSIONS; nu++) {
-            prefetch_links(g, a.links, x, true, mu * DIMENSIONS + nu, DIMENSIONS * DIMENSIONS);
+        UNROLL_DIRECTIONS for (int nu = 0; nu < DIMENSIONS; nu++) {
+            if (fetches_ahead(g)) prefetch_staples(g, a.links, x, mu, nu);
             if (nu == mu) continue;
-            prefetch_corner(g, a.links, x, mu, nu);
             const int plane = nu == 3 ? 3 + mu : mu == 3 ? 3 + nu : 3 - mu - nu;
             const bool positive = nu == 3 || (mu != 3 && (nu - mu + 3) % 3 == 1);
             add_clover_staples(a, x, x_mu, mu, nu, plane, positive ? a.weight : -a.weight, sum);

@@ -8,7 +8,7 @@ template <class Arguments> SITE_FUNCTION void flow_links(const Arguments &a, Sit
     const Geometry &g = a.geometry;
     const long at = element(g, x, DIMENSIONS * ALGEBRA);
     const real step = (real)*a.step * a.scale;
-    for (int mu = 0; mu < DIMENSIONS; mu++) {
+    UNROLL_DIRECTIONS for (int mu = 0; mu < DIMENSIONS; mu++) {
         V p[ALGEBRA];
         UNROLL for (int k = 0; k < ALGEBRA; k++) {
             const long place = at + (mu * ALGEBRA + k) * LANES;
@@ -22,28 +22,28 @@ template <class Arguments> SITE_FUNCTION void flow_links(const Arguments &a, Sit
     }
 }
 
-SITE_FUNCTION void wilson_flow_site(const wilson_flow_arguments &a, Site x) {
+template <bool fetch> SITE_FUNCTION void wilson_flow_at(const wilson_flow_arguments &a, Site x) {
     V sum[DIMENSIONS][ALGEBRA] = {};
-    add_plaquette_loops(a, x, a.before, sum);
+    add_plaquette_loops<fetch>(a, x, a.before, sum);
     flow_links(a, x, sum);
 }
-SITE_KERNEL(wilson_flow)
+SITE_KERNEL_AHEAD(wilson_flow)
 
-SITE_FUNCTION void symanzik_flow_site(const symanzik_flow_arguments &a, Site x) {
+template <bool fetch> SITE_FUNCTION void symanzik_flow_at(const symanzik_flow_arguments &a, Site x) {
     V sum[DIMENSIONS][ALGEBRA] = {};
-    add_plaquette_loops(a, x, a.before, sum);
+    add_plaquette_loops<fetch>(a, x, a.before, sum);
     UNROLL for (int k = 0; k < DIMENSIONS * ALGEBRA; k++) sum[k / ALGEBRA][k % ALGEBRA] *= a.c0;
-    add_rectangle_loops(a, x, a.c1, sum);
+    add_rectangle_loops<fetch>(a, x, a.c1, sum);
     flow_links(a, x, sum);
 }
-SITE_KERNEL(symanzik_flow)
+SITE_KERNEL_AHEAD(symanzik_flow)
 
 // sum = (1 + D* D / 12) force with the covariant second difference of f_mu along mu,
 // D* D f(x) = U f(x + mu) U^+ + U(x - mu)^+ f(x - mu) U(x - mu) - 2 f(x)
 SITE_FUNCTION void zeuthen_flow_site(const zeuthen_flow_arguments &a, Site x) {
     const Geometry &g = a.geometry;
     V sum[DIMENSIONS][ALGEBRA];
-    for (int mu = 0; mu < DIMENSIONS; mu++) {
+    UNROLL_DIRECTIONS for (int mu = 0; mu < DIMENSIONS; mu++) {
         const Site ahead = forward(g, x, mu), behind = backward(g, x, mu);
         const long place = mu * ALGEBRA * LANES;
         Link scratch;
@@ -64,7 +64,7 @@ SITE_KERNEL(zeuthen_flow)
 SITE_FUNCTION void flow_distance_site(const flow_distance_arguments &a, Site x, V *sums) {
     const Geometry &g = a.geometry;
     const real step = (real)*a.step;
-    for (int mu = 0; mu < DIMENSIONS; mu++) {
+    UNROLL_DIRECTIONS for (int mu = 0; mu < DIMENSIONS; mu++) {
         const long at = element(g, x, DIMENSIONS * ALGEBRA) + mu * ALGEBRA * LANES;
         V p[ALGEBRA];
         UNROLL for (int k = 0; k < ALGEBRA; k++)

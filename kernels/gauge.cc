@@ -3,29 +3,32 @@
 #include "rectangles.h"
 
 // ------------------------------------------------------------------------------------------------ observables
-SITE_FUNCTION void plaquette_sum_site(const plaquette_sum_arguments &a, Site x, V *sums) {
+template <bool fetch> SITE_FUNCTION void plaquette_sum_at(const plaquette_sum_arguments &a, Site x, V *sums) {
     const Geometry &g = a.geometry;
     int plane = 0;
-    for (int mu = 0; mu < DIMENSIONS; mu++) {
+    UNROLL_DIRECTIONS for (int mu = 0; mu < DIMENSIONS; mu++) {
         Link own, other, ahead, beside;
         const Link &u_mu = view_link(g, a.links, x, mu, own);
         const Site x_mu = forward(g, x, mu);
-        for (int nu = mu + 1; nu < DIMENSIONS; nu++) {
-            prefetch_links(g, a.links, x, false, plane++, DIMENSIONS * (DIMENSIONS - 1) / 2);
+        UNROLL_DIRECTIONS for (int nu = mu + 1; nu < DIMENSIONS; nu++) {
+            prefetch_plane<fetch, 0>(g, a.links, x, plane);
             const Link upper = multiply(u_mu, view_link(g, a.links, x_mu, nu, ahead));
+            prefetch_plane<fetch, 1>(g, a.links, x, plane);
             const Link lower = multiply(view_link(g, a.links, x, nu, other), view_link(g, a.links, forward(g, x, nu), mu, beside));
+            prefetch_plane<fetch, 2>(g, a.links, x, plane++);
             sums[0] += real_trace_multiply_adjoint(upper, lower);
         }
     }
 }
+SITE_FUNCTION void plaquette_sum_site(const plaquette_sum_arguments &a, Site x, V *sums) { FETCHING_AHEAD(plaquette_sum_at, a, x, sums) }
 REDUCTION_KERNEL(plaquette_sum, 1)
 
 SITE_FUNCTION void rectangle_sum_site(const rectangle_sum_arguments &a, Site x, V *sums) {
     const Geometry &g = a.geometry;
-    for (int mu = 0; mu < DIMENSIONS; mu++) {
+    UNROLL_DIRECTIONS for (int mu = 0; mu < DIMENSIONS; mu++) {
         const Link two = double_link(g, a.links, x, mu);
         const Site end = forward(g, forward(g, x, mu), mu);
-        for (int nu = 0; nu < DIMENSIONS; nu++) {
+        UNROLL_DIRECTIONS for (int nu = 0; nu < DIMENSIONS; nu++) {
             if (nu == mu) continue;
             Link lower = multiply(two, load_link(g, a.links, end, nu));
             Link upper = multiply(load_link(g, a.links, x, nu), double_link(g, a.links, forward(g, x, nu), mu));
@@ -40,48 +43,52 @@ REDUCTION_KERNEL(rectangle_sum, 1)
 // the first makes the coefficients of each plaquette once for its four links (plaquettes.h).
 
 // c_a(P_{mu nu}(x)), mu < nu
-SITE_FUNCTION void plaquette_coefficients_site(const plaquette_coefficients_arguments &a, Site x) {
+template <bool fetch> SITE_FUNCTION void plaquette_coefficients_at(const plaquette_coefficients_arguments &a, Site x) {
     const Geometry &g = a.geometry;
     real *out = a.coefficients + window_element(a, x);
     int plane = 0;
-    for (int mu = 0; mu < DIMENSIONS; mu++) {
+    UNROLL_DIRECTIONS for (int mu = 0; mu < DIMENSIONS; mu++) {
         Link own, other, ahead, beside;
         const Link &u_mu = view_link(g, a.links, x, mu, own);
         const Site x_mu = forward(g, x, mu);
-        for (int nu = mu + 1; nu < DIMENSIONS; nu++, out += ALGEBRA * LANES) {
-            prefetch_links(g, a.links, x, false, plane++, PLANES);
+        UNROLL_DIRECTIONS for (int nu = mu + 1; nu < DIMENSIONS; nu++, out += ALGEBRA * LANES) {
+            prefetch_plane<fetch, 0>(g, a.links, x, plane);
             const Link lower = multiply(u_mu, view_link(g, a.links, x_mu, nu, ahead));
+            prefetch_plane<fetch, 1>(g, a.links, x, plane);
             const Link upper = multiply(view_link(g, a.links, x, nu, other), view_link(g, a.links, forward(g, x, nu), mu, beside));
+            prefetch_plane<fetch, 2>(g, a.links, x, plane++);
             V c[ALGEBRA];
             algebra_coefficients(multiply_adjoint(lower, upper), c);
             store_reals<ALGEBRA>(out, x, c);
         }
     }
 }
-SITE_KERNEL(plaquette_coefficients)
+SITE_KERNEL_AHEAD(plaquette_coefficients)
 
 // force_mu(x) += factor c(U_mu(x) staples)
-SITE_FUNCTION void plaquette_force_site(const plaquette_force_arguments &a, Site x) {
+template <bool fetch> SITE_FUNCTION void plaquette_force_at(const plaquette_force_arguments &a, Site x) {
     V sum[DIMENSIONS][ALGEBRA] = {};
-    add_plaquette_loops(a, x, a.force, sum);
-    for (int mu = 0; mu < DIMENSIONS; mu++) put_algebra(a.geometry, a.force, x, mu, sum[mu], a.factor, true);
+    add_plaquette_loops<fetch>(a, x, a.force, sum);
+    UNROLL_DIRECTIONS for (int mu = 0; mu < DIMENSIONS; mu++) put_algebra(a.geometry, a.force, x, mu, sum[mu], a.factor, true);
 }
-SITE_KERNEL(plaquette_force)
+SITE_KERNEL_AHEAD(plaquette_force)
 
 // c_a(R_{mu nu}(x)), two links in mu and one in nu
-SITE_FUNCTION void rectangle_coefficients_site(const rectangle_coefficients_arguments &a, Site x) {
+template <bool fetch> SITE_FUNCTION void rectangle_coefficients_at(const rectangle_coefficients_arguments &a, Site x) {
     const Geometry &g = a.geometry;
     real *out = a.rectangles + window_element(a, x, RECTANGLES);
-    for (int mu = 0; mu < DIMENSIONS; mu++) {
+    UNROLL_DIRECTIONS for (int mu = 0; mu < DIMENSIONS; mu++) {
         const Link two = double_link(g, a.links, x, mu);
         const Site end = forward(g, forward(g, x, mu), mu);
-        for (int nu = 0; nu < DIMENSIONS; nu++) {
-            prefetch_links(g, a.links, x, false, mu * DIMENSIONS + nu, DIMENSIONS * DIMENSIONS);
-            prefetch_far_links(g, a.links, x, mu * DIMENSIONS + nu, DIMENSIONS * DIMENSIONS);
+        UNROLL_DIRECTIONS for (int nu = 0; nu < DIMENSIONS; nu++) {
             if (nu == mu) continue;
+            const int pair = mu * (DIMENSIONS - 1) + (nu < mu ? nu : nu - 1);
+            prefetch_rectangle_links<fetch, 0>(a, x, pair);
             Link p, q;
             const Link lower = multiply(two, view_link(g, a.links, end, nu, p));
+            prefetch_rectangle_links<fetch, 1>(a, x, pair);
             const Link upper = multiply(view_link(g, a.links, x, nu, q), double_link(g, a.links, forward(g, x, nu), mu));
+            prefetch_rectangle_links<fetch, 2>(a, x, pair);
             V c[ALGEBRA];
             algebra_coefficients(multiply_adjoint(lower, upper), c);
             store_reals<ALGEBRA>(out, x, c);
@@ -89,19 +96,19 @@ SITE_FUNCTION void rectangle_coefficients_site(const rectangle_coefficients_argu
         }
     }
 }
-SITE_KERNEL(rectangle_coefficients)
+SITE_KERNEL_AHEAD(rectangle_coefficients)
 
 // what both links of a long side have in common, see rectangles.h
-SITE_FUNCTION void rectangle_sides_site(const rectangle_sides_arguments &a, Site x) {
+template <bool fetch> SITE_FUNCTION void rectangle_sides_at(const rectangle_sides_arguments &a, Site x) {
     const Geometry &g = a.geometry;
     V sum[DIMENSIONS][ALGEBRA] = {};
-    for (int nu = 0; nu < DIMENSIONS; nu++) {
-        prefetch_sides(a, x, nu);
+    UNROLL_DIRECTIONS for (int nu = 0; nu < DIMENSIONS; nu++) {
         const Site below = backward(g, x, nu);
         Link scratch;
         const Link &u = view_link(g, a.links, below, nu, scratch);
-        for (int mu = 0; mu < DIMENSIONS; mu++) {
+        UNROLL_DIRECTIONS for (int mu = 0; mu < DIMENSIONS; mu++) {
             if (mu == nu) continue;
+            if constexpr (fetch) prefetch_sides(a, x, mu, nu);
             V own[ALGEBRA], c[ALGEBRA], r[ALGEBRA];
             load_rectangle(a, x, mu, nu, own);
             load_rectangle(a, below, mu, nu, c);
@@ -109,18 +116,18 @@ SITE_FUNCTION void rectangle_sides_site(const rectangle_sides_arguments &a, Site
             UNROLL for (int k = 0; k < ALGEBRA; k++) sum[mu][k] += own[k] - r[k];
         }
     }
-    for (int mu = 0; mu < DIMENSIONS; mu++)
+    UNROLL_DIRECTIONS for (int mu = 0; mu < DIMENSIONS; mu++)
         store_reals<ALGEBRA>(a.sides + window_element(a, x, DIMENSIONS) + mu * ALGEBRA * LANES, x, sum[mu]);
 }
-SITE_KERNEL(rectangle_sides)
+SITE_KERNEL_AHEAD(rectangle_sides)
 
 // force_mu(x) += factor c(U_mu(x) rectangle staples)
-SITE_FUNCTION void rectangle_force_site(const rectangle_force_arguments &a, Site x) {
+template <bool fetch> SITE_FUNCTION void rectangle_force_at(const rectangle_force_arguments &a, Site x) {
     V sum[DIMENSIONS][ALGEBRA] = {};
-    add_rectangle_loops(a, x, 1, sum);
-    for (int mu = 0; mu < DIMENSIONS; mu++) put_algebra(a.geometry, a.force, x, mu, sum[mu], a.factor, true);
+    add_rectangle_loops<fetch>(a, x, 1, sum);
+    UNROLL_DIRECTIONS for (int mu = 0; mu < DIMENSIONS; mu++) put_algebra(a.geometry, a.force, x, mu, sum[mu], a.factor, true);
 }
-SITE_KERNEL(rectangle_force)
+SITE_KERNEL_AHEAD(rectangle_force)
 
 // ------------------------------------------------------------------------------------------------ field strength
 // G_{mu nu}(x) = sum_a G^a T_a, G^a = c_a of the four plaquettes that turn from mu to nu and begin at x, divided by 4: those of the
@@ -145,8 +152,8 @@ SITE_FUNCTION void field_strength(const field_strength_sums_arguments &a, Site x
 // E = sum_{mu < nu} G^a G^a / 2, and in four dimensions 8 pi^2 q = G_xy.G_zt - G_xz.G_yt + G_xt.G_yz
 SITE_FUNCTION void field_strength_sums_site(const field_strength_sums_arguments &a, Site x, V *sums) {
     V fields[PLANES][ALGEBRA];
-    for (int mu = 0; mu < DIMENSIONS; mu++)
-        for (int nu = mu + 1; nu < DIMENSIONS; nu++) {
+    UNROLL_DIRECTIONS for (int mu = 0; mu < DIMENSIONS; mu++)
+        UNROLL_DIRECTIONS for (int nu = mu + 1; nu < DIMENSIONS; nu++) {
             V *field = fields[plane_of(mu, nu)];
             field_strength(a, x, mu, nu, field);
             UNROLL for (int k = 0; k < ALGEBRA; k++) sums[0] += field[k] * field[k] * real(0.5);

@@ -9,6 +9,11 @@
 #ifndef FULL_MATRICES
 #define FULL_MATRICES (COLORS != 2)  // a file whose matrices leave the quaternions asks for 1
 #endif
+#if COLORS == 2
+#define UNROLL_DIRECTIONS UNROLL
+#else
+#define UNROLL_DIRECTIONS
+#endif
 
 struct Complex {
     V re, im;

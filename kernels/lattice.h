@@ -35,35 +35,47 @@ SITE_FUNCTION const Link &view_link(const Geometry &g, const real *links, Site x
     load_reals<LINK_REALS>(g, p, x, reals(scratch));
     return scratch;
 }
-// One of `parts` equal parts of what a field has at y, fetched ahead.
-SITE_FUNCTION void prefetch_part(const Geometry &g, const real *field, Site y, int count, int part, int parts) {
-    const int from = part * count / parts, to = (part + 1) * count / parts;
-    prefetch_reals(field + element(g, y, count) + (long)from * LANES, to - from);
+// Fetching ahead is for fields that the nearest caches do not hold: site functions that do it are compiled with it and without it,
+// FETCHING_AHEAD picks. A core waits once it has asked for more lines than it can keep track of, a dozen at a time or so: what a
+// lane group to come needs is asked for in shares between the pieces of the work.
+#define FETCHING_AHEAD(name, ...)                                                                      \
+    if (fetches_ahead(a.geometry)) name<true>(__VA_ARGS__);                                            \
+    else name<false>(__VA_ARGS__);
+#define SITE_KERNEL_AHEAD(name)                                                                        \
+    SITE_FUNCTION void name##_site(const name##_arguments &a, Site x) { FETCHING_AHEAD(name##_at, a, x) } \
+    SITE_KERNEL(name)
+SITE_FUNCTION bool fetches_ahead(const Geometry &g) { return VECTOR_LANES > 1 && g.prefetch; }
+SITE_FUNCTION Site group_to_come(const Geometry &g, Site x) {
+    const int group = x.group + PREFETCH_DISTANCE;
+    return Site{x.parity, group < g.groups ? group : g.groups - 1, 0};
 }
-// What a lane group to come has in a field of `count` reals a site, one of DIMENSIONS parts.
-SITE_FUNCTION void prefetch_own(const Geometry &g, const real *field, Site x, int count, int part) {
-    if (!g.prefetch || x.group + PREFETCH_DISTANCE >= g.groups) return;
-    prefetch_part(g, field, Site{x.parity, x.group + PREFETCH_DISTANCE, 0}, count, part, DIMENSIONS);
+// One of `parts` shares of `count` reals a site, all of the same length.
+template <int count, int parts> SITE_FUNCTION void prefetch_share(const real *p, int part) {
+    prefetch_reals(p + (long)(part * count / parts) * LANES, (count + parts - 1) / parts);
 }
-// Fetch ahead for a lane group to come what a field has there and at its neighbours in the two slowest directions (up; with
-// `both`, down too): they are what the cache has not seen for longest. Done in `parts` between the pieces of the work, as a
-// core waits once it has asked for more lines than it can keep track of.
-SITE_FUNCTION void prefetch_field(const Geometry &g, const real *field, int count, Site x, bool both, int part, int parts) {
-    if (!g.prefetch || x.group + PREFETCH_DISTANCE >= g.groups) return;
-    const Site next = Site{x.parity, x.group + PREFETCH_DISTANCE, 0};
-    prefetch_part(g, field, next, count, part, parts);
-    for (int mu = DIMENSIONS - 2; mu < DIMENSIONS; mu++) {
-        prefetch_part(g, field, forward(g, next, mu), count, part, parts);
-        if (both) prefetch_part(g, field, backward(g, next, mu), count, part, parts);
+template <int count, int parts> SITE_FUNCTION void prefetch_own(const Geometry &g, const real *field, Site x, int part) {
+    prefetch_share<count, parts>(field + element(g, group_to_come(g, x), count), part);
+}
+// also at its neighbours in the two slowest directions (up; with `both`, down too): they are what the cache has not seen for longest
+template <int count, int parts> SITE_FUNCTION void prefetch_field(const Geometry &g, const real *field, Site x, bool both, int part) {
+    const Site next = group_to_come(g, x);
+    prefetch_share<count, parts>(field + element(g, next, count), part);
+    UNROLL for (int mu = DIMENSIONS - 2; mu < DIMENSIONS; mu++) {
+        prefetch_share<count, parts>(field + element(g, forward(g, next, mu), count), part);
+        if (both) prefetch_share<count, parts>(field + element(g, backward(g, next, mu), count), part);
     }
 }
-SITE_FUNCTION void prefetch_links(const Geometry &g, const real *links, Site x, bool both, int part, int parts) {
-    prefetch_field(g, links, DIMENSIONS * LINK_REALS, x, both, part, parts);
+template <int parts> SITE_FUNCTION void prefetch_links(const Geometry &g, const real *links, Site x, bool both, int part) {
+    prefetch_field<DIMENSIONS * LINK_REALS, parts>(g, links, x, both, part);
 }
-// The same for U_nu(x + mu - nu) of these directions, which belongs to none of those neighbours.
-SITE_FUNCTION void prefetch_corner(const Geometry &g, const real *links, Site x, int mu, int nu) {
-    if (!g.prefetch || mu < DIMENSIONS - 2 || nu < DIMENSIONS - 2 || x.group + PREFETCH_DISTANCE >= g.groups) return;
-    const Site corner = backward(g, forward(g, Site{x.parity, x.group + PREFETCH_DISTANCE, 0}, mu), nu);
+// The share of a step is asked for at once for SU(2), whose lines are few, and in as many pieces for the others.
+#define PIECES(most) (COLORS == 2 ? 1 : (most))
+// The share of a pair of directions in what staples of all planes take, among it U_nu(x + mu - nu), which belongs to none of
+// those neighbours
+SITE_FUNCTION void prefetch_staples(const Geometry &g, const real *links, Site x, int mu, int nu) {
+    prefetch_links<DIMENSIONS * DIMENSIONS>(g, links, x, true, mu * DIMENSIONS + nu);
+    if (mu == nu || mu < DIMENSIONS - 2 || nu < DIMENSIONS - 2) return;
+    const Site corner = backward(g, forward(g, group_to_come(g, x), mu), nu);
     prefetch_reals(links + element(g, corner, DIMENSIONS * LINK_REALS) + (long)nu * LINK_REALS * LANES, LINK_REALS);
 }
 SITE_FUNCTION void store_link(const Geometry &g, real *links, Site x, int mu, const Link &u) {

@@ -16,9 +16,8 @@ SITE_FUNCTION void plaquette_staples_site(const plaquette_staples_arguments &a, 
         const Site x_mu = forward(g, x, mu);
         Link &sum = sums[mu];
         for (int nu = 0; nu < DIMENSIONS; nu++) {
-            prefetch_links(g, a.links, x, true, mu * DIMENSIONS + nu, DIMENSIONS * DIMENSIONS);
+            if (fetches_ahead(g)) prefetch_staples(g, a.links, x, mu, nu);
             if (nu == mu) continue;
-            prefetch_corner(g, a.links, x, mu, nu);
             const real weight = (real)a.weights[mu * DIMENSIONS + nu];
             if (nu > mu) {
                 const Link corner = multiply_adjoint(view_link(g, a.links, x_mu, nu, p),
@@ -74,11 +73,11 @@ SITE_FUNCTION void plaquette_pull_back_site(const plaquette_pull_back_arguments 
     for (int mu = 0; mu < DIMENSIONS; mu++) {
         const Site x_mu = forward(g, x, mu);
         for (int nu = 0; nu < DIMENSIONS; nu++) {
-            prefetch_links(g, a.links, x, true, mu * DIMENSIONS + nu, DIMENSIONS * DIMENSIONS);
+            if (fetches_ahead(g)) {
+                prefetch_staples(g, a.links, x, mu, nu);
+                prefetch_staples(g, a.insertions, x, mu, nu);
+            }
             if (nu == mu) continue;
-            prefetch_links(g, a.insertions, x, true, mu * DIMENSIONS + nu, DIMENSIONS * DIMENSIONS);
-            prefetch_corner(g, a.links, x, mu, nu);
-            prefetch_corner(g, a.insertions, x, mu, nu);
             if (nu > mu) add_upper_tangents(a, x, x_mu, mu, nu, sums[mu], sums[nu]);
             add_lower_tangent(a, x, x_mu, mu, nu, sums[mu]);
         }

@@ -11,11 +11,11 @@
 // kept at x in this order: sums over planes of what stays at its D links, then c(P L) of each plane, then c(L P)
 #define TANGENTS (DIMENSIONS + 2 * PLANES)
 
-SITE_FUNCTION void plaquette_layer_site(const plaquette_layer_arguments &a, Site x) {
+template <bool fetch> SITE_FUNCTION void plaquette_layer_at(const plaquette_layer_arguments &a, Site x) {
     const Geometry &g = a.geometry;
     V sum[DIMENSIONS][ALGEBRA] = {};
-    add_plaquette_loops(a, x, (const real *)0, sum, a.weights);
-    for (int mu = 0; mu < DIMENSIONS; mu++) {
+    add_plaquette_loops<fetch>(a, x, (const real *)0, sum, a.weights);
+    UNROLL_DIRECTIONS for (int mu = 0; mu < DIMENSIONS; mu++) {
         V q[ALGEBRA];
         UNROLL for (int k = 0; k < ALGEBRA; k++) q[k] = sum[mu][k] * real(-2);
         write_reals<ALGEBRA>(g, a.exponents, x, mu, q);
@@ -23,7 +23,7 @@ SITE_FUNCTION void plaquette_layer_site(const plaquette_layer_arguments &a, Site
         if (a.smeared) write_link(g, a.smeared, x, mu, multiply(exponential(q), view_link(g, a.links, x, mu, u)));
     }
 }
-SITE_KERNEL(plaquette_layer)
+SITE_KERNEL_AHEAD(plaquette_layer)
 
 // weight U f_mu(x) U^+
 SITE_FUNCTION void exponent_force_along(const plaquette_tangents_arguments &a, const Link &u, Site x, int mu, real weight, V *r) {
@@ -32,7 +32,15 @@ SITE_FUNCTION void exponent_force_along(const plaquette_tangents_arguments &a, c
     transported_coefficients(adjoint(u), f, r);
     UNROLL for (int k = 0; k < ALGEBRA; k++) r[k] *= weight;
 }
+// Links and forces of a lane group to come, between the products of a plane
+template <bool fetch, int piece> SITE_FUNCTION void prefetch_tangent_plane(const plaquette_tangents_arguments &a, Site x, int plane) {
+    constexpr int pieces = PIECES(3);
+    prefetch_plane<fetch, piece>(a.geometry, a.links, x, plane);
+    if constexpr (fetch && piece < pieces)
+        prefetch_field<DIMENSIONS * ALGEBRA, pieces * PLANES>(a.geometry, a.exponent_force, x, false, plane * pieces + piece);
+}
 // of one plane, with the links U_1 and U_4: c(P L) and c(L P) to `out`, what stays at their links to sums
+template <bool fetch>
 SITE_FUNCTION void add_plane_tangents(const plaquette_tangents_arguments &a, Site x, Site x_mu, int mu, int nu, const Link &u_mu,
                                       const Link &u_nu, real *out, V stays[DIMENSIONS][ALGEBRA]) {
     const Geometry &g = a.geometry;
@@ -40,13 +48,17 @@ SITE_FUNCTION void add_plane_tangents(const plaquette_tangents_arguments &a, Sit
     const real w_mu = (real)a.weights[mu * DIMENSIONS + nu], w_nu = (real)a.weights[nu * DIMENSIONS + mu];
     const real *f = a.exponent_force + element(g, x, DIMENSIONS * ALGEBRA);
     Link ahead, beside;
+    prefetch_tangent_plane<fetch, 0>(a, x, plane_of(mu, nu));
     const Link lower = multiply(u_mu, view_link(g, a.links, x_mu, nu, ahead));
-    const Link p = multiply_adjoint(lower, multiply(u_nu, view_link(g, a.links, x_nu, mu, beside)));
+    prefetch_tangent_plane<fetch, 1>(a, x, plane_of(mu, nu));
+    const Link upper = multiply(u_nu, view_link(g, a.links, x_nu, mu, beside));
+    prefetch_tangent_plane<fetch, 2>(a, x, plane_of(mu, nu));
+    const Link p = multiply_adjoint(lower, upper);
     V b[ALGEBRA], c[ALGEBRA], l[ALGEBRA], t[ALGEBRA], even[ALGEBRA], odd[ALGEBRA], t_b[ALGEBRA], t_c[ALGEBRA];
     exponent_force_along(a, u_mu, x_mu, nu, w_nu, b);
     exponent_force_along(a, u_nu, x_nu, mu, w_mu, c);
     UNROLL for (int k = 0; k < ALGEBRA; k++)
-        l[k] = load(f + (mu * ALGEBRA + k) * LANES, x) * w_mu - load(f + (nu * ALGEBRA + k) * LANES, x) * w_nu + b[k] - c[k];
+        l[k] = rounded(load(f + (mu * ALGEBRA + k) * LANES, x) * w_mu) - load(f + (nu * ALGEBRA + k) * LANES, x) * w_nu + b[k] - c[k];
     algebra_coefficients(p, t);
     anticommutator_coefficients(p, l, even);
     commutator_coefficients(t, l, odd);
@@ -60,60 +72,55 @@ SITE_FUNCTION void add_plane_tangents(const plaquette_tangents_arguments &a, Sit
         stays[nu][k] += t_c[k] - right;
     }
 }
-SITE_FUNCTION void plaquette_tangents_site(const plaquette_tangents_arguments &a, Site x) {
+template <bool fetch> SITE_FUNCTION void plaquette_tangents_at(const plaquette_tangents_arguments &a, Site x) {
     const Geometry &g = a.geometry;
     real *own = a.tangents + window_element(a, x, TANGENTS), *out = own + DIMENSIONS * ALGEBRA * LANES;
     V stays[DIMENSIONS][ALGEBRA] = {};
-    int plane = 0;
-    for (int mu = 0; mu < DIMENSIONS; mu++) {
+    UNROLL_DIRECTIONS for (int mu = 0; mu < DIMENSIONS; mu++) {
         const Site x_mu = forward(g, x, mu);
         Link own_mu, own_nu;
         const Link &u_mu = view_link(g, a.links, x, mu, own_mu);
-        for (int nu = mu + 1; nu < DIMENSIONS; nu++, plane++, out += ALGEBRA * LANES) {
-            prefetch_links(g, a.links, x, false, plane, PLANES);
-            prefetch_field(g, a.exponent_force, DIMENSIONS * ALGEBRA, x, false, plane, PLANES);
-            add_plane_tangents(a, x, x_mu, mu, nu, u_mu, view_link(g, a.links, x, nu, own_nu), out, stays);
-        }
+        UNROLL_DIRECTIONS for (int nu = mu + 1; nu < DIMENSIONS; nu++, out += ALGEBRA * LANES)
+            add_plane_tangents<fetch>(a, x, x_mu, mu, nu, u_mu, view_link(g, a.links, x, nu, own_nu), out, stays);
     }
     UNROLL for (int k = 0; k < DIMENSIONS * ALGEBRA; k++) store(own + k * LANES, x, stays[k / ALGEBRA][k % ALGEBRA]);
 }
-SITE_KERNEL(plaquette_tangents)
+SITE_KERNEL_AHEAD(plaquette_tangents)
 
-// What the step nu of a lane group to come reads
-SITE_FUNCTION void prefetch_tangents(const plaquette_tangent_force_arguments &a, Site x, int nu) {
+// where c(P L) or c(L P) of a plane is that the link mu gets from behind in nu
+SITE_FUNCTION int tangent_slot(int mu, int nu) { return DIMENSIONS + plane_of(mu, nu) + (mu < nu ? PLANES : 0); }
+// What a lane group to come reads, a piece for each pair
+SITE_FUNCTION void prefetch_tangents(const plaquette_tangent_force_arguments &a, Site x, int mu, int nu) {
     const Geometry &g = a.geometry;
-    if (!g.prefetch || x.group + PREFETCH_DISTANCE >= g.groups) return;
-    const Site next = Site{x.parity, x.group + PREFETCH_DISTANCE, 0}, below = backward(g, next, nu);
-    const real *there = a.tangents + window_element(a, below, TANGENTS);
-    prefetch_part(g, a.force, next, DIMENSIONS * ALGEBRA, nu, DIMENSIONS);
-    prefetch_reals(a.tangents + window_element(a, next, TANGENTS) + nu * ALGEBRA * LANES, ALGEBRA);
-    prefetch_reals(a.links + element(g, below, DIMENSIONS * LINK_REALS) + (long)nu * LINK_REALS * LANES, LINK_REALS);
-    for (int mu = 0; mu < DIMENSIONS; mu++)
-        if (mu != nu)
-            prefetch_reals(there + (DIMENSIONS + plane_of(mu, nu) + (mu < nu ? PLANES : 0)) * ALGEBRA * LANES, ALGEBRA);
+    const int piece = pair_piece(mu, nu), part = nu * PAIRS + piece;
+    if (piece >= PAIRS) return;
+    const Site next = group_to_come(g, x), below = backward(g, next, nu);
+    prefetch_own<DIMENSIONS * ALGEBRA, DIMENSIONS * PAIRS>(g, a.force, x, part);
+    prefetch_share<TANGENTS * ALGEBRA, DIMENSIONS * PAIRS>(a.tangents + window_element(a, next, TANGENTS), part);
+    prefetch_behind(g, a.links, below, mu, nu, a.tangents + window_element(a, below, TANGENTS),
+                    [nu](int rho) { return tangent_slot(rho, nu); });
 }
 // force_mu(x) += factor times what stays at a link or is brought to it
-SITE_FUNCTION void plaquette_tangent_force_site(const plaquette_tangent_force_arguments &a, Site x) {
+template <bool fetch> SITE_FUNCTION void plaquette_tangent_force_at(const plaquette_tangent_force_arguments &a, Site x) {
     const Geometry &g = a.geometry;
     const real *own = a.tangents + window_element(a, x, TANGENTS);
     V sum[DIMENSIONS][ALGEBRA];
     UNROLL for (int k = 0; k < DIMENSIONS * ALGEBRA; k++) sum[k / ALGEBRA][k % ALGEBRA] = load(own + k * LANES, x);
-    for (int nu = 0; nu < DIMENSIONS; nu++) {
-        prefetch_tangents(a, x, nu);
+    UNROLL_DIRECTIONS for (int nu = 0; nu < DIMENSIONS; nu++) {
         const Site below = backward(g, x, nu);
         const real *there = a.tangents + window_element(a, below, TANGENTS);
         Link scratch;
         const Link &u = view_link(g, a.links, below, nu, scratch);
-        for (int mu = 0; mu < DIMENSIONS; mu++) {
+        UNROLL_DIRECTIONS for (int mu = 0; mu < DIMENSIONS; mu++) {
             if (mu == nu) continue;
+            if constexpr (fetch) prefetch_tangents(a, x, mu, nu);
             const real sign = mu < nu ? -1 : 1;
-            const long loop = DIMENSIONS + plane_of(mu, nu) + (mu < nu ? PLANES : 0);
             V c[ALGEBRA], r[ALGEBRA];
-            load_reals<ALGEBRA>(g, there + loop * ALGEBRA * LANES, below, c);
+            load_reals<ALGEBRA>(g, there + (long)tangent_slot(mu, nu) * ALGEBRA * LANES, below, c);
             transported_coefficients(u, c, r);
             UNROLL for (int k = 0; k < ALGEBRA; k++) sum[mu][k] += sign * r[k];
         }
     }
-    for (int mu = 0; mu < DIMENSIONS; mu++) put_algebra(g, a.force, x, mu, sum[mu], a.factor, true);
+    UNROLL_DIRECTIONS for (int mu = 0; mu < DIMENSIONS; mu++) put_algebra(g, a.force, x, mu, sum[mu], a.factor, true);
 }
-SITE_KERNEL(plaquette_tangent_force)
+SITE_KERNEL_AHEAD(plaquette_tangent_force)

@@ -15,31 +15,51 @@ template <class Arguments> SITE_FUNCTION long window_element(const Arguments &a,
     return ((long)x.parity * a.window + a.positions[x.group]) * loops * ALGEBRA * LANES;
 }
 
-// What the step nu of a lane group to come reads; `own`: algebra elements of each link there
-template <class Arguments> SITE_FUNCTION void prefetch_plaquette_force(const Arguments &a, Site x, int nu, const real *own) {
+// The links of the plaquettes of a lane group to come, between the products of those of a plane
+template <bool fetch, int piece> SITE_FUNCTION void prefetch_plane(const Geometry &g, const real *links, Site x, int plane) {
+    constexpr int pieces = PIECES(3);
+    if constexpr (fetch && piece < pieces) prefetch_links<pieces * PLANES>(g, links, x, false, plane * pieces + piece);
+}
+// What links of a lane group to come take from behind in nu: pieces of U_nu(x - nu) and of the algebra elements there + place(mu)
+#define PAIRS PIECES(DIMENSIONS - 1)
+SITE_FUNCTION int pair_piece(int mu, int nu) { return mu < nu ? mu : mu - 1; }
+template <class Place>
+SITE_FUNCTION void prefetch_behind(const Geometry &g, const real *links, Site below, int mu, int nu, const real *there, Place place) {
+    if (nu < DIMENSIONS - 2) return;  // the cache has it
+    const real *from = links + element(g, below, DIMENSIONS * LINK_REALS) + (long)nu * LINK_REALS * LANES;
+    prefetch_share<LINK_REALS, PAIRS>(from, pair_piece(mu, nu));
+    if (PAIRS > 1) return prefetch_reals(there + (long)place(mu) * ALGEBRA * LANES, ALGEBRA);
+    UNROLL for (int rho = 0; rho < DIMENSIONS; rho++)
+        if (rho != nu) prefetch_reals(there + (long)place(rho) * ALGEBRA * LANES, ALGEBRA);
+}
+// What the force of a lane group to come reads, a piece for each pair: its `own` algebra elements of each link, if any, its
+// coefficients, and what is behind
+template <class Arguments>
+SITE_FUNCTION void prefetch_plaquette_force(const Arguments &a, Site x, int mu, int nu, const real *own) {
     const Geometry &g = a.geometry;
-    if (!g.prefetch || x.group + PREFETCH_DISTANCE >= g.groups) return;
-    const Site next = Site{x.parity, x.group + PREFETCH_DISTANCE, 0}, below = backward(g, next, nu);
-    if (own) prefetch_part(g, own, next, DIMENSIONS * ALGEBRA, nu, DIMENSIONS);
-    prefetch_reals(a.coefficients + window_element(a, below), PLANES * ALGEBRA);
-    prefetch_reals(a.links + element(g, below, DIMENSIONS * LINK_REALS) + (long)nu * LINK_REALS * LANES, LINK_REALS);
+    const int piece = pair_piece(mu, nu), part = nu * PAIRS + piece;
+    if (piece >= PAIRS) return;
+    const Site next = group_to_come(g, x), below = backward(g, next, nu);
+    if (own) prefetch_own<DIMENSIONS * ALGEBRA, DIMENSIONS * PAIRS>(g, own, x, part);
+    prefetch_share<PLANES * ALGEBRA, DIMENSIONS * PAIRS>(a.coefficients + window_element(a, next), part);
+    prefetch_behind(g, a.links, below, mu, nu, a.coefficients + window_element(a, below), [nu](int rho) { return plane_of(rho, nu); });
 }
 
 // sum[mu] += sum_nu [c(P_{mu nu}(x)) - c(U_nu(x-nu)^+ P_{mu nu}(x-nu) U_nu(x-nu))], P_{nu mu} = P_{mu nu}^+:
 // c of U_mu(x) staples. weights: if given, each term times weights[mu D + nu]
-template <class Arguments>
+template <bool fetch, class Arguments>
 SITE_FUNCTION void add_plaquette_loops(const Arguments &a, Site x, const real *prefetched, V sum[DIMENSIONS][ALGEBRA],
                                        const double *weights = 0) {
     const Geometry &g = a.geometry;
     const real *own = a.coefficients + window_element(a, x);
-    for (int nu = 0; nu < DIMENSIONS; nu++) {
-        prefetch_plaquette_force(a, x, nu, prefetched);
+    UNROLL_DIRECTIONS for (int nu = 0; nu < DIMENSIONS; nu++) {
         const Site below = backward(g, x, nu);
         const real *there = a.coefficients + window_element(a, below);
         Link scratch;
         const Link &u = view_link(g, a.links, below, nu, scratch);
-        for (int mu = 0; mu < DIMENSIONS; mu++) {
+        UNROLL_DIRECTIONS for (int mu = 0; mu < DIMENSIONS; mu++) {
             if (mu == nu) continue;
+            if constexpr (fetch) prefetch_plaquette_force(a, x, mu, nu, prefetched);
             const long plane = plane_of(mu, nu) * ALGEBRA * LANES;
             const real sign = (mu < nu ? 1 : -1) * (weights ? (real)weights[mu * DIMENSIONS + nu] : real(1));
             V c[ALGEBRA], r[ALGEBRA];

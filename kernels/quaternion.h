@@ -48,7 +48,7 @@ SITE_FUNCTION void transported_coefficients(const Link &u, const V *c, V *r) {
 }
 // coefficients of [X, Y] of X = sum_a x_a T_a and Y
 SITE_FUNCTION void commutator_coefficients(const V *x, const V *y, V *r) {
-    UNROLL for (int k = 0; k < ALGEBRA; k++) r[k] = x[(k + 2) % 3] * y[(k + 1) % 3] - x[(k + 1) % 3] * y[(k + 2) % 3];
+    UNROLL for (int k = 0; k < ALGEBRA; k++) r[k] = rounded(x[(k + 2) % 3] * y[(k + 1) % 3]) - x[(k + 1) % 3] * y[(k + 2) % 3];
 }
 // coefficients of (H X + X H) / 2, H = (P + P^+) / 2
 SITE_FUNCTION void anticommutator_coefficients(const Link &p, const V *x, V *r) {

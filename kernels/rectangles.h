@@ -12,66 +12,77 @@ SITE_FUNCTION Link double_link(const Geometry &g, const real *links, Site x, int
     Link a, b;
     return multiply(view_link(g, links, x, mu, a), view_link(g, links, forward(g, x, mu), mu, b));
 }
+SITE_FUNCTION int rectangle_slot(int mu, int nu) { return mu * (DIMENSIONS - 1) + (nu < mu ? nu : nu - 1); }
 // E_{mu nu}(x)
 template <class Arguments> SITE_FUNCTION void load_rectangle(const Arguments &a, Site x, int mu, int nu, V *c) {
-    const int slot = mu * (DIMENSIONS - 1) + (nu < mu ? nu : nu - 1);
-    load_reals<ALGEBRA>(a.geometry, a.rectangles + window_element(a, x, RECTANGLES) + (long)slot * ALGEBRA * LANES, x, c);
+    load_reals<ALGEBRA>(a.geometry, a.rectangles + window_element(a, x, RECTANGLES) + (long)rectangle_slot(mu, nu) * ALGEBRA * LANES, x, c);
 }
 // H_mu(x)
 template <class Arguments> SITE_FUNCTION void load_side(const Arguments &a, Site x, int mu, V *c) {
     load_reals<ALGEBRA>(a.geometry, a.sides + window_element(a, x, DIMENSIONS) + mu * ALGEBRA * LANES, x, c);
 }
-// Fetch ahead the links two steps away in the slowest directions, as prefetch_links does those one step away.
-SITE_FUNCTION void prefetch_far_links(const Geometry &g, const real *links, Site x, int part, int parts) {
-    if (!g.prefetch || x.group + PREFETCH_DISTANCE >= g.groups) return;
-    const Site next = Site{x.parity, x.group + PREFETCH_DISTANCE, 0};
-    for (int mu = DIMENSIONS - 2; mu < DIMENSIONS; mu++) {
-        const Site ahead = forward(g, next, mu);
-        for (int nu = mu; nu < DIMENSIONS; nu++) prefetch_part(g, links, forward(g, ahead, nu), DIMENSIONS * LINK_REALS, part, parts);
+// The links that rectangles of a lane group to come take, up to two steps away in the slowest directions, between the products
+// of those of a pair
+template <bool fetch, int piece, class Arguments> SITE_FUNCTION void prefetch_rectangle_links(const Arguments &a, Site x, int pair) {
+    constexpr int pieces = PIECES(3), parts = pieces * RECTANGLES;
+    if constexpr (fetch && piece < pieces) {
+        const Geometry &g = a.geometry;
+        const int part = pair * pieces + piece;
+        prefetch_links<parts>(g, a.links, x, false, part);
+        UNROLL for (int mu = DIMENSIONS - 2; mu < DIMENSIONS; mu++) {
+            const Site forth = forward(g, group_to_come(g, x), mu);
+            UNROLL for (int nu = mu; nu < DIMENSIONS; nu++)
+                prefetch_share<DIMENSIONS * LINK_REALS, parts>(a.links + element(g, forward(g, forth, nu), DIMENSIONS * LINK_REALS), part);
+        }
     }
 }
-// What the step nu of H of a lane group to come reads
-template <class Arguments> SITE_FUNCTION void prefetch_sides(const Arguments &a, Site x, int nu) {
+// What the sides of a lane group to come read, a piece for each pair
+template <class Arguments> SITE_FUNCTION void prefetch_sides(const Arguments &a, Site x, int mu, int nu) {
     const Geometry &g = a.geometry;
-    if (!g.prefetch || x.group + PREFETCH_DISTANCE >= g.groups) return;
-    const Site next = Site{x.parity, x.group + PREFETCH_DISTANCE, 0}, below = backward(g, next, nu);
-    prefetch_reals(a.links + element(g, below, DIMENSIONS * LINK_REALS) + (long)nu * LINK_REALS * LANES, LINK_REALS);
-    for (int mu = 0; mu < DIMENSIONS; mu++) {
-        if (mu == nu) continue;
-        const long place = (mu * (DIMENSIONS - 1) + (nu < mu ? nu : nu - 1)) * ALGEBRA * LANES;
-        prefetch_reals(a.rectangles + window_element(a, next, RECTANGLES) + place, ALGEBRA);
-        prefetch_reals(a.rectangles + window_element(a, below, RECTANGLES) + place, ALGEBRA);
-    }
+    const int piece = pair_piece(mu, nu), part = nu * PAIRS + piece;
+    if (piece >= PAIRS) return;
+    const Site next = group_to_come(g, x), below = backward(g, next, nu);
+    prefetch_share<RECTANGLES * ALGEBRA, DIMENSIONS * PAIRS>(a.rectangles + window_element(a, next, RECTANGLES), part);
+    prefetch_behind(g, a.links, below, mu, nu, a.rectangles + window_element(a, below, RECTANGLES),
+                    [nu](int rho) { return rectangle_slot(rho, nu); });
 }
-// What the step nu of a lane group to come reads besides its links
-template <class Arguments> SITE_FUNCTION void prefetch_rectangles(const Arguments &a, Site x, int nu) {
+// What the rectangles of a lane group to come bring to its links in the step nu: sides with the links that bring them,
+template <class Arguments> SITE_FUNCTION void prefetch_long_sides(const Arguments &a, Site x, int nu) {
     const Geometry &g = a.geometry;
-    if (!g.prefetch || x.group + PREFETCH_DISTANCE >= g.groups) return;
-    const Site next = Site{x.parity, x.group + PREFETCH_DISTANCE, 0}, below = backward(g, next, nu), start = backward(g, below, nu);
-    const int others = DIMENSIONS - 1;
+    const Site next = group_to_come(g, x), below = backward(g, next, nu);
+    prefetch_reals(a.sides + window_element(a, next, DIMENSIONS) + nu * ALGEBRA * LANES, ALGEBRA);
+    if (nu < DIMENSIONS - 2) return;
     prefetch_reals(a.sides + window_element(a, below, DIMENSIONS) + nu * ALGEBRA * LANES, ALGEBRA);
-    prefetch_reals(a.rectangles + window_element(a, start, RECTANGLES) + nu * others * ALGEBRA * LANES, others * ALGEBRA);
-    prefetch_reals(a.rectangles + window_element(a, next, RECTANGLES) + nu * others * ALGEBRA * LANES, others * ALGEBRA);
     prefetch_reals(a.links + element(g, below, DIMENSIONS * LINK_REALS) + (long)nu * LINK_REALS * LANES, LINK_REALS);
-    prefetch_reals(a.links + element(g, start, DIMENSIONS * LINK_REALS) + (long)nu * LINK_REALS * LANES, LINK_REALS);
+}
+// and for each pair a piece of its rectangles, and of the links and rectangles two steps behind
+template <class Arguments> SITE_FUNCTION void prefetch_rectangles(const Arguments &a, Site x, int mu, int nu) {
+    const Geometry &g = a.geometry;
+    const int piece = pair_piece(mu, nu), part = nu * PAIRS + piece;
+    if (piece >= PAIRS) return;
+    const Site next = group_to_come(g, x), start = backward(g, backward(g, next, nu), nu);
+    prefetch_share<RECTANGLES * ALGEBRA, DIMENSIONS * PAIRS>(a.rectangles + window_element(a, next, RECTANGLES), part);
+    prefetch_behind(g, a.links, start, mu, nu, a.rectangles + window_element(a, start, RECTANGLES),
+                    [nu](int rho) { return rectangle_slot(nu, rho); });
 }
 
 // sum[mu] += factor c(U_mu(x) rectangle staples)
-template <class Arguments>
+template <bool fetch, class Arguments>
 SITE_FUNCTION void add_rectangle_loops(const Arguments &a, Site x, real factor, V sum[DIMENSIONS][ALGEBRA]) {
     const Geometry &g = a.geometry;
-    for (int nu = 0; nu < DIMENSIONS; nu++) {
+    UNROLL_DIRECTIONS for (int nu = 0; nu < DIMENSIONS; nu++) {
         const Site below = backward(g, x, nu), start = backward(g, below, nu);
         V c[ALGEBRA], r[ALGEBRA];
         Link scratch;
-        prefetch_rectangles(a, x, nu);
+        if constexpr (fetch) prefetch_long_sides(a, x, nu);
         load_side(a, below, nu, c);
         transported_coefficients(view_link(g, a.links, below, nu, scratch), c, r);
         load_side(a, x, nu, c);
         UNROLL for (int k = 0; k < ALGEBRA; k++) sum[nu][k] += factor * (c[k] + r[k]);
         const Link two = double_link(g, a.links, start, nu);
-        for (int mu = 0; mu < DIMENSIONS; mu++) {
+        UNROLL_DIRECTIONS for (int mu = 0; mu < DIMENSIONS; mu++) {
             if (mu == nu) continue;
+            if constexpr (fetch) prefetch_rectangles(a, x, mu, nu);
             load_rectangle(a, start, nu, mu, c);
             transported_coefficients(two, c, r);
             load_rectangle(a, x, nu, mu, c);

@@ -111,7 +111,7 @@ SITE_FUNCTION void staggered_force_site(const staggered_force_arguments &a, Site
     const Geometry &g = a.geometry;
     const ColorVector here = load_vector(g, a.field, x);
     const real weight = x.parity ? -a.weight : a.weight;
-    for (int mu = 0; mu < DIMENSIONS; mu++) {
+    UNROLL_DIRECTIONS for (int mu = 0; mu < DIMENSIONS; mu++) {
         const ColorVector w = multiply(load_link(g, a.links, x, mu), load_vector(g, a.field, forward(g, x, mu)));
         V c[ALGEBRA];
         outer_coefficients(w, here, c);

@@ -18,10 +18,12 @@ SITE_FUNCTION void stout_coefficients(const Link &omega, V *q) {
 // Part of Q may come from elsewhere (plaquette_layer.cc): `exponents`, which become all of Q.
 SITE_FUNCTION void stout_links_site(const stout_links_arguments &a, Site x) {
     const Geometry &g = a.geometry;
-    for (int mu = 0; mu < DIMENSIONS; mu++) {
-        prefetch_own(g, a.links, x, DIMENSIONS * LINK_REALS, mu);
-        prefetch_own(g, a.staples, x, DIMENSIONS * LINK_REALS, mu);
-        if (a.exponents) prefetch_own(g, a.exponents, x, DIMENSIONS * ALGEBRA, mu);
+    UNROLL_DIRECTIONS for (int mu = 0; mu < DIMENSIONS; mu++) {
+        if (fetches_ahead(g)) {
+            prefetch_own<DIMENSIONS * LINK_REALS, DIMENSIONS>(g, a.links, x, mu);
+            prefetch_own<DIMENSIONS * LINK_REALS, DIMENSIONS>(g, a.staples, x, mu);
+            if (a.exponents) prefetch_own<DIMENSIONS * ALGEBRA, DIMENSIONS>(g, a.exponents, x, mu);
+        }
         const Link u = load_link(g, a.links, x, mu);
         V q[ALGEBRA], more[ALGEBRA];
         stout_coefficients(multiply_adjoint(load_link(g, a.staples, x, mu), u), q);
@@ -39,15 +41,19 @@ SITE_KERNEL(stout_links)
 // lambda, the force on Q.
 SITE_FUNCTION void stout_pull_back_site(const stout_pull_back_arguments &a, Site x) {
     const Geometry &g = a.geometry;
-    for (int mu = 0; mu < DIMENSIONS; mu++) {
-        prefetch_own(g, a.smeared_force, x, DIMENSIONS * ALGEBRA, mu);
-        if (a.exponents) prefetch_own(g, a.exponents, x, DIMENSIONS * ALGEBRA, mu);
-        if (a.add) prefetch_own(g, a.force, x, DIMENSIONS * ALGEBRA, mu);
+    UNROLL_DIRECTIONS for (int mu = 0; mu < DIMENSIONS; mu++) {
+        if (fetches_ahead(g)) {
+            prefetch_own<DIMENSIONS * ALGEBRA, DIMENSIONS>(g, a.smeared_force, x, mu);
+            if (a.exponents) prefetch_own<DIMENSIONS * ALGEBRA, DIMENSIONS>(g, a.exponents, x, mu);
+            if (a.add) prefetch_own<DIMENSIONS * ALGEBRA, DIMENSIONS>(g, a.force, x, mu);
+        }
         Link u = {}, omega = {};
         V q[ALGEBRA], p[ALGEBRA], c[ALGEBRA];
         if (a.staples) {
-            prefetch_own(g, a.links, x, DIMENSIONS * LINK_REALS, mu);
-            prefetch_own(g, a.staples, x, DIMENSIONS * LINK_REALS, mu);
+            if (fetches_ahead(g)) {
+                prefetch_own<DIMENSIONS * LINK_REALS, DIMENSIONS>(g, a.links, x, mu);
+                prefetch_own<DIMENSIONS * LINK_REALS, DIMENSIONS>(g, a.staples, x, mu);
+            }
             u = load_link(g, a.links, x, mu);
             omega = multiply_adjoint(load_link(g, a.staples, x, mu), u);
         }
@@ -196,14 +202,14 @@ SITE_FUNCTION Link sum_with_staples(const Geometry &g, const real *links, const 
 }
 
 SITE_FUNCTION void ape_links_site(const ape_links_arguments &a, Site x) {
-    for (int mu = 0; mu < DIMENSIONS; mu++)
+    UNROLL_DIRECTIONS for (int mu = 0; mu < DIMENSIONS; mu++)
         store_link(a.geometry, a.smeared, x, mu, projected(sum_with_staples(a.geometry, a.links, a.staples, x, mu)));
 }
 SITE_KERNEL(ape_links)
 
 SITE_FUNCTION void ape_pull_back_site(const ape_pull_back_arguments &a, Site x) {
     const Geometry &g = a.geometry;
-    for (int mu = 0; mu < DIMENSIONS; mu++) {
+    UNROLL_DIRECTIONS for (int mu = 0; mu < DIMENSIONS; mu++) {
         V p[ALGEBRA];
         load_algebra(g, a.smeared_force, x, mu, p);
         const Link z = sum_with_staples(g, a.links, a.staples, x, mu);

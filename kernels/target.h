@@ -60,7 +60,7 @@ typedef unsigned long long word2;
 // would drive out there what is used again
 template <int into = 3> SITE_FUNCTION void prefetch_reals(const real *p, int count) {
 #if !defined(CUDA_TARGET)
-    for (int k = 0; k < count * LANES; k += 64 / (int)sizeof(real)) __builtin_prefetch(p + k, 0, into);
+    UNROLL for (int k = 0; k < count * LANES; k += 64 / (int)sizeof(real)) __builtin_prefetch(p + k, 0, into);
 #endif
 }
 
@@ -80,6 +80,13 @@ template <int bytes = sizeof(V)> SITE_FUNCTION void hold(V &v) {  // V by name: 
     if constexpr (bytes <= REGISTER_BYTES) __asm__("" : "+v"(v));
 }
 #endif
+
+// A product that is rounded before anything is added to it. Of two products that are added the compiler fuses one with the sum,
+// and not always the same one: where the first is rounded, all versions of a function have the same bits.
+SITE_FUNCTION V rounded(V product) {
+    hold(product);
+    return product;
+}
 
 SITE_FUNCTION V square_root_lanes(V v) {
     V r;

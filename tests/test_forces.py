@@ -89,6 +89,20 @@ def test_gauge_force_tile_by_tile_is_the_formula(hot_links, monkeypatch, extent,
         np.testing.assert_allclose(public(GaugeAction(5.5).force(U, None)), expected, rtol=0, atol=1e-12 * abs(expected).max())
 
 
+@pytest.mark.parametrize("name", ["wilson", "symanzik"])
+@pytest.mark.parametrize("colors", [2, 3, 4])
+def test_gauge_force_has_the_same_bits_on_large_lattices(hot_links, monkeypatch, colors, name):
+    """Where what comes next is fetched ahead."""
+    action, found = GaugeAction(5.5, GAUGE_ACTIONS[name]), []
+    for limit in (1 << 40, 0):
+        monkeypatch.setattr("slhmc.lattice.lattice.PREFETCH_SITES", limit)
+        U = hot_links(colors, 4, 4, 4, 8)
+        assert U.layout.geometry.prefetch == (0 if limit else 1)
+        found.append((public(action.force(U, None)), float(action.action(U, None))))
+    np.testing.assert_array_equal(found[0][0], found[1][0])
+    assert found[0][1] == found[1][1]
+
+
 def test_force_vanishes_on_unit_links(make_lattice):
     U = GaugeField(make_lattice(4, 4, 2, 6), 3)
     assert float(GaugeAction(5.5, -0.331).action(U, None)) == pytest.approx(0, abs=1e-9)

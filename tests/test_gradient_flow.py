@@ -205,20 +205,33 @@ def test_the_launch_geometry_of_gpus(colors):
     np.testing.assert_allclose(links[1], links[0], rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("tile_bytes", [1, 200_000])
+@pytest.mark.parametrize("tile_bytes", [1, 400_000])
 def test_lattices_in_tiles(hot_links, monkeypatch, tile_bytes):
     """As large ones are worked through: plaquettes of two slices, or of parts of them, are kept at a time."""
-    U = hot_links(3, 4, 4, 8, 8)
+    extent = (4, 4, 16, 8)
+    U = hot_links(3, *extent)
     expected = {action: flowed(U, action, 0.05, 0.1) for action in ACTIONS}
     monkeypatch.setattr("slhmc.lattice.lattice.PREFETCH_SITES", 1)
     monkeypatch.setattr("slhmc.lattice.lattice.MEMORY_BYTES", 1)
     monkeypatch.setattr(type(U.lattice.device), "tile_bytes", tile_bytes)
-    V = GaugeField(Lattice((4, 4, 8, 8), U.lattice.device), 3)
+    V = GaugeField(Lattice(extent, U.lattice.device), 3)
     V.from_sites(U.to_sites())
     parts = [V.layout.tiles(120, reach)[0].parts for reach in (1, 2)]
-    assert parts == [2 if tile_bytes == 1 else 1, 1]
+    assert parts == ([4, 2] if tile_bytes == 1 else [1, 2])
     for action, links in expected.items():
         np.testing.assert_allclose(flowed(V, action, 0.05, 0.1), links, rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+@pytest.mark.parametrize("colors", [2, 3])
+def test_what_is_fetched_ahead_changes_no_bit(hot_links, monkeypatch, colors, action):
+    found = []
+    for limit in (1 << 40, 0):
+        monkeypatch.setattr("slhmc.lattice.lattice.PREFETCH_SITES", limit)
+        U = hot_links(colors, 4, 4, 4, 8)
+        assert U.layout.geometry.prefetch == (0 if limit else 1)
+        found.append(flowed(U, action, 0.05, 0.1))
+    np.testing.assert_array_equal(*found)
 
 
 # ---- topology

@@ -146,20 +146,18 @@ class Layout:
         return self._tiles[parts, reach]
 
     def _parts(self, reals: int, reach: int) -> int:
-        """Parts of a slice, so many that two slices of a part stay in the cache; 0 for no slices, as all stays there.
-
-        One where steps look further behind: so much more of it is kept for the next part that nothing is gained. Of the last row
-        of a part all slices are kept, so parts of a single row would keep everything.
+        """Parts of a slice, so many that of a part the cache holds two slices for each step behind; 0 for no slices, as all stays
+        there. Of the last `reach` rows of a part all slices are kept, so parts of no more rows would keep everything.
         """
         device, slices = self.lattice.device, self.blocks.block[-1]
         sites, site_bytes = self.lattice.local_sites, reals * self.dtype.itemsize
         if sites * site_bytes < device.tile_bytes or sites < slices * device.least_sites:
             return 0
-        if reach > 1 or self.lattice.dimensions < 3 or not self.blocks.same_parities(2):
+        if self.lattice.dimensions < 3 or not self.blocks.same_parities(2):
             return 1
-        wanted = 2 * sites // slices * site_bytes // device.tile_bytes
+        wanted = 2 * reach * sites // slices * site_bytes // device.tile_bytes
         filled = sites // (slices * device.least_sites) if device.least_sites else wanted
-        return max(1, min(wanted, filled, self.blocks.block[-2] // 2))
+        return max(1, min(wanted, filled, self.blocks.block[-2] // (2 * reach)))
 
     def scratch(self, reals: int, use: str = "plaquettes"):
         """Uninitialised reals for steps of one piece of work (pieces run one after the other: a buffer serves all of one use)."""
