@@ -40,6 +40,21 @@ SITE_KERNEL_AHEAD(symanzik_flow)
 
 // sum = (1 + D* D / 12) force with the covariant second difference of f_mu along mu,
 // D* D f(x) = U f(x + mu) U^+ + U(x - mu)^+ f(x - mu) U(x - mu) - 2 f(x)
+// One of PIECES(3) for each link that a lane group to come has: links and forces there, and beside it in the slowest directions
+template <int piece> SITE_FUNCTION void prefetch_zeuthen(const zeuthen_flow_arguments &a, Site x, int mu) {
+    constexpr int pieces = PIECES(3), links = DIMENSIONS * LINK_REALS, forces = DIMENSIONS * ALGEBRA;
+    if (piece >= pieces) return;
+    const Geometry &g = a.geometry;
+    const int part = mu * pieces + piece;
+    prefetch_own<links, DIMENSIONS * pieces>(g, a.links, x, part);
+    prefetch_own<forces, DIMENSIONS * pieces>(g, a.force, x, part);
+    if (a.before) prefetch_own<forces, DIMENSIONS * pieces>(g, a.before, x, part);
+    if (mu < DIMENSIONS - 2) return;
+    const Site ahead = forward(g, group_to_come(g, x), mu), behind = backward(g, group_to_come(g, x), mu);
+    prefetch_share<ALGEBRA, pieces>(a.force + element(g, ahead, forces) + mu * ALGEBRA * LANES, piece);
+    prefetch_share<ALGEBRA, pieces>(a.force + element(g, behind, forces) + mu * ALGEBRA * LANES, piece);
+    prefetch_share<LINK_REALS, pieces>(a.links + element(g, behind, links) + (long)mu * LINK_REALS * LANES, piece);
+}
 SITE_FUNCTION void zeuthen_flow_site(const zeuthen_flow_arguments &a, Site x) {
     const Geometry &g = a.geometry;
     V sum[DIMENSIONS][ALGEBRA];
@@ -48,10 +63,13 @@ SITE_FUNCTION void zeuthen_flow_site(const zeuthen_flow_arguments &a, Site x) {
         const long place = mu * ALGEBRA * LANES;
         Link scratch;
         V c[ALGEBRA], up[ALGEBRA], down[ALGEBRA];
+        if (fetches_ahead(g)) prefetch_zeuthen<0>(a, x, mu);
         load_reals<ALGEBRA>(g, a.force + element(g, ahead, DIMENSIONS * ALGEBRA) + place, ahead, c);
         transported_coefficients(adjoint(view_link(g, a.links, x, mu, scratch)), c, up);
+        if (fetches_ahead(g)) prefetch_zeuthen<1>(a, x, mu);
         load_reals<ALGEBRA>(g, a.force + element(g, behind, DIMENSIONS * ALGEBRA) + place, behind, c);
         transported_coefficients(view_link(g, a.links, behind, mu, scratch), c, down);
+        if (fetches_ahead(g)) prefetch_zeuthen<2>(a, x, mu);
         load_reals<ALGEBRA>(g, a.force + element(g, x, DIMENSIONS * ALGEBRA) + place, x, c);
         UNROLL for (int k = 0; k < ALGEBRA; k++) sum[mu][k] = c[k] * real(5.0 / 6) + (up[k] + down[k]) * real(1.0 / 12);
     }

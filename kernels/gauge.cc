@@ -20,8 +20,7 @@ template <bool fetch> SITE_FUNCTION void plaquette_sum_at(const plaquette_sum_ar
         }
     }
 }
-SITE_FUNCTION void plaquette_sum_site(const plaquette_sum_arguments &a, Site x, V *sums) { FETCHING_AHEAD(plaquette_sum_at, a, x, sums) }
-REDUCTION_KERNEL(plaquette_sum, 1)
+REDUCTION_KERNEL_AHEAD(plaquette_sum, 1)
 
 SITE_FUNCTION void rectangle_sum_site(const rectangle_sum_arguments &a, Site x, V *sums) {
     const Geometry &g = a.geometry;

@@ -35,16 +35,23 @@ SITE_FUNCTION const Link &view_link(const Geometry &g, const real *links, Site x
     load_reals<LINK_REALS>(g, p, x, reals(scratch));
     return scratch;
 }
-// Fetching ahead is for fields that the nearest caches do not hold: site functions that do it are compiled with it and without it,
-// FETCHING_AHEAD picks. A core waits once it has asked for more lines than it can keep track of, a dozen at a time or so: what a
-// lane group to come needs is asked for in shares between the pieces of the work.
-#define FETCHING_AHEAD(name, ...)                                                                      \
-    if (fetches_ahead(a.geometry)) name<true>(__VA_ARGS__);                                            \
-    else name<false>(__VA_ARGS__);
+// Fetching ahead is for fields that the nearest caches do not hold. A core waits once it has asked for more lines than it can
+// keep track of, a dozen at a time or so: what a lane group to come needs is asked for in shares between the pieces of the work.
+// Kernels in which that shows are compiled with it and without it, from a function name_at<fetch>.
+#define MAY_FETCH (VECTOR_LANES > 1 && COLORS <= 3)  // the arithmetic of larger groups takes longer than memory
+SITE_FUNCTION bool fetches_ahead(const Geometry &g) { return MAY_FETCH && g.prefetch; }
 #define SITE_KERNEL_AHEAD(name)                                                                        \
-    SITE_FUNCTION void name##_site(const name##_arguments &a, Site x) { FETCHING_AHEAD(name##_at, a, x) } \
+    SITE_FUNCTION void name##_site(const name##_arguments &a, Site x) {                                \
+        if (MAY_FETCH && a.geometry.prefetch) name##_at<true>(a, x);                                   \
+        else name##_at<false>(a, x);                                                                   \
+    }                                                                                                  \
     SITE_KERNEL(name)
-SITE_FUNCTION bool fetches_ahead(const Geometry &g) { return VECTOR_LANES > 1 && g.prefetch; }
+#define REDUCTION_KERNEL_AHEAD(name, K)                                                                \
+    SITE_FUNCTION void name##_site(const name##_arguments &a, Site x, V *sums) {                       \
+        if (MAY_FETCH && a.geometry.prefetch) name##_at<true>(a, x, sums);                             \
+        else name##_at<false>(a, x, sums);                                                             \
+    }                                                                                                  \
+    REDUCTION_KERNEL(name, K)
 SITE_FUNCTION Site group_to_come(const Geometry &g, Site x) {
     const int group = x.group + PREFETCH_DISTANCE;
     return Site{x.parity, group < g.groups ? group : g.groups - 1, 0};
@@ -56,8 +63,9 @@ template <int count, int parts> SITE_FUNCTION void prefetch_share(const real *p,
 template <int count, int parts> SITE_FUNCTION void prefetch_own(const Geometry &g, const real *field, Site x, int part) {
     prefetch_share<count, parts>(field + element(g, group_to_come(g, x), count), part);
 }
-// also at its neighbours in the two slowest directions (up; with `both`, down too): they are what the cache has not seen for longest
-template <int count, int parts> SITE_FUNCTION void prefetch_field(const Geometry &g, const real *field, Site x, bool both, int part) {
+// also at its neighbours in the two slowest directions (up; with `both`, down too): the cache has not seen them for longest
+template <int count, int parts>
+SITE_FUNCTION void prefetch_field(const Geometry &g, const real *field, Site x, bool both, int part) {
     const Site next = group_to_come(g, x);
     prefetch_share<count, parts>(field + element(g, next, count), part);
     UNROLL for (int mu = DIMENSIONS - 2; mu < DIMENSIONS; mu++) {

@@ -115,31 +115,25 @@ SITE_FUNCTION void half_coefficients(const Complex upper[COLORS][COLORS], const 
     }
 }
 // Coefficients of U^+ M U for M = sum_a c_a T_a. It is anti-Hermitian and traceless: the upper triangle says it all, and the
-// first column of M U is not needed. Column by column, so that what M and a column take stays in registers.
+// first column of M U is not needed.
 SITE_FUNCTION void transported_coefficients(const Link &u, const V *c, V *r) {
-    Complex m[COLORS][COLORS], upper[COLORS][COLORS] = {};
+    Complex m[COLORS][COLORS], product[COLORS][COLORS], upper[COLORS][COLORS] = {};
     V d[COLORS], diagonal[COLORS] = {};
     twice_algebra_matrix(c, m, d);
-    UNROLL for (int j = 1; j < COLORS; j++) {
-        Complex column[COLORS], product[COLORS];
+    UNROLL for (int k = 0; k < COLORS; k++)
+        UNROLL for (int j = 1; j < COLORS; j++) product[k][j] = {-d[k] * u.e[k][j].im, d[k] * u.e[k][j].re};
+    UNROLL for (int l = 0; l < COLORS; l++)
         UNROLL for (int k = 0; k < COLORS; k++) {
-            column[k] = u.e[k][j];
-            hold(column[k].re);
-            hold(column[k].im);
-            product[k] = {-d[k] * column[k].im, d[k] * column[k].re};
+            if (l == k) continue;
+            const Complex factor = l > k ? m[k][l] : Complex{-m[l][k].re, m[l][k].im};
+            UNROLL for (int j = 1; j < COLORS; j++) add_product(product[k][j], factor, u.e[l][j]);
         }
-        UNROLL for (int l = 0; l < COLORS; l++)
-            UNROLL for (int k = 0; k < COLORS; k++) {
-                if (l == k) continue;
-                const Complex factor = l > k ? m[k][l] : Complex{-m[l][k].re, m[l][k].im};
-                add_product(product[k], factor, column[l]);
-            }
-        UNROLL for (int k = 0; k < COLORS; k++) {
-            UNROLL for (int i = 0; i < j; i++) add_conjugate_product(upper[i][j], u.e[k][i], product[k]);
-            diagonal[j] += column[k].re * product[k].im;
-            diagonal[j] -= column[k].im * product[k].re;
+    UNROLL for (int k = 0; k < COLORS; k++)
+        UNROLL for (int j = 1; j < COLORS; j++) {
+            UNROLL for (int i = 0; i < j; i++) add_conjugate_product(upper[i][j], u.e[k][i], product[k][j]);
+            diagonal[j] += u.e[k][j].re * product[k][j].im;
+            diagonal[j] -= u.e[k][j].im * product[k][j].re;
         }
-    }
     UNROLL for (int j = 1; j < COLORS; j++) diagonal[0] -= diagonal[j];
     half_coefficients(upper, diagonal, r);
 }

@@ -33,7 +33,8 @@ SITE_FUNCTION void exponent_force_along(const plaquette_tangents_arguments &a, c
     UNROLL for (int k = 0; k < ALGEBRA; k++) r[k] *= weight;
 }
 // Links and forces of a lane group to come, between the products of a plane
-template <bool fetch, int piece> SITE_FUNCTION void prefetch_tangent_plane(const plaquette_tangents_arguments &a, Site x, int plane) {
+template <bool fetch, int piece>
+SITE_FUNCTION void prefetch_tangent_plane(const plaquette_tangents_arguments &a, Site x, int plane) {
     constexpr int pieces = PIECES(3);
     prefetch_plane<fetch, piece>(a.geometry, a.links, x, plane);
     if constexpr (fetch && piece < pieces)
@@ -57,8 +58,10 @@ SITE_FUNCTION void add_plane_tangents(const plaquette_tangents_arguments &a, Sit
     V b[ALGEBRA], c[ALGEBRA], l[ALGEBRA], t[ALGEBRA], even[ALGEBRA], odd[ALGEBRA], t_b[ALGEBRA], t_c[ALGEBRA];
     exponent_force_along(a, u_mu, x_mu, nu, w_nu, b);
     exponent_force_along(a, u_nu, x_nu, mu, w_mu, c);
-    UNROLL for (int k = 0; k < ALGEBRA; k++)
-        l[k] = rounded(load(f + (mu * ALGEBRA + k) * LANES, x) * w_mu) - load(f + (nu * ALGEBRA + k) * LANES, x) * w_nu + b[k] - c[k];
+    UNROLL for (int k = 0; k < ALGEBRA; k++) {
+        const V a_k = rounded(load(f + (mu * ALGEBRA + k) * LANES, x) * w_mu);
+        l[k] = a_k - load(f + (nu * ALGEBRA + k) * LANES, x) * w_nu + b[k] - c[k];
+    }
     algebra_coefficients(p, t);
     anticommutator_coefficients(p, l, even);
     commutator_coefficients(t, l, odd);

@@ -24,7 +24,8 @@ template <bool fetch, int piece> SITE_FUNCTION void prefetch_plane(const Geometr
 #define PAIRS PIECES(DIMENSIONS - 1)
 SITE_FUNCTION int pair_piece(int mu, int nu) { return mu < nu ? mu : mu - 1; }
 template <class Place>
-SITE_FUNCTION void prefetch_behind(const Geometry &g, const real *links, Site below, int mu, int nu, const real *there, Place place) {
+SITE_FUNCTION void prefetch_behind(const Geometry &g, const real *links, Site below, int mu, int nu, const real *there,
+                                   Place place) {
     if (nu < DIMENSIONS - 2) return;  // the cache has it
     const real *from = links + element(g, below, DIMENSIONS * LINK_REALS) + (long)nu * LINK_REALS * LANES;
     prefetch_share<LINK_REALS, PAIRS>(from, pair_piece(mu, nu));
@@ -42,7 +43,8 @@ SITE_FUNCTION void prefetch_plaquette_force(const Arguments &a, Site x, int mu, 
     const Site next = group_to_come(g, x), below = backward(g, next, nu);
     if (own) prefetch_own<DIMENSIONS * ALGEBRA, DIMENSIONS * PAIRS>(g, own, x, part);
     prefetch_share<PLANES * ALGEBRA, DIMENSIONS * PAIRS>(a.coefficients + window_element(a, next), part);
-    prefetch_behind(g, a.links, below, mu, nu, a.coefficients + window_element(a, below), [nu](int rho) { return plane_of(rho, nu); });
+    const real *there = a.coefficients + window_element(a, below);
+    prefetch_behind(g, a.links, below, mu, nu, there, [nu](int rho) { return plane_of(rho, nu); });
 }
 
 // sum[mu] += sum_nu [c(P_{mu nu}(x)) - c(U_nu(x-nu)^+ P_{mu nu}(x-nu) U_nu(x-nu))], P_{nu mu} = P_{mu nu}^+:

@@ -15,7 +15,8 @@ SITE_FUNCTION Link double_link(const Geometry &g, const real *links, Site x, int
 SITE_FUNCTION int rectangle_slot(int mu, int nu) { return mu * (DIMENSIONS - 1) + (nu < mu ? nu : nu - 1); }
 // E_{mu nu}(x)
 template <class Arguments> SITE_FUNCTION void load_rectangle(const Arguments &a, Site x, int mu, int nu, V *c) {
-    load_reals<ALGEBRA>(a.geometry, a.rectangles + window_element(a, x, RECTANGLES) + (long)rectangle_slot(mu, nu) * ALGEBRA * LANES, x, c);
+    const long slot = rectangle_slot(mu, nu);
+    load_reals<ALGEBRA>(a.geometry, a.rectangles + window_element(a, x, RECTANGLES) + slot * ALGEBRA * LANES, x, c);
 }
 // H_mu(x)
 template <class Arguments> SITE_FUNCTION void load_side(const Arguments &a, Site x, int mu, V *c) {
@@ -23,7 +24,8 @@ template <class Arguments> SITE_FUNCTION void load_side(const Arguments &a, Site
 }
 // The links that rectangles of a lane group to come take, up to two steps away in the slowest directions, between the products
 // of those of a pair
-template <bool fetch, int piece, class Arguments> SITE_FUNCTION void prefetch_rectangle_links(const Arguments &a, Site x, int pair) {
+template <bool fetch, int piece, class Arguments>
+SITE_FUNCTION void prefetch_rectangle_links(const Arguments &a, Site x, int pair) {
     constexpr int pieces = PIECES(3), parts = pieces * RECTANGLES;
     if constexpr (fetch && piece < pieces) {
         const Geometry &g = a.geometry;
@@ -31,8 +33,10 @@ template <bool fetch, int piece, class Arguments> SITE_FUNCTION void prefetch_re
         prefetch_links<parts>(g, a.links, x, false, part);
         UNROLL for (int mu = DIMENSIONS - 2; mu < DIMENSIONS; mu++) {
             const Site forth = forward(g, group_to_come(g, x), mu);
-            UNROLL for (int nu = mu; nu < DIMENSIONS; nu++)
-                prefetch_share<DIMENSIONS * LINK_REALS, parts>(a.links + element(g, forward(g, forth, nu), DIMENSIONS * LINK_REALS), part);
+            UNROLL for (int nu = mu; nu < DIMENSIONS; nu++) {
+                const real *there = a.links + element(g, forward(g, forth, nu), DIMENSIONS * LINK_REALS);
+                prefetch_share<DIMENSIONS * LINK_REALS, parts>(there, part);
+            }
         }
     }
 }
