@@ -22,20 +22,25 @@ template <bool fetch> SITE_FUNCTION void plaquette_sum_at(const plaquette_sum_ar
 }
 REDUCTION_KERNEL_AHEAD(plaquette_sum, 1)
 
-SITE_FUNCTION void rectangle_sum_site(const rectangle_sum_arguments &a, Site x, V *sums) {
+template <bool fetch> SITE_FUNCTION void rectangle_sum_at(const rectangle_sum_arguments &a, Site x, V *sums) {
     const Geometry &g = a.geometry;
     UNROLL_DIRECTIONS for (int mu = 0; mu < DIMENSIONS; mu++) {
         const Link two = double_link(g, a.links, x, mu);
         const Site end = forward(g, forward(g, x, mu), mu);
         UNROLL_DIRECTIONS for (int nu = 0; nu < DIMENSIONS; nu++) {
             if (nu == mu) continue;
-            Link lower = multiply(two, load_link(g, a.links, end, nu));
-            Link upper = multiply(load_link(g, a.links, x, nu), double_link(g, a.links, forward(g, x, nu), mu));
+            const int pair = rectangle_slot(mu, nu);
+            Link p, q;
+            prefetch_rectangle_links<fetch, 0>(a, x, pair);
+            const Link lower = multiply(two, view_link(g, a.links, end, nu, p));
+            prefetch_rectangle_links<fetch, 1>(a, x, pair);
+            const Link upper = multiply(view_link(g, a.links, x, nu, q), double_link(g, a.links, forward(g, x, nu), mu));
+            prefetch_rectangle_links<fetch, 2>(a, x, pair);
             sums[0] += real_trace_multiply_adjoint(lower, upper);
         }
     }
 }
-REDUCTION_KERNEL(rectangle_sum, 1)
+REDUCTION_KERNEL_AHEAD(rectangle_sum, 1)
 
 // ------------------------------------------------------------------------------------------------ force
 // The plaquettes of U_mu(x) in the plane of mu and nu are P(x) and, brought back along U_nu, P(x - nu): two steps, of which
@@ -81,7 +86,7 @@ template <bool fetch> SITE_FUNCTION void rectangle_coefficients_at(const rectang
         const Site end = forward(g, forward(g, x, mu), mu);
         UNROLL_DIRECTIONS for (int nu = 0; nu < DIMENSIONS; nu++) {
             if (nu == mu) continue;
-            const int pair = mu * (DIMENSIONS - 1) + (nu < mu ? nu : nu - 1);
+            const int pair = rectangle_slot(mu, nu);
             prefetch_rectangle_links<fetch, 0>(a, x, pair);
             Link p, q;
             const Link lower = multiply(two, view_link(g, a.links, end, nu, p));

@@ -61,11 +61,13 @@ SITE_FUNCTION void rotate_rows(const Quaternion &g, Link &m, int i, int j) {
 // U times the sum of its staples: the action is -beta / Nc Re tr of it, and linear in U
 SITE_FUNCTION Link link_times_staples(const Geometry &g, const real *links, Site x, int mu, const Link &u) {
     const Site x_mu = forward(g, x, mu);
+    const bool fetch = fetches_ahead(g);
     Link staples = {};
+    if (fetch) prefetch_link(g, links, group_to_come(g, x), mu);
     for (int nu = 0; nu < DIMENSIONS; nu++) {
         if (nu == mu) continue;
-        add_upper_staple(g, links, x, x_mu, mu, nu, staples);
-        add_lower_staple(g, links, x, x_mu, mu, nu, staples);
+        add_upper_staple(g, links, x, x_mu, mu, nu, fetch, staples);
+        add_lower_staple(g, links, x, x_mu, mu, nu, fetch, staples);
     }
     return multiply(u, staples);
 }

@@ -73,6 +73,9 @@ SITE_FUNCTION void prefetch_field(const Geometry &g, const real *field, Site x, 
         if (both) prefetch_share<count, parts>(field + element(g, backward(g, next, mu), count), part);
     }
 }
+SITE_FUNCTION void prefetch_link(const Geometry &g, const real *links, Site y, int mu) {
+    prefetch_reals(links + element(g, y, DIMENSIONS * LINK_REALS) + (long)mu * LINK_REALS * LANES, LINK_REALS);
+}
 template <int parts> SITE_FUNCTION void prefetch_links(const Geometry &g, const real *links, Site x, bool both, int part) {
     prefetch_field<DIMENSIONS * LINK_REALS, parts>(g, links, x, both, part);
 }
@@ -84,7 +87,7 @@ SITE_FUNCTION void prefetch_staples(const Geometry &g, const real *links, Site x
     prefetch_links<DIMENSIONS * DIMENSIONS>(g, links, x, true, mu * DIMENSIONS + nu);
     if (mu == nu || mu < DIMENSIONS - 2 || nu < DIMENSIONS - 2) return;
     const Site corner = backward(g, forward(g, group_to_come(g, x), mu), nu);
-    prefetch_reals(links + element(g, corner, DIMENSIONS * LINK_REALS) + (long)nu * LINK_REALS * LANES, LINK_REALS);
+    prefetch_link(g, links, corner, nu);
 }
 SITE_FUNCTION void store_link(const Geometry &g, real *links, Site x, int mu, const Link &u) {
     store_reals<LINK_REALS>(links + element(g, x, DIMENSIONS * LINK_REALS) + (long)mu * LINK_REALS * LANES, x, reals(u));

@@ -8,6 +8,10 @@ SITE_FUNCTION void link_update_site(const link_update_arguments &a, Site x) {
     const Geometry &g = a.geometry;
     const real *momenta = a.momenta + element(g, x, DIMENSIONS * ALGEBRA);
     UNROLL_DIRECTIONS for (int mu = 0; mu < DIMENSIONS; mu++) {
+        if (COLORS > 2 && fetches_ahead(g)) {  // the short lines of SU(2) come by themselves
+            prefetch_link(g, a.links, group_to_come(g, x), mu);
+            prefetch_own<DIMENSIONS * ALGEBRA, DIMENSIONS>(g, a.momenta, x, mu);
+        }
         V p[ALGEBRA];
         UNROLL for (int k = 0; k < ALGEBRA; k++) p[k] = load(momenta + (mu * ALGEBRA + k) * LANES, x) * a.step;
         store_link(g, a.links, x, mu, multiply(exponential(p), load_link(g, a.links, x, mu)));

@@ -107,15 +107,25 @@ REDUCTION_KERNEL(staggered_hop_dot, 1)
 
 // F_a(x, mu) += weight s(x) eta_mu(x) c_a(U_mu(x) Z(x+mu) Z(x)^+), s = +1 on even and -1 on odd sites, Z = X on even
 // and Y = D_oe X on odd sites; derivation in slhmc/dirac/staggered.py.
-SITE_FUNCTION void staggered_force_site(const staggered_force_arguments &a, Site x) {
+template <bool fetch> SITE_FUNCTION void staggered_force_at(const staggered_force_arguments &a, Site x) {
     const Geometry &g = a.geometry;
     const ColorVector here = load_vector(g, a.field, x);
     const real weight = x.parity ? -a.weight : a.weight;
+    const Site next = group_to_come(g, x);
     UNROLL_DIRECTIONS for (int mu = 0; mu < DIMENSIONS; mu++) {
+        if constexpr (fetch) {
+            prefetch_link(g, a.links, next, mu);
+            prefetch_reals(a.field + element(g, forward(g, next, mu), 2 * COLORS), 2 * COLORS);
+            prefetch_own<DIMENSIONS * ALGEBRA, DIMENSIONS>(g, a.force, x, mu);
+        }
         const ColorVector w = multiply(load_link(g, a.links, x, mu), load_vector(g, a.field, forward(g, x, mu)));
         V c[ALGEBRA];
         outer_coefficients(w, here, c);
         put_algebra(g, a.force, x, mu, c, weight * hopping_sign(g, a.codes, a.signs, x, mu), true);
     }
+}
+SITE_FUNCTION void staggered_force_site(const staggered_force_arguments &a, Site x) {
+    if (COLORS > 2 && fetches_ahead(a.geometry)) staggered_force_at<true>(a, x);  // the short lines of SU(2) come by themselves
+    else staggered_force_at<false>(a, x);
 }
 SITE_KERNEL(staggered_force)

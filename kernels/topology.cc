@@ -27,9 +27,6 @@ template <class Arguments> SITE_FUNCTION bool site_to_come(const Arguments &a, S
     next = site_at(a, Site{place.parity, place.group + PREFETCH_DISTANCE, 0});
     return true;
 }
-SITE_FUNCTION void prefetch_link(const Geometry &g, const real *links, Site y, int mu) {
-    prefetch_reals(links + element(g, y, DIMENSIONS * LINK_REALS) + (long)mu * LINK_REALS * LANES, LINK_REALS);
-}
 
 // W(x) = P_{mu nu}(x)
 SITE_FUNCTION void plane_plaquettes_site(const plane_plaquettes_arguments &a, Site place) {

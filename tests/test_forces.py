@@ -12,6 +12,7 @@ from slhmc.actions import RECTANGLE_COEFFICIENTS, CompositeAction, GaugeAction, 
 from slhmc.dirac import CloverDirac, WilsonDirac
 from slhmc.lattice import Draws, GaugeField
 from slhmc.solvers import ConjugateGradient
+from slhmc.updates import HeatBath
 
 pytestmark = pytest.mark.device
 GAUGE_ACTIONS = {**RECTANGLE_COEFFICIENTS, "custom": 0.217}
@@ -101,6 +102,25 @@ def test_gauge_force_has_the_same_bits_on_large_lattices(hot_links, monkeypatch,
         found.append((public(action.force(U, None)), float(action.action(U, None))))
     np.testing.assert_array_equal(found[0][0], found[1][0])
     assert found[0][1] == found[1][1]
+
+
+@pytest.mark.parametrize("colors", [2, 3])
+def test_steps_of_trajectories_and_sweeps_have_the_same_bits_on_large_lattices(hot_links, monkeypatch, colors):
+    """Quark force, link update, heat bath and over-relaxation, where what comes next is fetched ahead and links go past the caches."""
+    found = []
+    for limit in (1 << 40, 0):
+        monkeypatch.setattr("slhmc.lattice.lattice.PREFETCH_SITES", limit)
+        monkeypatch.setattr("slhmc.lattice.lattice.MEMORY_BYTES", limit)
+        U = hot_links(colors, 4, 4, 4, 8)
+        assert U.layout.geometry.prefetch == (0 if limit else 2)
+        solver = ConjugateGradient(U.lattice, 1e-10)
+        quarks = staggered_action(0.5, [1, 1, 1, -1], solver, solver, "zero")
+        force = quarks.force(U, quarks.refresh(U, Draws(3, 1)))
+        U.drift(force, 0.1)
+        HeatBath(5.5, 2).step(U, 1, 1)
+        found.append((public(force), U.to_sites()))
+    for small, large in zip(*found, strict=True):
+        np.testing.assert_array_equal(large, small)
 
 
 def test_force_vanishes_on_unit_links(make_lattice):
