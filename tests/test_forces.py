@@ -106,7 +106,7 @@ def test_gauge_force_has_the_same_bits_on_large_lattices(hot_links, monkeypatch,
 
 @pytest.mark.parametrize("colors", [2, 3])
 def test_steps_of_trajectories_and_sweeps_have_the_same_bits_on_large_lattices(hot_links, monkeypatch, colors):
-    """Quark force, link update, heat bath and over-relaxation, where what comes next is fetched ahead and links go past the caches."""
+    """Quark force, link update, heat bath, over-relaxation: what comes next is fetched ahead, links go past the caches."""
     found = []
     for limit in (1 << 40, 0):
         monkeypatch.setattr("slhmc.lattice.lattice.PREFETCH_SITES", limit)
