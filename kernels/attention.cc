@@ -13,7 +13,7 @@ SITE_FUNCTION const real *score_of(const Geometry &g, const real *scores, Site x
 
 SITE_FUNCTION void attention_scores_site(const attention_scores_arguments &a, Site x) {
     const Geometry &g = a.geometry;
-    UNROLL_DIRECTIONS for (int mu = 0; mu < DIMENSIONS; mu++) {
+    for (int mu = 0; mu < DIMENSIONS; mu++) {
         const V seen = real_trace_multiply_adjoint(load_link(g, a.queries, x, mu), load_link(g, a.key_paths, x, mu));
         const V thin = real_trace_multiply_adjoint(load_link(g, a.links, x, mu), load_link(g, a.paths, x, mu));
         store(score_of(g, a.scores, x, mu), x, (seen - thin) * a.scale);
@@ -24,7 +24,7 @@ SITE_KERNEL(attention_scores)
 // out <- what it is, or 0, plus (weight + a) paths; a = 0 without scores
 SITE_FUNCTION void attended_paths_site(const attended_paths_arguments &a, Site x) {
     const Geometry &g = a.geometry;
-    UNROLL_DIRECTIONS for (int mu = 0; mu < DIMENSIONS; mu++) {
+    for (int mu = 0; mu < DIMENSIONS; mu++) {
         V factor = splat((real)*a.weight);
         if (a.scores) {
             const V s = load(score_of(g, a.scores, x, mu), x);
@@ -41,7 +41,7 @@ SITE_KERNEL(attended_paths)
 // queries and on links. da/ds = (1 + s^2)^(-3/2).
 SITE_FUNCTION void attention_pull_back_site(const attention_pull_back_arguments &a, Site x) {
     const Geometry &g = a.geometry;
-    UNROLL_DIRECTIONS for (int mu = 0; mu < DIMENSIONS; mu++) {
+    for (int mu = 0; mu < DIMENSIONS; mu++) {
         const V s = load(score_of(g, a.scores, x, mu), x), square = s * s + real(1), root = square_root_lanes(square);
         const Link d = load_link(g, a.insertions, x, mu), u = load_link(g, a.links, x, mu), q = load_link(g, a.queries, x, mu);
         const V turn = real_trace_multiply_adjoint(d, load_link(g, a.value_paths, x, mu)) * a.scale / (square * root);

@@ -248,10 +248,10 @@ SITE_FUNCTION void add_clover_staples(const clover_force_arguments &a, Site x, S
 // force_a(x, mu) += weight c_a(U_mu(x) times its staples with insertions); Lambda_{nu mu} = -Lambda_{mu nu}
 SITE_FUNCTION void clover_force_site(const clover_force_arguments &a, Site x) {
     const Geometry &g = a.geometry;
-    UNROLL_DIRECTIONS for (int mu = 0; mu < DIMENSIONS; mu++) {
+    for (int mu = 0; mu < DIMENSIONS; mu++) {
         const Site x_mu = forward(g, x, mu);
         Link sum = {};
-        UNROLL_DIRECTIONS for (int nu = 0; nu < DIMENSIONS; nu++) {
+        for (int nu = 0; nu < DIMENSIONS; nu++) {
             if (fetches_ahead(g)) prefetch_staples(g, a.links, x, mu, nu);
             if (nu == mu) continue;
             const int plane = nu == 3 ? 3 + mu : mu == 3 ? 3 + nu : 3 - mu - nu;

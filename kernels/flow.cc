@@ -38,8 +38,6 @@ template <bool fetch> SITE_FUNCTION void symanzik_flow_at(const symanzik_flow_ar
 }
 SITE_KERNEL_AHEAD(symanzik_flow)
 
-// sum = (1 + D* D / 12) force with the covariant second difference of f_mu along mu,
-// D* D f(x) = U f(x + mu) U^+ + U(x - mu)^+ f(x - mu) U(x - mu) - 2 f(x)
 // One of PIECES(3) for each link that a lane group to come has: links and forces there, and beside it in the slowest directions
 template <int piece> SITE_FUNCTION void prefetch_zeuthen(const zeuthen_flow_arguments &a, Site x, int mu) {
     constexpr int pieces = PIECES(3), links = DIMENSIONS * LINK_REALS, forces = DIMENSIONS * ALGEBRA;
@@ -55,6 +53,8 @@ template <int piece> SITE_FUNCTION void prefetch_zeuthen(const zeuthen_flow_argu
     prefetch_share<ALGEBRA, pieces>(a.force + element(g, behind, forces) + mu * ALGEBRA * LANES, piece);
     prefetch_share<LINK_REALS, pieces>(a.links + element(g, behind, links) + (long)mu * LINK_REALS * LANES, piece);
 }
+// sum = (1 + D* D / 12) force with the covariant second difference of f_mu along mu,
+// D* D f(x) = U f(x + mu) U^+ + U(x - mu)^+ f(x - mu) U(x - mu) - 2 f(x)
 SITE_FUNCTION void zeuthen_flow_site(const zeuthen_flow_arguments &a, Site x) {
     const Geometry &g = a.geometry;
     V sum[DIMENSIONS][ALGEBRA];

@@ -20,7 +20,7 @@ SITE_FUNCTION void link_update_site(const link_update_arguments &a, Site x) {
 SITE_KERNEL(link_update)
 
 SITE_FUNCTION void reunitarize_site(const reunitarize_arguments &a, Site x) {
-    UNROLL_DIRECTIONS for (int mu = 0; mu < DIMENSIONS; mu++)
+    for (int mu = 0; mu < DIMENSIONS; mu++)
         store_link(a.geometry, a.links, x, mu, reunitarized(load_link(a.geometry, a.links, x, mu)));
 }
 SITE_KERNEL(reunitarize)
@@ -28,7 +28,7 @@ SITE_KERNEL(reunitarize)
 // Haar-random links: Gram-Schmidt of a matrix of Gaussians, determinant set to one
 SITE_FUNCTION void random_links_site(const random_links_arguments &a, Site x) {
     const Geometry &g = a.geometry;
-    UNROLL_DIRECTIONS for (int mu = 0; mu < DIMENSIONS; mu++) {
+    for (int mu = 0; mu < DIMENSIONS; mu++) {
         Link u;
         for (int k = 0; k < LINK_REALS; k += 2)
             gaussian_pair(g, x, a.random, (mu * LINK_REALS + k) / 2, reals(u)[k], reals(u)[k + 1]);

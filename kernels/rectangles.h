@@ -57,7 +57,7 @@ template <class Arguments> SITE_FUNCTION void prefetch_long_sides(const Argument
     prefetch_reals(a.sides + window_element(a, next, DIMENSIONS) + nu * ALGEBRA * LANES, ALGEBRA);
     if (nu < DIMENSIONS - 2) return;
     prefetch_reals(a.sides + window_element(a, below, DIMENSIONS) + nu * ALGEBRA * LANES, ALGEBRA);
-    prefetch_reals(a.links + element(g, below, DIMENSIONS * LINK_REALS) + (long)nu * LINK_REALS * LANES, LINK_REALS);
+    prefetch_link(g, a.links, below, nu);
 }
 // and for each pair a piece of its rectangles, and of the links and rectangles two steps behind
 template <class Arguments> SITE_FUNCTION void prefetch_rectangles(const Arguments &a, Site x, int mu, int nu) {

@@ -202,14 +202,14 @@ SITE_FUNCTION Link sum_with_staples(const Geometry &g, const real *links, const 
 }
 
 SITE_FUNCTION void ape_links_site(const ape_links_arguments &a, Site x) {
-    UNROLL_DIRECTIONS for (int mu = 0; mu < DIMENSIONS; mu++)
+    for (int mu = 0; mu < DIMENSIONS; mu++)
         store_link(a.geometry, a.smeared, x, mu, projected(sum_with_staples(a.geometry, a.links, a.staples, x, mu)));
 }
 SITE_KERNEL(ape_links)
 
 SITE_FUNCTION void ape_pull_back_site(const ape_pull_back_arguments &a, Site x) {
     const Geometry &g = a.geometry;
-    UNROLL_DIRECTIONS for (int mu = 0; mu < DIMENSIONS; mu++) {
+    for (int mu = 0; mu < DIMENSIONS; mu++) {
         V p[ALGEBRA];
         load_algebra(g, a.smeared_force, x, mu, p);
         const Link z = sum_with_staples(g, a.links, a.staples, x, mu);
