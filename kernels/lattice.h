@@ -28,12 +28,14 @@ SITE_FUNCTION Link load_link(const Geometry &g, const real *links, Site x, int m
     load_reals<LINK_REALS>(g, links + element(g, x, DIMENSIONS * LINK_REALS) + (long)mu * LINK_REALS * LANES, x, reals(r));
     return r;
 }
-// The link where it lies in memory if the lanes fit, else a permuted copy in `scratch`.
-SITE_FUNCTION const Link &view_link(const Geometry &g, const real *links, Site x, int mu, Link &scratch) {
-    const real *p = links + element(g, x, DIMENSIONS * LINK_REALS) + (long)mu * LINK_REALS * LANES;
+// A matrix where it lies in memory if the lanes fit, else a permuted copy in `scratch`.
+SITE_FUNCTION const Link &view_matrix(const Geometry &g, const real *p, Site x, Link &scratch) {
     if (LANES_IN_PLACE && !is_permuted(x)) return *(const Link *)p;
     load_reals<LINK_REALS>(g, p, x, reals(scratch));
     return scratch;
+}
+SITE_FUNCTION const Link &view_link(const Geometry &g, const real *links, Site x, int mu, Link &scratch) {
+    return view_matrix(g, links + element(g, x, DIMENSIONS * LINK_REALS) + (long)mu * LINK_REALS * LANES, x, scratch);
 }
 // Fetching ahead is for fields that the nearest caches do not hold. A core waits once it has asked for more lines than it can
 // keep track of, a dozen at a time or so: what a lane group to come needs is asked for in shares between the pieces of the work.
@@ -52,8 +54,8 @@ SITE_FUNCTION bool fetches_ahead(const Geometry &g) { return MAY_FETCH && g.pref
         else name##_at<false>(a, x, sums);                                                             \
     }                                                                                                  \
     REDUCTION_KERNEL(name, K)
-SITE_FUNCTION Site group_to_come(const Geometry &g, Site x) {
-    const int group = x.group + PREFETCH_DISTANCE;
+SITE_FUNCTION Site group_to_come(const Geometry &g, Site x, int distance = PREFETCH_DISTANCE) {
+    const int group = x.group + distance;
     return Site{x.parity, group < g.groups ? group : g.groups - 1, 0};
 }
 // One of `parts` shares of `count` reals a site, all of the same length.
@@ -92,12 +94,13 @@ SITE_FUNCTION void prefetch_staples(const Geometry &g, const real *links, Site x
 SITE_FUNCTION void store_link(const Geometry &g, real *links, Site x, int mu, const Link &u) {
     store_reals<LINK_REALS>(links + element(g, x, DIMENSIONS * LINK_REALS) + (long)mu * LINK_REALS * LANES, x, reals(u));
 }
-// What belongs to a link in a field that is written whole, and not read before the cache has seen much else: past it on large
-// lattices.
-template <int count> SITE_FUNCTION void write_reals(const Geometry &g, real *field, Site x, int mu, const V *r) {
-    real *to = field + element(g, x, DIMENSIONS * count) + (long)mu * count * LANES;
+// Into a field that is written whole, and not read before the cache has seen much else: past it on large lattices.
+template <int count> SITE_FUNCTION void write_at(const Geometry &g, real *to, Site x, const V *r) {
     if (VECTOR_LANES == 1 || g.prefetch < 2) return store_reals<count>(to, x, r);  // one lane has nothing to stream
     UNROLL for (int k = 0; k < count; k++) stream(to + k * LANES, x, r[k]);
+}
+template <int count> SITE_FUNCTION void write_reals(const Geometry &g, real *field, Site x, int mu, const V *r) {
+    write_at<count>(g, field + element(g, x, DIMENSIONS * count) + (long)mu * count * LANES, x, r);
 }
 SITE_FUNCTION void write_link(const Geometry &g, real *links, Site x, int mu, const Link &u) {
     write_reals<LINK_REALS>(g, links, x, mu, reals(u));

@@ -1,19 +1,43 @@
-// Closed loops of one plane, as matrices at each site, and the field strength from them: for charges of loops larger than a
-// plaquette (docs/conventions.md, "Gradient flow"). All reach at most two sites, so that loops of any size may cross ranks.
+// The charge of loops up to 3 x 3 (docs/conventions.md, "Gradient flow"), plane by plane: lines of two and three links, the
+// coefficients of each loop once, brought from both ends of its sides in nu to one, then of those in mu.
 //
-// Kernels go through the lattice in the order of a table, (parity, place), of which a part has whole planes: what is made on the
-// way is kept in a window for these alone, at positions[parity, group].
+// Kernels go through the lattice in the order of a table, (parity, place), of which a part has whole planes of mu and nu: what is
+// made on the way is kept in a window for these alone, at positions[parity, group]. Lines of three links are kept at their second
+// site, and so are loops with such sides: then no kernel looks further than two steps, and loops may cross ranks of two sites.
 #include "signatures.h"
 #include "lattice.h"
 
-template <class Arguments> SITE_FUNCTION long kept_element(const Arguments &a, Site x, int count) {
-    const long position = a.positions[(long)x.parity * a.geometry.stride + x.group];
-    return ((long)x.parity * a.window + position) * count * LANES;
+#define LINES 4  // of two and of three links in mu, then in nu
+#define LOOPS 7  // (m, n) of m links in mu and n in nu, from (1, 1) to (3, 3) without (2, 3) and (3, 2)
+#define SIZES 5  // of them with m <= n
+SITE_FUNCTION bool has_loop(int m, int n) { return m + n != 5; }
+SITE_FUNCTION int loop_slot(int m, int n) { return m == 1 ? n - 1 : m == 2 ? n + 2 : 5 + n / 2; }
+
+// A site with the place of its links, its lines, and its loops in one of the fields of them
+struct Place {
+    Site site;
+    const real *links, *lines, *loops;
+};
+template <class Arguments> SITE_FUNCTION long kept_at(const Arguments &a, Site x) {
+    return ((long)x.parity * a.window + a.positions[(long)x.parity * a.geometry.stride + x.group]) * LANES;
 }
-template <class Arguments> SITE_FUNCTION Link load_matrix(const Arguments &a, const real *field, Site x) {
-    Link m;
-    load_reals<LINK_REALS>(a.geometry, field + kept_element(a, x, LINK_REALS), x, reals(m));
-    return m;
+template <class Arguments> SITE_FUNCTION Place place_of(const Arguments &a, Site x, const real *loops = 0) {
+    const long kept = kept_at(a, x);
+    return Place{x, a.links + element(a.geometry, x, DIMENSIONS * LINK_REALS), a.lines + kept * (LINES * LINK_REALS),
+                 loops + kept * (LOOPS * ALGEBRA)};
+}
+// Where a line of so many links in a direction of the plane (0: mu, 1: nu) is kept
+template <class Arguments> SITE_FUNCTION const real *line_at(const Arguments &a, const Place &x, int side, int length) {
+    if (length == 1) return x.links + (long)(side ? a.nu : a.mu) * LINK_REALS * LANES;
+    return x.lines + (2 * side + length - 2) * LINK_REALS * LANES;
+}
+template <class Arguments>
+SITE_FUNCTION const Link &view_line(const Arguments &a, const Place &x, int side, int length, Link &scratch) {
+    return view_matrix(a.geometry, line_at(a, x, side, length), x.site, scratch);
+}
+template <class Arguments>
+SITE_FUNCTION const Link &view_line(const Arguments &a, Site x, int side, int length, Link &scratch) {
+    return view_line(a, place_of(a, x), side, length, scratch);
 }
 
 template <class Arguments> SITE_FUNCTION Site site_at(const Arguments &a, Site place) {
@@ -21,91 +45,164 @@ template <class Arguments> SITE_FUNCTION Site site_at(const Arguments &a, Site p
     x.group = a.order[(long)place.parity * a.geometry.groups + place.group];
     return x;
 }
-// Fetch ahead, for a lane group to come: a link, and what a field has there or beside it.
-template <class Arguments> SITE_FUNCTION bool site_to_come(const Arguments &a, Site place, Site &next) {
-    if (!a.geometry.prefetch || place.group + PREFETCH_DISTANCE >= a.geometry.groups) return false;
-    next = site_at(a, Site{place.parity, place.group + PREFETCH_DISTANCE, 0});
-    return true;
+template <class Arguments> SITE_FUNCTION Site site_to_come(const Arguments &a, Site place, int distance = PREFETCH_DISTANCE) {
+    return site_at(a, group_to_come(a.geometry, place, distance));
 }
 
-// W(x) = P_{mu nu}(x)
-SITE_FUNCTION void plane_plaquettes_site(const plane_plaquettes_arguments &a, Site place) {
+// Links come from memory out of order here, with little to do meanwhile: they are asked for long before.
+#define LINES_DISTANCE 12
+
+template <bool fetch> SITE_FUNCTION void plane_lines_at(const plane_lines_arguments &a, Site place) {
     const Geometry &g = a.geometry;
-    const Site x = site_at(a, place);
-    Site next;
-    if (site_to_come(a, place, next)) {
-        prefetch_link(g, a.links, next, a.mu);
-        prefetch_link(g, a.links, next, a.nu);
-        prefetch_link(g, a.links, forward(g, next, a.mu), a.nu);
-        prefetch_link(g, a.links, forward(g, next, a.nu), a.mu);
+    const Site x = site_at(a, place), next = fetch ? site_to_come(a, place, LINES_DISTANCE) : x;
+    const Place to_come = place_of(a, next);
+    real *out = a.lines + kept_at(a, x) * (LINES * LINK_REALS);
+    UNROLL_DIRECTIONS for (int side = 0; side < 2; side++) {
+        const int mu = side ? a.nu : a.mu;
+        Link p, q;
+        if constexpr (fetch) prefetch_share<LINK_REALS, 2>(line_at(a, to_come, side, 1), 0);
+        const Link two = multiply(view_link(g, a.links, x, mu, p), view_link(g, a.links, forward(g, x, mu), mu, q));
+        store_reals<LINK_REALS>(out, x, reals(two));
+        out += LINK_REALS * LANES;
+        if constexpr (fetch) prefetch_share<LINK_REALS, 2>(line_at(a, to_come, side, 1), 1);
+        const Link three = multiply(view_link(g, a.links, backward(g, x, mu), mu, p), two);
+        store_reals<LINK_REALS>(out, x, reals(three));
+        out += LINK_REALS * LANES;
     }
-    Link p, q;
-    const Link lower = multiply(view_link(g, a.links, x, a.mu, p), view_link(g, a.links, forward(g, x, a.mu), a.nu, q));
-    const Link upper = multiply(view_link(g, a.links, x, a.nu, p), view_link(g, a.links, forward(g, x, a.nu), a.mu, q));
-    const Link w = multiply_adjoint(lower, upper);
-    store_reals<LINK_REALS>(a.out + kept_element(a, x, LINK_REALS), x, reals(w));
 }
-SITE_KERNEL(plane_plaquettes)
+SITE_KERNEL_AHEAD(plane_lines)
 
-// A loop from two that have a line in common: the one of `strip` at x and that of `loops` at x + direction, which lies ahead, so it
-// is gone round first (direction mu), or above, so it is gone round last.
-SITE_FUNCTION void joined_loops_site(const joined_loops_arguments &a, Site place) {
-    const Geometry &g = a.geometry;
-    const Site x = site_at(a, place);
-    Site next;
-    if (site_to_come(a, place, next)) {
-        prefetch_link(g, a.links, next, a.direction);
-        prefetch_reals(a.strip + kept_element(a, next, LINK_REALS), LINK_REALS);
-        prefetch_reals(a.loops + kept_element(a, forward(g, next, a.direction), LINK_REALS), LINK_REALS);
-    }
-    Link p;
-    const Link &u = view_link(g, a.links, x, a.direction, p);
-    const Link there = multiply_adjoint(multiply(u, load_matrix(a, a.loops, forward(g, x, a.direction))), u);
-    const Link strip = load_matrix(a, a.strip, x), w = a.above ? multiply(strip, there) : multiply(there, strip);
-    store_reals<LINK_REALS>(a.out + kept_element(a, x, LINK_REALS), x, reals(w));
-}
-SITE_KERNEL(joined_loops)
-
-// c_a of a matrix field, or what an algebra field holds
-SITE_FUNCTION void load_coefficients(const carried_loops_arguments &a, const real *field, int matrices, Site x, V *c) {
-    if (matrices)
-        algebra_coefficients(load_matrix(a, field, x), c);
-    else
-        load_reals<ALGEBRA>(a.geometry, field + kept_element(a, x, ALGEBRA), x, c);
-}
-
-// out(x) <- (add: out(x) +) base(x) + from(x - distance mu), brought to x along the links in between; distance 1 or 2. `from` and
-// `base`, which may be null, are matrix fields, of which c_a is taken, or algebra fields. whole: `out` has the whole lattice.
-SITE_FUNCTION void carried_loops_site(const carried_loops_arguments &a, Site place) {
-    const Geometry &g = a.geometry;
-    const Site x = site_at(a, place);
-    const Site behind = backward(g, x, a.mu), start = a.distance == 2 ? backward(g, behind, a.mu) : behind;
-    Site next;
-    if (site_to_come(a, place, next)) {
-        const int count = a.matrices ? LINK_REALS : ALGEBRA;
-        Site from = backward(g, next, a.mu);
-        prefetch_link(g, a.links, from, a.mu);
-        if (a.distance == 2) {
-            from = backward(g, from, a.mu);
-            prefetch_link(g, a.links, from, a.mu);
+// A share of the lines that loops of a lane group to come see first: those in mu two steps on in nu
+#define PLANE_SHARES (LOOPS * PIECES(3))
+template <bool fetch, int piece>
+SITE_FUNCTION void prefetch_loop_lines(const plane_loops_arguments &a, const Place &next, const Place &above, int slot) {
+    if constexpr (fetch && piece < PIECES(3)) {
+        UNROLL for (int length = 1; length <= 3; length++) {
+            prefetch_share<LINK_REALS, PLANE_SHARES>(line_at(a, above, 0, length), slot * PIECES(3) + piece);
+            prefetch_share<LINK_REALS, PLANE_SHARES>(line_at(a, next, 1, length), slot * PIECES(3) + piece);
         }
-        prefetch_reals(a.from + kept_element(a, from, count), count);
     }
-    real *out = a.out + (a.whole ? element(g, x, ALGEBRA) : kept_element(a, x, ALGEBRA));
-    V c[ALGEBRA], r[ALGEBRA];
-    Link p;
-    load_coefficients(a, a.from, a.matrices, start, c);
-    if (a.distance == 2) {
-        transported_coefficients(view_link(g, a.links, start, a.mu, p), c, r);
-        UNROLL for (int k = 0; k < ALGEBRA; k++) c[k] = r[k];
-    }
-    transported_coefficients(view_link(g, a.links, behind, a.mu, p), c, r);
-    if (a.base) {
-        load_coefficients(a, a.base, a.base_matrices, x, c);
-        UNROLL for (int k = 0; k < ALGEBRA; k++) r[k] += c[k];
-    }
-    if (a.add)
-        UNROLL for (int k = 0; k < ALGEBRA; k++) r[k] += load(out + k * LANES, x);
-    store_reals<ALGEBRA>(out, x, r);
 }
-SITE_KERNEL(carried_loops)
+
+// c_a of the loops that begin at x, or with sides of three links one step behind
+template <bool fetch> SITE_FUNCTION void plane_loops_at(const plane_loops_arguments &a, Site place) {
+    const Geometry &g = a.geometry;
+    const Site x = site_at(a, place), left = backward(g, x, a.mu), down = backward(g, x, a.nu);
+    const Site right = forward(g, x, a.mu), farther = forward(g, right, a.mu), up = forward(g, x, a.nu), above = forward(g, up, a.nu);
+    const Site next = fetch ? site_to_come(a, place) : x;
+    const Place own = place_of(a, next), higher = fetch ? place_of(a, forward(g, forward(g, next, a.nu), a.nu)) : own;
+    real *out = a.loops + kept_at(a, x) * (LOOPS * ALGEBRA);
+    UNROLL_DIRECTIONS for (int m = 1; m <= 3; m++)
+        UNROLL_DIRECTIONS for (int n = 1; n <= 3; n++) {
+            if (!has_loop(m, n)) continue;
+            const int slot = loop_slot(m, n);
+            Link p, q;
+            V c[ALGEBRA];
+            prefetch_loop_lines<fetch, 0>(a, own, higher, slot);
+            const Link lower = multiply(view_line(a, n == 3 ? down : x, 0, m, p), view_line(a, m == 1 ? right : farther, 1, n, q));
+            prefetch_loop_lines<fetch, 1>(a, own, higher, slot);
+            const Link upper = multiply(view_line(a, m == 3 ? left : x, 1, n, p), view_line(a, n == 1 ? up : above, 0, m, q));
+            prefetch_loop_lines<fetch, 2>(a, own, higher, slot);
+            algebra_coefficients(multiply_adjoint(lower, upper), c);
+            store_reals<ALGEBRA>(out + slot * ALGEBRA * LANES, x, c);
+        }
+}
+SITE_KERNEL_AHEAD(plane_loops)
+
+// x, and what lies beside it in one direction of the plane
+struct Row {
+    Place here, ahead, behind[2];
+};
+template <class Arguments> SITE_FUNCTION Row row_of(const Arguments &a, Site x, int mu, const real *loops) {
+    const Geometry &g = a.geometry;
+    const Site behind = backward(g, x, mu);
+    return Row{place_of(a, x, loops), place_of(a, forward(g, x, mu), loops),
+               {place_of(a, behind, loops), place_of(a, backward(g, behind, mu), loops)}};
+}
+// sum_a += c_a of loops whose sides in this direction begin at x, plus c_a of those whose sides end there, along these sides;
+// sides: the row in which they are, where loops are kept at another one
+template <class Arguments>
+SITE_FUNCTION void add_both_ends(const Arguments &a, int slot, int side, int length, const Row &row, const Row &sides, V *sum) {
+    const Geometry &g = a.geometry;
+    const Place &from = row.behind[length > 1], &to = length == 3 ? row.ahead : row.here;
+    V c[ALGEBRA], r[ALGEBRA];
+    Link scratch;
+    load_reals<ALGEBRA>(g, from.loops + slot * ALGEBRA * LANES, from.site, c);
+    transported_coefficients(view_line(a, sides.behind[length > 1], side, length, scratch), c, r);
+    load_reals<ALGEBRA>(g, to.loops + slot * ALGEBRA * LANES, to.site, c);
+    UNROLL for (int k = 0; k < ALGEBRA; k++) sum[k] += c[k] + r[k];
+}
+// A share of what both ends of loops of a lane group to come take
+template <class Arguments>
+SITE_FUNCTION void prefetch_both_ends(const Arguments &a, int slot, int side, const Place &there, const Place &from) {
+    prefetch_share<LOOPS * ALGEBRA, LOOPS>(there.loops, slot);
+    UNROLL for (int length = 1; length <= 3; length++) prefetch_share<LINK_REALS, LOOPS>(line_at(a, from, side, length), slot);
+}
+
+template <bool fetch> SITE_FUNCTION void loop_sides_at(const loop_sides_arguments &a, Site place) {
+    const Geometry &g = a.geometry;
+    const Site x = site_at(a, place), next = fetch ? site_to_come(a, place) : x;
+    const Place ahead = place_of(a, fetch ? forward(g, next, a.nu) : x, a.loops);
+    const Place below = place_of(a, fetch ? backward(g, next, a.nu) : x);
+    const Row row = row_of(a, x, a.nu, a.loops), left = row_of(a, backward(g, x, a.mu), a.nu, a.loops);
+    real *out = a.sides + kept_at(a, x) * (LOOPS * ALGEBRA);
+    UNROLL_DIRECTIONS for (int m = 1; m <= 3; m++)
+        UNROLL_DIRECTIONS for (int n = 1; n <= 3; n++) {
+            if (!has_loop(m, n)) continue;
+            const int slot = loop_slot(m, n);
+            V sum[ALGEBRA] = {};
+            if constexpr (fetch) prefetch_both_ends(a, slot, 1, ahead, below);
+            add_both_ends(a, slot, 1, n, row, m == 3 ? left : row, sum);
+            store_reals<ALGEBRA>(out + slot * ALGEBRA * LANES, x, sum);
+        }
+}
+SITE_KERNEL_AHEAD(loop_sides)
+
+// Sum over the corners that x can be, of the loops m x n and n x m
+template <bool fetch, class Arguments>
+SITE_FUNCTION void loop_strength(const Arguments &a, const Row &row, const Place &next, int m, int n, V *sum) {
+    if constexpr (fetch) prefetch_both_ends(a, loop_slot(m, n), 0, next, next);
+    add_both_ends(a, loop_slot(m, n), 0, m, row, row, sum);
+    if (m == n) return;
+    if constexpr (fetch) prefetch_both_ends(a, loop_slot(n, m), 0, next, next);
+    add_both_ends(a, loop_slot(n, m), 0, n, row, row, sum);
+}
+
+template <bool fetch> SITE_FUNCTION void loop_strengths_at(const loop_strengths_arguments &a, Site place) {
+    const Geometry &g = a.geometry;
+    const Site x = site_at(a, place);
+    const Place next = place_of(a, fetch ? site_to_come(a, place) : x, a.sides);
+    const Row row = row_of(a, x, a.mu, a.sides);
+    real *out = a.strengths + element(g, x, SIZES * ALGEBRA);
+    UNROLL_DIRECTIONS for (int m = 1; m <= 3; m++)
+        UNROLL_DIRECTIONS for (int n = m; n <= 3; n++) {
+            if (!has_loop(m, n)) continue;
+            V sum[ALGEBRA] = {};
+            loop_strength<fetch>(a, row, next, m, n, sum);
+            write_at<ALGEBRA>(g, out, x, sum);
+            out += ALGEBRA * LANES;
+        }
+}
+SITE_KERNEL_AHEAD(loop_strengths)
+
+// sum over sizes of weights[size] times the product with the strengths of the other plane
+template <bool fetch> SITE_FUNCTION void loop_charges_at(const loop_charges_arguments &a, Site place, V *sums) {
+    const Geometry &g = a.geometry;
+    const Site x = site_at(a, place);
+    const Place next = place_of(a, fetch ? site_to_come(a, place) : x, a.sides);
+    const Row row = row_of(a, x, a.mu, a.sides);
+    const real *other = a.strengths + element(g, x, SIZES * ALGEBRA), *ahead = a.strengths + element(g, next.site, SIZES * ALGEBRA);
+    const double *weight = a.weights;
+    UNROLL_DIRECTIONS for (int m = 1; m <= 3; m++)
+        UNROLL_DIRECTIONS for (int n = m; n <= 3; n++) {
+            if (!has_loop(m, n)) continue;
+            V sum[ALGEBRA] = {}, product = {};
+            if constexpr (fetch) prefetch_reals(ahead, ALGEBRA);
+            loop_strength<fetch>(a, row, next, m, n, sum);
+            UNROLL for (int k = 0; k < ALGEBRA; k++) product += sum[k] * load(other + k * LANES, x);
+            sums[0] += product * (real)*weight++;
+            other += ALGEBRA * LANES;
+            ahead += ALGEBRA * LANES;
+        }
+}
+REDUCTION_KERNEL_AHEAD(loop_charges, 1)

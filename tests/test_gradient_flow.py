@@ -225,13 +225,17 @@ def test_lattices_in_tiles(hot_links, monkeypatch, tile_bytes):
 @pytest.mark.parametrize("action", ACTIONS)
 @pytest.mark.parametrize("colors", [2, 3])
 def test_what_is_fetched_ahead_changes_no_bit(hot_links, monkeypatch, colors, action):
-    found = []
-    for limit in (1 << 40, 0):
-        monkeypatch.setattr("slhmc.lattice.lattice.PREFETCH_SITES", limit)
+    found, charges = [], set()
+    for fetching, (sites, real_bytes) in enumerate([(1 << 40, 1 << 40), (0, 1 << 40), (0, 0)]):
+        monkeypatch.setattr("slhmc.lattice.lattice.PREFETCH_SITES", sites)
+        monkeypatch.setattr("slhmc.lattice.lattice.MEMORY_BYTES", real_bytes)
         U = hot_links(colors, 4, 4, 4, 8)
-        assert U.layout.geometry.prefetch == (0 if limit else 1)
+        assert U.layout.geometry.prefetch == fetching
         found.append(flowed(U, action, 0.05, 0.1))
-    np.testing.assert_array_equal(*found)
+        charges.add(float(FiveLoopCharge(U.lattice, colors).measure(U)))
+    for links in found[1:]:
+        np.testing.assert_array_equal(links, found[0])
+    assert len(charges) == 1
 
 
 # ---- topology

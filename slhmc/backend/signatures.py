@@ -99,7 +99,7 @@ _FLOW = ("const real *links; const real *before; real *after; real *moved; const
          "real scale")
 
 _ATTENTION = "const real *links; const real *queries; const real *paths; const real *key_paths"
-_PLANES = "const int *order; const int *positions; int window; const real *links"
+_PLANES = "const int *order; const int *positions; int window; int mu; int nu; const real *links"
 _SMEARED_FORCE = "const real *smeared_force; real *insertions; real *force; real weight; int add"
 
 _FLUXES = ("const double *ratios; const int *tables; const double *factors; const int *neighbours; int *faults; int sites; "
@@ -238,11 +238,12 @@ KERNELS = {
         "ape_pull_back": ("site", _LATTICE + "const real *links; const real *staples; const real *smeared; " + _SMEARED_FORCE),
     },
     "topology.cc": {
-        "plane_plaquettes": ("site", _LATTICE + _PLANES + "; real *out; int mu; int nu"),
-        "joined_loops": ("site", _LATTICE + _PLANES + "; const real *strip; const real *loops; real *out; int direction; "
-                                            "int above"),
-        "carried_loops": ("site", _LATTICE + _PLANES + "; const real *from; const real *base; real *out; int mu; int distance; "
-                                             "int matrices; int base_matrices; int add; int whole"),
+        "plane_lines": ("site", _LATTICE + _PLANES + "; real *lines"),
+        "plane_loops": ("site", _LATTICE + _PLANES + "; const real *lines; real *loops"),
+        "loop_sides": ("site", _LATTICE + _PLANES + "; const real *lines; const real *loops; real *sides"),
+        "loop_strengths": ("site", _LATTICE + _PLANES + "; const real *lines; const real *sides; real *strengths"),
+        "loop_charges": (1, _LATTICE + "double *partials; " + _PLANES + "; const real *lines; const real *sides; "
+                                       "const real *strengths; const double *weights"),
     },
     "wilson.cc": {
         "wilson_hop": ("site", _LATTICE + _HOPPING + "; int dagger; int rows"),

@@ -34,11 +34,11 @@ def energy_flops(n: int, dimensions: int) -> int:
 
 
 def charge_flops(n: int) -> int:
-    """Per site, six planes: plaquettes, seven larger loops of three products each, nine legs in each direction, of which the
-    first takes coefficients, products of the charge."""
+    """Per site: in each of six planes four lines, the coefficients of seven loops, each brought from one end of its sides to the
+    other twice, and two shapes of two sizes added; the products of five sizes in three pairs of planes."""
     algebra = algebra_dimension(n)
-    legs = 2 * (9 * transport_flops(n) + 7 * algebra)
-    return 6 * ((3 + 7 * 3) * matrix_flops(n) + legs) + 3 * 5 * 2 * algebra
+    loop = 2 * matrix_flops(n) + coefficient_flops(n) + 2 * (transport_flops(n) + algebra)
+    return 6 * (4 * matrix_flops(n) + 7 * loop + 2 * algebra) + 3 * 5 * 2 * algebra
 
 
 def cases(bench) -> list[Case]:

@@ -192,11 +192,17 @@ class HaloExchange:
         if mu in self.split:
             self._plan(("ahead", mu), components, lambda: [self._down(mu, 1, lambda groups: groups)]).run(array)
 
-    def behind(self, array, components: int, mu: int) -> None:
-        """Fill the sites x - mu and x - 2 mu of a field on both parities. Collective."""
+    def around(self, array, components: int, mu: int, before=()) -> None:
+        """Fill the sites x +- mu and x +- 2 mu of a field on both parities. Collective.
+
+        before: directions that are filled already, of whose halo the same is filled.
+        """
         if mu in self.split:
-            depth = self.layout.blocks.depth
-            self._plan(("behind", mu), components, lambda: [self._up(mu, depth, lambda groups: groups)]).run(array)
+            depth, extended = self.layout.blocks.depth, tuple(nu for nu in before if nu in self.split)
+
+            def messages():
+                return [way(mu, depth, lambda groups: groups, extended) for way in (self._up, self._down)]
+            self._plan(("around", mu, extended), components, messages).run(array)
 
     def all_faces(self, array, components: int) -> None:
         """Fill depth 1 of a field on both parities, without corners. Collective."""

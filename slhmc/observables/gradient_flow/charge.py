@@ -1,6 +1,5 @@
 """The topological charge by five loops (de Forcrand, Garcia Perez, Stamatescu, hep-lat/9701012)."""
 
-from collections.abc import Callable
 from functools import partial
 from math import pi
 
@@ -9,16 +8,16 @@ import numpy as np
 from slhmc.lattice import GaugeField, Lattice
 from slhmc.lattice.fields import Field, algebra_dimension, link_reals
 from slhmc.lattice.lattice import Layout
+from slhmc.lattice.scalar import Scalar
 from slhmc.lattice.tiles import plane_order
 
-# loop sizes and their coefficients: lattice errors of order a^2 and a^4 of smooth fields are gone for any c5; c5 = 1/20
+# loop sizes, in the order of kernels/topology.cc, and their coefficients: lattice errors of order a^2 and a^4 of smooth fields
+# are gone for any c5; c5 = 1/20
 _C5 = 1 / 20
-FIVE_LOOPS = {(1, 1): (19 - 55 * _C5) / 9, (2, 2): (1 - 64 * _C5) / 9, (1, 2): (-64 + 640 * _C5) / 45, (1, 3): 1 / 5 - 2 * _C5,
+FIVE_LOOPS = {(1, 1): (19 - 55 * _C5) / 9, (1, 2): (-64 + 640 * _C5) / 45, (1, 3): 1 / 5 - 2 * _C5, (2, 2): (1 - 64 * _C5) / 9,
               (3, 3): _C5}
-# a loop from two others: (strip, loop, whether the second lies above); the second is one step ahead in mu, or above in nu
-_JOINED = {(2, 1): ((1, 1), (1, 1), 0), (3, 1): ((1, 1), (2, 1), 0), (1, 2): ((1, 1), (1, 1), 1), (1, 3): ((1, 1), (1, 2), 1),
-           (2, 2): ((2, 1), (2, 1), 1), (3, 2): ((3, 1), (3, 1), 1), (3, 3): ((3, 1), (3, 2), 1)}
-CACHED = 8  # loops and strengths of the planes at work take this part of Device.tile_bytes
+LINES, LOOPS = 4, 7  # that the kernels keep
+CACHED = 16  # what is made of the planes at work takes this part of Device.tile_bytes
 _PAIRS = (((0, 1), (2, 3), 1), ((0, 2), (1, 3), -1), ((0, 3), (1, 2), 1))
 
 
@@ -38,7 +37,7 @@ class _Planes:
         if len(self.spans) > 1:
             np.put_along_axis(positions, order, np.arange(layout.groups)[None] % step, 1)
         self._tables = [device.from_host(np.ascontiguousarray(table, np.int32)) for table in (order, positions)]
-        self.arguments = (*map(device.pointer, self._tables), self.window)
+        self.arguments = (*map(device.pointer, self._tables), self.window, *plane)
 
 
 class FiveLoopCharge:
@@ -49,61 +48,58 @@ class FiveLoopCharge:
 
     def __init__(self, lattice: Lattice, colors: int):
         layout = self.layout = lattice.layout("double")
-        self.colors, (matrix, algebra) = colors, (link_reals(colors), algebra_dimension(colors))
-        sizes, reals = ((1, 1), *_JOINED), (1 + len(_JOINED)) * matrix + (2 + len(FIVE_LOOPS)) * algebra
-        self.planes = {plane: _Planes(layout, plane, reals) for pair in _PAIRS for plane in pair[:2]}
+        self.colors, algebra = colors, algebra_dimension(colors)
+        kept = LINES * link_reals(colors), LOOPS * algebra, LOOPS * algebra
+        self.planes = {plane: _Planes(layout, plane, sum(kept)) for pair in _PAIRS for plane in pair[:2]}
         window = max(planes.window for planes in self.planes.values())
-        self.loops = {size: _Kept(layout, window, matrix) for size in sizes}
-        self.way, self.side = (_Kept(layout, window, algebra) for _ in range(2))
-        self.strengths = [{size: Field(layout, (algebra,)) for size in FIVE_LOOPS} for _ in range(2)]
+        self.lines, self.loops, self.sides = (_Kept(layout, window, reals) for reals in kept)
+        self.strengths = Field(layout, (len(FIVE_LOOPS), algebra))
+        norms = [(4 * (1 + (m != n)) * m * n)**2 * 8 * pi**2 for m, n in FIVE_LOOPS]
+        self.weights = lattice.device.from_host(np.array([*FIVE_LOOPS.values()]) / norms)
 
     def measure(self, U: GaugeField):
         """Q, a Scalar. May be recorded."""
         U.update_halo()
         total = 0.0
         for first, second, sign in _PAIRS:
-            for plane, strengths in zip((first, second), self.strengths, strict=True):
-                for span in self.planes[plane].spans:
-                    self._plane(partial(self._launch, U, self.planes[plane], span), *plane, strengths)
-            for (m, n), coefficient in FIVE_LOOPS.items():
-                norm = (4 * (1 + (m != n)) * m * n) ** 2 * 8 * pi**2
-                total = self.strengths[0][m, n].inner(self.strengths[1][m, n]) * (sign * coefficient / norm) + total
+            for span in self.planes[first].spans:
+                self._sides(U, first, span)
+                self._launch(U, first, span, "loop_strengths", self.lines, self.sides, self.strengths)
+            total = self._charges(U, second) * sign + total
         return total
 
-    def _plane(self, launch: Callable, mu: int, nu: int, strengths: dict) -> None:
-        """The loops of some planes, and for each size the sum over the corners that a site can be."""
-        loops = self.loops
-        launch("plane_plaquettes", loops[1, 1].pointer, mu, nu)
-        for size, (strip, other, above) in _JOINED.items():
-            direction = nu if above else mu
-            self.layout.halo.ahead(loops[other].array, loops[other].components, direction)
-            launch("joined_loops", loops[strip].pointer, loops[other].pointer, loops[size].pointer, direction, above)
-        for size, strength in strengths.items():
-            shapes = {size, size[::-1]}
-            for number, (m, n) in enumerate(sorted(shapes)):
-                self._carry(launch, loops[m, n], self.side.pointer, mu, m, matrices=1, add=0, whole=0)
-                self._carry(launch, self.side, strength.pointer, nu, n, matrices=0, add=int(number > 0), whole=1)
+    def _sides(self, U: GaugeField, plane: tuple[int, int], span: tuple[int, int]) -> None:
+        """The loops of some planes, brought together at one end of their sides in nu."""
+        self._launch(U, plane, span, "plane_lines", self.lines)
+        self.lines.update_halo(*plane)
+        self._launch(U, plane, span, "plane_loops", self.lines, self.loops)
+        self.loops.update_halo(plane[1])
+        self._launch(U, plane, span, "loop_sides", self.lines, self.loops, self.sides)
+        self.sides.update_halo(plane[0])
 
-    def _carry(self, launch: Callable, field: "_Kept", out: int, mu: int, distance: int, matrices: int, add: int,
-               whole: int) -> None:
-        """out <- (out +) field(x) + field(x - distance mu) along the links."""
-        halo = self.layout.halo
-        halo.behind(field.array, field.components, mu)
-        origin, from_matrices = field, matrices
-        if distance > 2:
-            launch("carried_loops", field.pointer, None, self.way.pointer, mu, 2, matrices, 0, 0, 0)
-            halo.behind(self.way.array, self.way.components, mu)
-            origin, distance, from_matrices = self.way, distance - 2, 0
-        launch("carried_loops", origin.pointer, field.pointer, out, mu, distance, from_matrices, matrices, add, whole)
+    def _charges(self, U: GaugeField, plane: tuple[int, int]) -> Scalar:
+        """Sum over the lattice of the products of strengths in this plane and in the other one."""
+        layout, planes, device, result = self.layout, self.planes[plane], self.layout.lattice.device, Scalar(self.layout.lattice)
+        arguments = [*(field.pointer for field in (U, self.lines, self.sides, self.strengths)), device.pointer(self.weights)]
+        before = {number: partial(self._sides, U, plane, span) for number, span in enumerate(planes.spans)}
+        layout.reduce(U.kernel("topology.cc", "loop_charges"), result.array, *planes.arguments, *arguments,
+                      leading=(layout.geometry,), spans=planes.spans, before=before, keep=(U, self))
+        return result
 
-    def _launch(self, U: GaugeField, planes: _Planes, span: tuple[int, int], name: str, *arguments) -> None:
-        self.layout.launch(U.kernel("topology.cc", name), self.layout.geometry, *planes.arguments, U.pointer, *arguments,
-                           begin=span[0], end=span[1], keep=(U, self))
+    def _launch(self, U: GaugeField, plane: tuple[int, int], span: tuple[int, int], name: str, *fields) -> None:
+        self.layout.launch(U.kernel("topology.cc", name), self.layout.geometry, *self.planes[plane].arguments,
+                           *(field.pointer for field in (U, *fields)), begin=span[0], end=span[1], keep=(U, self))
 
 
 class _Kept:
     """Numbers of each site of a window; of the whole lattice it is a field, whose halo can be filled."""
 
     def __init__(self, layout: Layout, window: int, components: int):
+        self.layout, self.components = layout, components
         self.array = layout.lattice.device.zeros((2, window, components, layout.lanes), layout.dtype)
-        self.pointer, self.components = layout.lattice.device.pointer(self.array), components
+        self.pointer = layout.lattice.device.pointer(self.array)
+
+    def update_halo(self, *directions: int) -> None:
+        """Fill the sites up to two steps away in these directions, and where they cross."""
+        for number, mu in enumerate(directions):
+            self.layout.halo.around(self.array, self.components, mu, directions[:number])
