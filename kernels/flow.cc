@@ -33,7 +33,7 @@ template <bool fetch> SITE_FUNCTION void symanzik_flow_at(const symanzik_flow_ar
     V sum[DIMENSIONS][ALGEBRA] = {};
     add_plaquette_loops<fetch>(a, x, a.before, sum);
     UNROLL for (int k = 0; k < DIMENSIONS * ALGEBRA; k++) sum[k / ALGEBRA][k % ALGEBRA] *= a.c0;
-    add_rectangle_loops<fetch>(a, x, a.c1, sum);
+    add_rectangle_loops<fetch>(a, x, a.c1, 0, sum);
     flow_links(a, x, sum);
 }
 SITE_KERNEL_AHEAD(symanzik_flow)

@@ -81,6 +81,7 @@ SITE_KERNEL_AHEAD(plaquette_force)
 template <bool fetch> SITE_FUNCTION void rectangle_coefficients_at(const rectangle_coefficients_arguments &a, Site x) {
     const Geometry &g = a.geometry;
     real *out = a.rectangles + window_element(a, x, RECTANGLES);
+    const Site to_come = group_to_come(g, x);
     UNROLL_DIRECTIONS for (int mu = 0; mu < DIMENSIONS; mu++) {
         const Link two = double_link(g, a.links, x, mu);
         const Site end = forward(g, forward(g, x, mu), mu);
@@ -93,6 +94,8 @@ template <bool fetch> SITE_FUNCTION void rectangle_coefficients_at(const rectang
             prefetch_rectangle_links<fetch, 1>(a, x, pair);
             const Link upper = multiply(view_link(g, a.links, x, nu, q), double_link(g, a.links, forward(g, x, nu), mu));
             prefetch_rectangle_links<fetch, 2>(a, x, pair);
+            if constexpr (fetch)
+                prefetch_share<RECTANGLES * ALGEBRA, RECTANGLES, true>(a.rectangles + window_element(a, to_come, RECTANGLES), pair);
             V c[ALGEBRA];
             algebra_coefficients(multiply_adjoint(lower, upper), c);
             store_reals<ALGEBRA>(out, x, c);
@@ -128,7 +131,7 @@ SITE_KERNEL_AHEAD(rectangle_sides)
 // force_mu(x) += factor c(U_mu(x) rectangle staples)
 template <bool fetch> SITE_FUNCTION void rectangle_force_at(const rectangle_force_arguments &a, Site x) {
     V sum[DIMENSIONS][ALGEBRA] = {};
-    add_rectangle_loops<fetch>(a, x, 1, sum);
+    add_rectangle_loops<fetch>(a, x, 1, a.force, sum);
     UNROLL_DIRECTIONS for (int mu = 0; mu < DIMENSIONS; mu++) put_algebra(a.geometry, a.force, x, mu, sum[mu], a.factor, true);
 }
 SITE_KERNEL_AHEAD(rectangle_force)

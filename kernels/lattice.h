@@ -59,8 +59,8 @@ SITE_FUNCTION Site group_to_come(const Geometry &g, Site x, int distance = PREFE
     return Site{x.parity, group < g.groups ? group : g.groups - 1, 0};
 }
 // One of `parts` shares of `count` reals a site, all of the same length.
-template <int count, int parts> SITE_FUNCTION void prefetch_share(const real *p, int part) {
-    prefetch_reals(p + (long)(part * count / parts) * LANES, (count + parts - 1) / parts);
+template <int count, int parts, bool write = false> SITE_FUNCTION void prefetch_share(const real *p, int part) {
+    prefetch_reals<3, write>(p + (long)(part * count / parts) * LANES, (count + parts - 1) / parts);
 }
 template <int count, int parts> SITE_FUNCTION void prefetch_own(const Geometry &g, const real *field, Site x, int part) {
     prefetch_share<count, parts>(field + element(g, group_to_come(g, x), count), part);

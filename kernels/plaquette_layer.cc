@@ -32,13 +32,17 @@ SITE_FUNCTION void exponent_force_along(const plaquette_tangents_arguments &a, c
     transported_coefficients(adjoint(u), f, r);
     UNROLL for (int k = 0; k < ALGEBRA; k++) r[k] *= weight;
 }
-// Links and forces of a lane group to come, between the products of a plane
+// Links and forces of a lane group to come, and what will be written of it, between the products of a plane
 template <bool fetch, int piece>
 SITE_FUNCTION void prefetch_tangent_plane(const plaquette_tangents_arguments &a, Site x, int plane) {
-    constexpr int pieces = PIECES(3);
+    constexpr int pieces = PIECES(3), parts = pieces * PLANES;
     prefetch_plane<fetch, piece>(a.geometry, a.links, x, plane);
-    if constexpr (fetch && piece < pieces)
-        prefetch_field<DIMENSIONS * ALGEBRA, pieces * PLANES>(a.geometry, a.exponent_force, x, false, plane * pieces + piece);
+    if constexpr (fetch && piece < pieces) {
+        const int part = plane * pieces + piece;
+        prefetch_field<DIMENSIONS * ALGEBRA, parts>(a.geometry, a.exponent_force, x, false, part);
+        const real *out = a.tangents + window_element(a, group_to_come(a.geometry, x), TANGENTS);
+        if (COLORS > 2) prefetch_share<TANGENTS * ALGEBRA, parts, true>(out, part);  // those of SU(2) stay in the cache
+    }
 }
 // of one plane, with the links U_1 and U_4: c(P L) and c(L P) to `out`, what stays at their links to sums
 template <bool fetch>

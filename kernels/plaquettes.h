@@ -20,15 +20,16 @@ template <bool fetch, int piece> SITE_FUNCTION void prefetch_plane(const Geometr
     constexpr int pieces = PIECES(3);
     if constexpr (fetch && piece < pieces) prefetch_links<pieces * PLANES>(g, links, x, false, plane * pieces + piece);
 }
-// What links of a lane group to come take from behind in nu: pieces of U_nu(x - nu) and of the algebra elements there + place(mu)
+// What links of a lane group to come take from behind in nu: pieces of U_nu(x - nu), and of the algebra elements there + place(mu)
+// if nu is slow: else the cache has seen them as the lane group's own
 #define PAIRS PIECES(DIMENSIONS - 1)
 SITE_FUNCTION int pair_piece(int mu, int nu) { return mu < nu ? mu : mu - 1; }
 template <class Place>
 SITE_FUNCTION void prefetch_behind(const Geometry &g, const real *links, Site below, int mu, int nu, const real *there,
                                    Place place) {
-    if (nu < DIMENSIONS - 2) return;  // the cache has it
     const real *from = links + element(g, below, DIMENSIONS * LINK_REALS) + (long)nu * LINK_REALS * LANES;
     prefetch_share<LINK_REALS, PAIRS>(from, pair_piece(mu, nu));
+    if (nu < DIMENSIONS - 2) return;
     if (PAIRS > 1) return prefetch_reals(there + (long)place(mu) * ALGEBRA * LANES, ALGEBRA);
     UNROLL for (int rho = 0; rho < DIMENSIONS; rho++)
         if (rho != nu) prefetch_reals(there + (long)place(rho) * ALGEBRA * LANES, ALGEBRA);

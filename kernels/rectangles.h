@@ -40,24 +40,27 @@ SITE_FUNCTION void prefetch_rectangle_links(const Arguments &a, Site x, int pair
         }
     }
 }
-// What the sides of a lane group to come read, a piece for each pair
+// What the sides of a lane group to come read and write, a piece for each pair
 template <class Arguments> SITE_FUNCTION void prefetch_sides(const Arguments &a, Site x, int mu, int nu) {
     const Geometry &g = a.geometry;
     const int piece = pair_piece(mu, nu), part = nu * PAIRS + piece;
     if (piece >= PAIRS) return;
     const Site next = group_to_come(g, x), below = backward(g, next, nu);
     prefetch_share<RECTANGLES * ALGEBRA, DIMENSIONS * PAIRS>(a.rectangles + window_element(a, next, RECTANGLES), part);
+    prefetch_share<DIMENSIONS * ALGEBRA, DIMENSIONS * PAIRS, true>(a.sides + window_element(a, next, DIMENSIONS), part);
     prefetch_behind(g, a.links, below, mu, nu, a.rectangles + window_element(a, below, RECTANGLES),
                     [nu](int rho) { return rectangle_slot(rho, nu); });
 }
-// What the rectangles of a lane group to come bring to its links in the step nu: sides with the links that bring them,
-template <class Arguments> SITE_FUNCTION void prefetch_long_sides(const Arguments &a, Site x, int nu) {
+// What the rectangles of a lane group to come bring to its links in the step nu: sides with the links that bring them, a piece of
+// its `own` algebra elements of each link, if any,
+template <class Arguments> SITE_FUNCTION void prefetch_long_sides(const Arguments &a, Site x, int nu, const real *own) {
     const Geometry &g = a.geometry;
+    if (own) prefetch_own<DIMENSIONS * ALGEBRA, DIMENSIONS>(g, own, x, nu);
     const Site next = group_to_come(g, x), below = backward(g, next, nu);
     prefetch_reals(a.sides + window_element(a, next, DIMENSIONS) + nu * ALGEBRA * LANES, ALGEBRA);
+    prefetch_link(g, a.links, below, nu);
     if (nu < DIMENSIONS - 2) return;
     prefetch_reals(a.sides + window_element(a, below, DIMENSIONS) + nu * ALGEBRA * LANES, ALGEBRA);
-    prefetch_link(g, a.links, below, nu);
 }
 // and for each pair a piece of its rectangles, and of the links and rectangles two steps behind
 template <class Arguments> SITE_FUNCTION void prefetch_rectangles(const Arguments &a, Site x, int mu, int nu) {
@@ -66,19 +69,21 @@ template <class Arguments> SITE_FUNCTION void prefetch_rectangles(const Argument
     if (piece >= PAIRS) return;
     const Site next = group_to_come(g, x), start = backward(g, backward(g, next, nu), nu);
     prefetch_share<RECTANGLES * ALGEBRA, DIMENSIONS * PAIRS>(a.rectangles + window_element(a, next, RECTANGLES), part);
+    if (nu < DIMENSIONS - 2) return;  // the cache has it
     prefetch_behind(g, a.links, start, mu, nu, a.rectangles + window_element(a, start, RECTANGLES),
                     [nu](int rho) { return rectangle_slot(nu, rho); });
 }
 
 // sum[mu] += factor c(U_mu(x) rectangle staples)
 template <bool fetch, class Arguments>
-SITE_FUNCTION void add_rectangle_loops(const Arguments &a, Site x, real factor, V sum[DIMENSIONS][ALGEBRA]) {
+SITE_FUNCTION void add_rectangle_loops(const Arguments &a, Site x, real factor, const real *prefetched,
+                                       V sum[DIMENSIONS][ALGEBRA]) {
     const Geometry &g = a.geometry;
     UNROLL_DIRECTIONS for (int nu = 0; nu < DIMENSIONS; nu++) {
         const Site below = backward(g, x, nu), start = backward(g, below, nu);
         V c[ALGEBRA], r[ALGEBRA];
         Link scratch;
-        if constexpr (fetch) prefetch_long_sides(a, x, nu);
+        if constexpr (fetch) prefetch_long_sides(a, x, nu, prefetched);
         load_side(a, below, nu, c);
         transported_coefficients(view_link(g, a.links, below, nu, scratch), c, r);
         load_side(a, x, nu, c);

@@ -57,10 +57,10 @@ typedef unsigned long long word2;
 
 #define PREFETCH_DISTANCE 2  // lane groups ahead; one is too short for memory, four are too many for the cache
 // into: 3 the first-level cache, 2 the second-level one, 0 the first level without a place in the second: for a stream that
-// would drive out there what is used again
-template <int into = 3> SITE_FUNCTION void prefetch_reals(const real *p, int count) {
+// would drive out there what is used again; write: what will be written (a store that has to wait for its line holds up others)
+template <int into = 3, bool write = false> SITE_FUNCTION void prefetch_reals(const real *p, int count) {
 #if !defined(CUDA_TARGET)
-    UNROLL for (int k = 0; k < count * LANES; k += 64 / (int)sizeof(real)) __builtin_prefetch(p + k, 0, into);
+    UNROLL for (int k = 0; k < count * LANES; k += 64 / (int)sizeof(real)) __builtin_prefetch(p + k, write, into);
 #endif
 }
 
