@@ -54,8 +54,8 @@ SITE_FUNCTION bool fetches_ahead(const Geometry &g) { return MAY_FETCH && g.pref
         else name##_at<false>(a, x, sums);                                                             \
     }                                                                                                  \
     REDUCTION_KERNEL(name, K)
-SITE_FUNCTION Site group_to_come(const Geometry &g, Site x, int distance = PREFETCH_DISTANCE) {
-    const int group = x.group + distance;
+SITE_FUNCTION Site group_to_come(const Geometry &g, Site x, int distance = 0) {
+    const int group = x.group + (distance ? distance : g.distance);
     return Site{x.parity, group < g.groups ? group : g.groups - 1, 0};
 }
 // One of `parts` shares of `count` reals a site, all of the same length.

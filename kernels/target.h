@@ -55,7 +55,7 @@ SITE_FUNCTION double fused(double a, double b, double c) { return __builtin_fma(
 typedef unsigned int word;
 typedef unsigned long long word2;
 
-#define PREFETCH_DISTANCE 2  // lane groups ahead; one is too short for memory, four are too many for the cache
+#define PREFETCH_DISTANCE 2  // lane groups ahead, of hops; one is too short for memory, four are too many for the cache
 // into: 3 the first-level cache, 2 the second-level one, 0 the first level without a place in the second: for a stream that
 // would drive out there what is used again; write: what will be written (a store that has to wait for its line holds up others)
 template <int into = 3, bool write = false> SITE_FUNCTION void prefetch_reals(const real *p, int count) {
@@ -116,6 +116,7 @@ struct Geometry {
     const int *site_numbers;
     int groups, stride, shift_low, shift_high;
     int prefetch;  // fetch ahead what lane groups to come need: 0 no, the cache holds it, 1 from the last-level cache, 2 from memory
+    int distance;  // how many lane groups: as many as a row has, but not so many that they leave the cache before they are used
 };
 
 // Key and counter words of a draw (philox.h).

@@ -45,7 +45,7 @@ template <class Arguments> SITE_FUNCTION Site site_at(const Arguments &a, Site p
     x.group = a.order[(long)place.parity * a.geometry.groups + place.group];
     return x;
 }
-template <class Arguments> SITE_FUNCTION Site site_to_come(const Arguments &a, Site place, int distance = PREFETCH_DISTANCE) {
+template <class Arguments> SITE_FUNCTION Site site_to_come(const Arguments &a, Site place, int distance = 0) {
     return site_at(a, group_to_come(a.geometry, place, distance));
 }
 

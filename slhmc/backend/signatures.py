@@ -322,7 +322,7 @@ class Geometry(ctypes.Structure):
     """Tables of one lane layout of a lattice (`kernels/target.h`)."""
 
     _fields_ = [(name, ctypes.c_void_p) for name in ("neighbours", "permutations", "permutations32", "site_numbers")]
-    _fields_ += [(name, ctypes.c_int) for name in ("groups", "stride", "shift_low", "shift_high", "prefetch")]
+    _fields_ += [(name, ctypes.c_int) for name in ("groups", "stride", "shift_low", "shift_high", "prefetch", "distance")]
 
 
 class Random(ctypes.Structure):

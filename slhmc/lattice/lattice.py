@@ -17,6 +17,7 @@ HALO_DEPTH = 2  # rectangles reach two sites
 # Kernels fetch ahead beyond so many sites (12 MB of SU(3) links: more than a core may call its own in the last cache), and
 # differently beyond so many bytes of one real a site (from memory rather than from the last cache).
 PREFETCH_SITES, MEMORY_BYTES = 20_000, 400_000
+NEAREST, FARTHEST = 2, 4  # lane groups: one is too short for memory, more than four are too many for the nearest cache
 
 
 class Lattice:
@@ -130,8 +131,10 @@ class Layout:
         self.tables = [device.from_host(np.ascontiguousarray(table)) for table in (
             self.blocks.neighbours(), permutations.astype(np.int64), permutations.astype(np.int32),
             self.blocks.site_numbers().astype(np.int32))]
-        self.geometry = Geometry(*[device.pointer(table) for table in self.tables], self.groups, self.stride, low, high,
-                                 (sites > PREFETCH_SITES) + (sites * self.dtype.itemsize > MEMORY_BYTES))
+        prefetch = (sites > PREFETCH_SITES) + (sites * self.dtype.itemsize > MEMORY_BYTES)
+        distance = min(max(self.blocks.block[0] // 2, NEAREST), FARTHEST)
+        self.geometry = Geometry(*[device.pointer(table) for table in self.tables], self.groups, self.stride, low, high, prefetch,
+                                 distance)
         self.halo = HaloExchange(self)
         self.conversion_tables: dict[str, object] = {}
 
