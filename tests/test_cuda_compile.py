@@ -89,6 +89,7 @@ def logs(request):
         return {case: result_of(future) for case, future in futures.items()}
 
 
+@pytest.mark.timeout(900)  # the first one waits for all compilations, 300 of them beside other tests
 @pytest.mark.parametrize("case", CASES, ids=lambda case: "-".join(map(str, case)))
 def test_kernels_compile_and_do_not_spill(case, logs):
     file, real, _, colors, _, _ = case
