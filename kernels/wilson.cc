@@ -39,10 +39,23 @@ SITE_FUNCTION void add_outer(const Link &u, const HalfSpinor &h, const HalfSpino
     }
 }
 
+// What a lane group to come reads for its link in mu: the link, its force, and spinors of the neighbour, which in fast directions
+// are its own
+template <int mu> SITE_FUNCTION void prefetch_force_of(const wilson_force_arguments &a, Site x) {
+    const Geometry &g = a.geometry;
+    const Site next = group_to_come(g, x);
+    prefetch_link(g, a.links, next, mu);
+    prefetch_own<DIMENSIONS * ALGEBRA, DIMENSIONS>(g, a.force, x, mu);
+    if (LS > 1 || mu == 1) return;  // more spinors come as streams
+    const long there = element(g, mu == 0 ? next : forward(g, next, mu), FIELD_REALS);
+    prefetch_reals(a.x + there, FIELD_REALS);
+    prefetch_reals(a.y + there, FIELD_REALS);
+}
 // force_a(x, mu) += weight c_a(U (1 - gamma) X(x+mu) Y(x)^+ + U (1 + gamma) Y(x+mu) X(x)^+), X and Y on both parities;
 // as (1 -+ gamma)^2 = 2 (1 -+ gamma), upper components of both factors projected are enough.
-template <int mu> SITE_FUNCTION void add_force_of(const wilson_force_arguments &a, Site x) {
+template <int mu, bool fetch> SITE_FUNCTION void add_force_of(const wilson_force_arguments &a, Site x) {
     const Geometry &g = a.geometry;
+    if constexpr (fetch) prefetch_force_of<mu>(a, x);
     const Site y = forward(g, x, mu);
     const long here = element(g, x, FIELD_REALS), there = element(g, y, FIELD_REALS);
     const Link u = load_link(g, a.links, x, mu);
@@ -53,7 +66,9 @@ template <int mu> SITE_FUNCTION void add_force_of(const wilson_force_arguments &
         add_outer(u, project<mu, 1>(g, a.y + there + k, y), project<mu, 1>(g, a.x + here + k, x), c);
     }
     put_algebra(g, a.force, x, mu, c, a.weight * hopping_sign(g, a.codes, a.signs, x, mu), true);
-    if constexpr (mu + 1 < DIMENSIONS) add_force_of<mu + 1>(a, x);
+    if constexpr (mu + 1 < DIMENSIONS) add_force_of<mu + 1, fetch>(a, x);
 }
-SITE_FUNCTION void wilson_force_site(const wilson_force_arguments &a, Site x) { add_force_of<0>(a, x); }
-SITE_KERNEL(wilson_force)
+template <bool fetch> SITE_FUNCTION void wilson_force_at(const wilson_force_arguments &a, Site x) {
+    add_force_of<0, fetch>(a, x);
+}
+SITE_KERNEL_AHEAD(wilson_force)

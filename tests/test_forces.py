@@ -10,7 +10,7 @@ from monte_carlo import staggered_action
 
 from slhmc.actions import RECTANGLE_COEFFICIENTS, CompositeAction, GaugeAction, LogDeterminantAction, PseudofermionAction
 from slhmc.dirac import CloverDirac, WilsonDirac
-from slhmc.lattice import Draws, GaugeField
+from slhmc.lattice import Draws, GaugeField, Purpose
 from slhmc.solvers import ConjugateGradient
 from slhmc.updates import HeatBath
 
@@ -106,7 +106,7 @@ def test_gauge_force_has_the_same_bits_on_large_lattices(hot_links, monkeypatch,
 
 @pytest.mark.parametrize("colors", [2, 3])
 def test_steps_of_trajectories_and_sweeps_have_the_same_bits_on_large_lattices(hot_links, monkeypatch, colors):
-    """Quark force, link update, heat bath, over-relaxation: what comes next is fetched ahead, links go past the caches."""
+    """Quark forces, link update, heat bath, over-relaxation: what comes next is fetched ahead, links go past the caches."""
     found = []
     for limit in (1 << 40, 0):
         monkeypatch.setattr("slhmc.lattice.lattice.PREFETCH_SITES", limit)
@@ -116,6 +116,11 @@ def test_steps_of_trajectories_and_sweeps_have_the_same_bits_on_large_lattices(h
         solver = ConjugateGradient(U.lattice, 1e-10)
         quarks = staggered_action(0.5, [1, 1, 1, -1], solver, solver, "zero")
         force = quarks.force(U, quarks.refresh(U, Draws(3, 1)))
+        wilson = WilsonDirac(U, 0.5, [1, 1, 1, -1])
+        X, Y = wilson.field(), wilson.field()
+        for draw, psi in enumerate((X, Y)):
+            psi.draw_gaussian(Draws(3, draw).next(Purpose.NOISE))
+        wilson.hopping.add_outer_force(Y, X, force, 0.1)
         U.drift(force, 0.1)
         HeatBath(5.5, 2).step(U, 1, 1)
         found.append((public(force), U.to_sites()))
