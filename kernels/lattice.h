@@ -54,10 +54,11 @@ SITE_FUNCTION bool fetches_ahead(const Geometry &g) { return MAY_FETCH && g.pref
         else name##_at<false>(a, x, sums);                                                             \
     }                                                                                                  \
     REDUCTION_KERNEL(name, K)
-SITE_FUNCTION Site group_to_come(const Geometry &g, Site x, int distance = 0) {
-    const int group = x.group + (distance ? distance : g.distance);
+SITE_FUNCTION Site group_to_come(const Geometry &g, Site x, int distance) {
+    const int group = x.group + distance;
     return Site{x.parity, group < g.groups ? group : g.groups - 1, 0};
 }
+SITE_FUNCTION Site group_to_come(const Geometry &g, Site x) { return group_to_come(g, x, g.distance); }
 // One of `parts` shares of `count` reals a site, all of the same length.
 template <int count, int parts, bool write = false> SITE_FUNCTION void prefetch_share(const real *p, int part) {
     prefetch_reals<3, write>(p + (long)(part * count / parts) * LANES, (count + parts - 1) / parts);

@@ -7,9 +7,7 @@
 #include "signatures.h"
 #include "lattice.h"
 
-#define LINES 4  // of two and of three links in mu, then in nu
-#define LOOPS 7  // (m, n) of m links in mu and n in nu, from (1, 1) to (3, 3) without (2, 3) and (3, 2)
-#define SIZES 5  // of them with m <= n
+// LINES, LOOPS and SIZES are constants of signatures.py; loops of sizes (m, n) follow each other, n fastest.
 SITE_FUNCTION bool has_loop(int m, int n) { return m + n != 5; }
 SITE_FUNCTION int loop_slot(int m, int n) { return m == 1 ? n - 1 : m == 2 ? n + 2 : 5 + n / 2; }
 
@@ -45,8 +43,8 @@ template <class Arguments> SITE_FUNCTION Site site_at(const Arguments &a, Site p
     x.group = a.order[(long)place.parity * a.geometry.groups + place.group];
     return x;
 }
-template <class Arguments> SITE_FUNCTION Site site_to_come(const Arguments &a, Site place, int distance = 0) {
-    return site_at(a, group_to_come(a.geometry, place, distance));
+template <class Arguments> SITE_FUNCTION Site site_to_come(const Arguments &a, Site place) {
+    return site_at(a, group_to_come(a.geometry, place));
 }
 
 // Links come from memory out of order here, with little to do meanwhile: they are asked for long before.
@@ -54,7 +52,7 @@ template <class Arguments> SITE_FUNCTION Site site_to_come(const Arguments &a, S
 
 template <bool fetch> SITE_FUNCTION void plane_lines_at(const plane_lines_arguments &a, Site place) {
     const Geometry &g = a.geometry;
-    const Site x = site_at(a, place), next = fetch ? site_to_come(a, place, LINES_DISTANCE) : x;
+    const Site x = site_at(a, place), next = fetch ? site_at(a, group_to_come(g, place, LINES_DISTANCE)) : x;
     const Place to_come = place_of(a, next);
     real *out = a.lines + kept_at(a, x) * (LINES * LINK_REALS);
     UNROLL_DIRECTIONS for (int side = 0; side < 2; side++) {

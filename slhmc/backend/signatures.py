@@ -11,6 +11,9 @@ from functools import cache
 REDUCTION_BLOCK = 128  # threads of a block on CUDA
 REDUCTION_CHUNK = 64   # lane groups of one partial sum on a host; fixed, so sums do not depend on threads
 FMA_CHAINS = 16        # independent multiply-adds of `multiply_add_peak`, as many as hide the latency
+# what topology.cc keeps of a plane: lines of two and of three links in mu, then in nu; loops (m, n) of m links in mu and n in nu,
+# from (1, 1) to (3, 3) without (2, 3) and (3, 2); sizes of them, m <= n
+LINES, LOOPS, SIZES = 4, 7, 5
 
 
 class SolverState(IntEnum):
@@ -76,6 +79,7 @@ class BiCGStabState(IntEnum):
 
 # constants of one kernel file, beside those of the launch geometry
 _CONSTANTS = {"bounds.cc": {"FMA_CHAINS": FMA_CHAINS},
+              "topology.cc": {"LINES": LINES, "LOOPS": LOOPS, "SIZES": SIZES},
               "linear_algebra.cc": {state.name: state.value for state in SolverState},
               "bicgstab.cc": {state.name: state.value for state in BiCGStabState}}
 

@@ -1,8 +1,9 @@
 """Halo exchange: groups at a rank's boundary are copied into the halo groups of its neighbours.
 
 `all_links` fills the whole halo, corners too, one direction after the other; `staple_links` as far as plaquette staples reach;
-`ahead` what forward neighbours read; `all_faces` depth 1 without corners. `start_faces` and `finish_faces` send depth 1 of
-one parity, all directions at once, in two halves so that the interior can be computed in between.
+`ahead` what forward neighbours read, `around` what those up to two steps away in one direction do; `all_faces` depth 1 without
+corners. `start_faces` and `finish_faces` send depth 1 of one parity, all directions at once, in two halves so that the interior
+can be computed in between.
 
 Groups that lie side by side in memory, in long runs, are sent from where they are into where they belong, if the device lets MPI
 do that: so are all faces of the last direction where ranks split no other one. Others are packed into one message, and unpacked.

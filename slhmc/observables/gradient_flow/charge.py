@@ -5,6 +5,7 @@ from math import pi
 
 import numpy as np
 
+from slhmc.backend.signatures import LINES, LOOPS, SIZES
 from slhmc.lattice import GaugeField, Lattice
 from slhmc.lattice.fields import Field, algebra_dimension, link_reals
 from slhmc.lattice.lattice import Layout
@@ -16,7 +17,6 @@ from slhmc.lattice.tiles import plane_order
 _C5 = 1 / 20
 FIVE_LOOPS = {(1, 1): (19 - 55 * _C5) / 9, (1, 2): (-64 + 640 * _C5) / 45, (1, 3): 1 / 5 - 2 * _C5, (2, 2): (1 - 64 * _C5) / 9,
               (3, 3): _C5}
-LINES, LOOPS = 4, 7  # that the kernels keep
 CACHED = 16  # what is made of the planes at work takes this part of Device.tile_bytes
 _PAIRS = (((0, 1), (2, 3), 1), ((0, 2), (1, 3), -1), ((0, 3), (1, 2), 1))
 
@@ -53,7 +53,7 @@ class FiveLoopCharge:
         self.planes = {plane: _Planes(layout, plane, sum(kept)) for pair in _PAIRS for plane in pair[:2]}
         window = max(planes.window for planes in self.planes.values())
         self.lines, self.loops, self.sides = (_Kept(layout, window, reals) for reals in kept)
-        self.strengths = Field(layout, (len(FIVE_LOOPS), algebra))
+        self.strengths = Field(layout, (SIZES, algebra))
         norms = [(4 * (1 + (m != n)) * m * n)**2 * 8 * pi**2 for m, n in FIVE_LOOPS]
         self.weights = lattice.device.from_host(np.array([*FIVE_LOOPS.values()]) / norms)
 
