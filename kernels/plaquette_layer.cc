@@ -6,32 +6,18 @@
 // U_1, at the second, -c(L P) along U_4 at the third, -c(L P + [C, P]) at the fourth. With P = H + T, H Hermitian, only
 // (H L + L H) / 2 and commutators with T are left of them. Two steps: the first makes what the second brings to the links.
 #include "signatures.h"
-#include "plaquettes.h"
+#include "layer.h"
 
 // kept at x in this order: sums over planes of what stays at its D links, then c(P L) of each plane, then c(L P)
 #define TANGENTS (DIMENSIONS + 2 * PLANES)
 
 template <bool fetch> SITE_FUNCTION void plaquette_layer_at(const plaquette_layer_arguments &a, Site x) {
-    const Geometry &g = a.geometry;
     V sum[DIMENSIONS][ALGEBRA] = {};
-    add_plaquette_loops<fetch>(a, x, (const real *)0, sum, a.weights);
-    UNROLL_DIRECTIONS for (int mu = 0; mu < DIMENSIONS; mu++) {
-        V q[ALGEBRA];
-        UNROLL for (int k = 0; k < ALGEBRA; k++) q[k] = sum[mu][k] * real(-2);
-        write_reals<ALGEBRA>(g, a.exponents, x, mu, q);
-        Link u;
-        if (a.smeared) write_link(g, a.smeared, x, mu, multiply(exponential(q), view_link(g, a.links, x, mu, u)));
-    }
+    add_plaquette_loops<fetch>(a, x, a.add ? a.exponents : (const real *)0, sum, a.weights);
+    UNROLL_DIRECTIONS for (int mu = 0; mu < DIMENSIONS; mu++) put_exponent(a, x, mu, sum[mu]);
 }
 SITE_KERNEL_AHEAD(plaquette_layer)
 
-// weight U f_mu(x) U^+
-SITE_FUNCTION void exponent_force_along(const plaquette_tangents_arguments &a, const Link &u, Site x, int mu, real weight, V *r) {
-    V f[ALGEBRA];
-    load_reals<ALGEBRA>(a.geometry, a.exponent_force + element(a.geometry, x, DIMENSIONS * ALGEBRA) + mu * ALGEBRA * LANES, x, f);
-    transported_coefficients(adjoint(u), f, r);
-    UNROLL for (int k = 0; k < ALGEBRA; k++) r[k] *= weight;
-}
 // Links and forces of a lane group to come, and what will be written of it, between the products of a plane
 template <bool fetch, int piece>
 SITE_FUNCTION void prefetch_tangent_plane(const plaquette_tangents_arguments &a, Site x, int plane) {
@@ -59,7 +45,7 @@ SITE_FUNCTION void add_plane_tangents(const plaquette_tangents_arguments &a, Sit
     const Link upper = multiply(u_nu, view_link(g, a.links, x_nu, mu, beside));
     prefetch_tangent_plane<fetch, 2>(a, x, plane_of(mu, nu));
     const Link p = multiply_adjoint(lower, upper);
-    V b[ALGEBRA], c[ALGEBRA], l[ALGEBRA], t[ALGEBRA], even[ALGEBRA], odd[ALGEBRA], t_b[ALGEBRA], t_c[ALGEBRA];
+    V b[ALGEBRA], c[ALGEBRA], l[ALGEBRA], t[ALGEBRA], left[ALGEBRA], right[ALGEBRA], t_b[ALGEBRA], t_c[ALGEBRA];
     exponent_force_along(a, u_mu, x_mu, nu, w_nu, b);
     exponent_force_along(a, u_nu, x_nu, mu, w_mu, c);
     UNROLL for (int k = 0; k < ALGEBRA; k++) {
@@ -67,16 +53,14 @@ SITE_FUNCTION void add_plane_tangents(const plaquette_tangents_arguments &a, Sit
         l[k] = a_k - load(f + (nu * ALGEBRA + k) * LANES, x) * w_nu + b[k] - c[k];
     }
     algebra_coefficients(p, t);
-    anticommutator_coefficients(p, l, even);
-    commutator_coefficients(t, l, odd);
+    products_coefficients(p, t, l, left, right);
     commutator_coefficients(t, b, t_b);
     commutator_coefficients(t, c, t_c);
+    store_reals<ALGEBRA>(out, x, left);
+    store_reals<ALGEBRA>(out + PLANES * ALGEBRA * LANES, x, right);
     UNROLL for (int k = 0; k < ALGEBRA; k++) {
-        const V left = even[k] + odd[k] * real(0.5), right = even[k] - odd[k] * real(0.5);
-        store(out + k * LANES, x, left);
-        store(out + (PLANES * ALGEBRA + k) * LANES, x, right);
-        stays[mu][k] += left - t_b[k];
-        stays[nu][k] += t_c[k] - right;
+        stays[mu][k] += left[k] - t_b[k];
+        stays[nu][k] += t_c[k] - right[k];
     }
 }
 template <bool fetch> SITE_FUNCTION void plaquette_tangents_at(const plaquette_tangents_arguments &a, Site x) {
@@ -122,10 +106,7 @@ template <bool fetch> SITE_FUNCTION void plaquette_tangent_force_at(const plaque
             if (mu == nu) continue;
             if constexpr (fetch) prefetch_tangents(a, x, mu, nu);
             const real sign = mu < nu ? -1 : 1;
-            V c[ALGEBRA], r[ALGEBRA];
-            load_reals<ALGEBRA>(g, there + (long)tangent_slot(mu, nu) * ALGEBRA * LANES, below, c);
-            transported_coefficients(u, c, r);
-            UNROLL for (int k = 0; k < ALGEBRA; k++) sum[mu][k] += sign * r[k];
+            add_brought(g, u, there + (long)tangent_slot(mu, nu) * ALGEBRA * LANES, below, sign, sum[mu]);
         }
     }
     UNROLL_DIRECTIONS for (int mu = 0; mu < DIMENSIONS; mu++) put_algebra(g, a.force, x, mu, sum[mu], a.factor, true);

@@ -22,23 +22,21 @@ template <class Arguments> SITE_FUNCTION void load_rectangle(const Arguments &a,
 template <class Arguments> SITE_FUNCTION void load_side(const Arguments &a, Site x, int mu, V *c) {
     load_reals<ALGEBRA>(a.geometry, a.sides + window_element(a, x, DIMENSIONS) + mu * ALGEBRA * LANES, x, c);
 }
-// The links that rectangles of a lane group to come take, up to two steps away in the slowest directions, between the products
-// of those of a pair
+// A share of a field at a lane group to come and up to two steps ahead of it in the slowest directions
+template <int count, int parts> SITE_FUNCTION void prefetch_twice_ahead(const Geometry &g, const real *field, Site x, int part) {
+    prefetch_field<count, parts>(g, field, x, false, part);
+    UNROLL for (int mu = DIMENSIONS - 2; mu < DIMENSIONS; mu++) {
+        const Site forth = forward(g, group_to_come(g, x), mu);
+        UNROLL for (int nu = mu; nu < DIMENSIONS; nu++)
+            prefetch_share<count, parts>(field + element(g, forward(g, forth, nu), count), part);
+    }
+}
+// The links that rectangles of a lane group to come take, between the products of those of a pair
 template <bool fetch, int piece, class Arguments>
 SITE_FUNCTION void prefetch_rectangle_links(const Arguments &a, Site x, int pair) {
     constexpr int pieces = PIECES(3), parts = pieces * RECTANGLES;
-    if constexpr (fetch && piece < pieces) {
-        const Geometry &g = a.geometry;
-        const int part = pair * pieces + piece;
-        prefetch_links<parts>(g, a.links, x, false, part);
-        UNROLL for (int mu = DIMENSIONS - 2; mu < DIMENSIONS; mu++) {
-            const Site forth = forward(g, group_to_come(g, x), mu);
-            UNROLL for (int nu = mu; nu < DIMENSIONS; nu++) {
-                const real *there = a.links + element(g, forward(g, forth, nu), DIMENSIONS * LINK_REALS);
-                prefetch_share<DIMENSIONS * LINK_REALS, parts>(there, part);
-            }
-        }
-    }
+    if constexpr (fetch && piece < pieces)
+        prefetch_twice_ahead<DIMENSIONS * LINK_REALS, parts>(a.geometry, a.links, x, pair * pieces + piece);
 }
 // What the sides of a lane group to come read and write, a piece for each pair
 template <class Arguments> SITE_FUNCTION void prefetch_sides(const Arguments &a, Site x, int mu, int nu) {

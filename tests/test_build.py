@@ -112,11 +112,12 @@ def test_the_cache_remembers_the_toolchain_of_each_cpu_and_setting(cache, monkey
 
 # ---- what the cache goes by
 QUARKS = {"clover.cc", "clover_term.cc", "domain_wall.cc", "hopping.cc", "staggered.cc", "wilson.cc"}
+LOOPS = {"gauge.cc", "flow.cc", "plaquette_layer.cc", "rectangle_layer.cc"}
 INCLUDERS = {"gauge.cc": {"gauge.cc"}, "staples.h": {"heat_bath.cc"}, "tape.cc": {"tape.cc"},
-             "plaquettes.h": {"gauge.cc", "flow.cc", "plaquette_layer.cc"}, "rectangles.h": {"gauge.cc", "flow.cc"},
+             "plaquettes.h": LOOPS, "rectangles.h": LOOPS, "layer.h": {"plaquette_layer.cc", "rectangle_layer.cc"},
              "philox.h": {"clover_term.cc", "heat_bath.cc", "links.cc", "random.cc", "worm.cc"},  # its logarithm
              "lattice.h": {"attention.cc", "flow.cc", "gauge.cc", "heat_bath.cc", "links.cc", "loops.cc", "plaquette_layer.cc",
-                           "static_potential.cc", "stout.cc", "topology.cc"} | QUARKS,
+                           "rectangle_layer.cc", "static_potential.cc", "stout.cc", "topology.cc"} | QUARKS,
              "target.h": set(signatures.KERNELS)}
 
 

@@ -212,7 +212,7 @@ KERNELS = {
     },
     "plaquette_layer.cc": {
         "plaquette_layer": ("site", _LATTICE + "const real *links; " + _PLAQUETTES + "; real *exponents; real *smeared; "
-                                               "const double *weights"),
+                                               "const double *weights; int add"),
         "plaquette_tangents": ("site", _LATTICE + "const real *links; const real *exponent_force; real *tangents; "
                                                   "const int *positions; int window; const double *weights"),
         "plaquette_tangent_force": ("site", _LATTICE + "const real *links; const real *tangents; const int *positions; "
@@ -222,6 +222,15 @@ KERNELS = {
         "gaussian": ("site", _LATTICE + "real *field; int components; real scale; Random random"),
         "uniform_field": ("site", _LATTICE + "real *field; int components; Random random"),
         "philox_words": ("scalar", "const word *counter; word *words"),
+    },
+    "rectangle_layer.cc": {
+        "rectangle_layer": ("site", _LATTICE + "const real *links; " + _RECTANGLES + "; const int *positions; int window; "
+                                               "real *exponents; real *smeared; const double *weights; int add"),
+        "rectangle_tangents": ("site", _LATTICE + "const real *links; const real *exponent_force; real *tangents; "
+                                                  "const int *positions; int window; const double *weights"),
+        "rectangle_tangent_sides": ("site", _LATTICE + "const real *links; real *tangents; const int *positions; int window"),
+        "rectangle_tangent_force": ("site", _LATTICE + "const real *links; const real *tangents; const int *positions; "
+                                                       "int window; real *force; real factor"),
     },
     "staggered.cc": {
         "staggered_hop": ("site", _LATTICE + _HOPPING),

@@ -6,10 +6,10 @@ After CASK, Nagai, Ohno and Tomiya, arXiv:2501.16955; kernels: kernels/attention
 import numpy as np
 
 from slhmc.lattice import AlgebraField, GaugeField, LinkField
-from slhmc.networks.loops import path_count, shape_of
+from slhmc.networks.loops import REAL_BYTES, path_count, shape_of
 from slhmc.networks.network import Network
 from slhmc.networks.smearing import terms_of
-from slhmc.networks.terms import REAL_BYTES, sum_paths
+from slhmc.networks.terms import sum_paths
 
 SMEARED = ("query", "key", "value")
 ROLES = ("rho", *SMEARED)  # rows of parameters of each layer

@@ -7,7 +7,8 @@ from slhmc.networks.network import Network
 CLASSES = (Network, AttentionNetwork)
 KINDS = tuple(kind for made in CLASSES for kind in made.kinds)
 # in double precision, of the group and the dimensions
-KERNEL_FILES, ATTENTION_FILES = ("links.cc", "loops.cc", "plaquette_layer.cc", "stout.cc"), ("attention.cc",)
+KERNEL_FILES = "links.cc", "loops.cc", "plaquette_layer.cc", "rectangle_layer.cc", "stout.cc"
+ATTENTION_FILES = ("attention.cc",)
 
 
 def make_network(kind: str, colors: int, dimensions: int, layers: int, loops, weights=None, time_degree: int = 0) -> Network:

@@ -12,6 +12,7 @@ from slhmc.errors import InputError
 SHAPES = ("plaquette", "rectangle", "chair", "polyakov")
 LOOPS = ("plaquette", "plaquette_ss", "plaquette_st", "plaquette_ts",
          *(f"{shape}{suffix}" for shape in SHAPES[1:] for suffix in ("", "_s", "_t")))
+REAL_BYTES = 8  # of a number in a table of weights
 
 
 def shape_of(loop: str) -> str:

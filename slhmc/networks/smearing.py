@@ -1,7 +1,7 @@
 """A network on one gauge field: the links after each layer, and what the way back through the layers needs.
 
-Everything here is made once and kept with the gauge field, so that tapes may be recorded; kernels: kernels/stout.cc and
-kernels/plaquette_layer.cc.
+Everything here is made once and kept with the gauge field, so that tapes may be recorded; kernels: kernels/stout.cc,
+kernels/plaquette_layer.cc and kernels/rectangle_layer.cc.
 """
 
 from abc import ABC, abstractmethod
@@ -10,14 +10,15 @@ from functools import cached_property
 import numpy as np
 
 from slhmc.lattice import AlgebraField, GaugeField, LinkField
-from slhmc.networks.loops import shape_of
-from slhmc.networks.plaquettes import PlaquetteExponents
-from slhmc.networks.terms import REAL_BYTES, Plaquettes, loop_terms, sum_paths
+from slhmc.networks.exponents import PlaquetteExponents, RectangleExponents
+from slhmc.networks.loops import REAL_BYTES, shape_of
+from slhmc.networks.terms import loop_terms, sum_paths
 
 
-def terms_of(network, U: GaugeField) -> dict:
+def terms_of(network, U: GaugeField, without=()) -> dict:
     """The terms of a network's loops by shape."""
-    return {term.shape: term for term in loop_terms(U.lattice, U.colors, {shape_of(loop) for loop in network.loops})}
+    shapes = {shape_of(loop) for loop in network.loops}
+    return {term.shape: term for term in loop_terms(U.lattice, U.colors, shapes - {*without})}
 
 
 class Smearing(ABC):
@@ -31,7 +32,6 @@ class Smearing(ABC):
         lattice, self.network, self.count = U.lattice, network, len(network.weight_table)
         self.device, self.layout = lattice.device, lattice.layout("double")
         self.links = [GaugeField(lattice, U.colors) for _ in range(self.count)]
-        self.terms = terms_of(network, U)
         self.weights = network.weights_on(self.device)
         self.forces = [AlgebraField(lattice, U.colors) for _ in range(min(2, self.count - 1))]
         self.version = None
@@ -108,11 +108,11 @@ class Smearing(ABC):
 class MatrixLoops:
     """The sums C of loops as matrices, one for each layer, and the way back through them by D: dS = -sum_l Re tr D_l dC_l^+."""
 
-    def __init__(self, terms, lattice, colors: int, layers: int):
-        self.terms, self.lattice, self.colors = {term.shape: term for term in terms}, lattice, colors
+    def __init__(self, terms: dict, lattice, colors: int, layers: int):
+        self.terms, self.lattice, self.colors = terms, lattice, colors
         self.staples = [LinkField(lattice, colors) for _ in range(layers)]
         self.insertions = LinkField(lattice, colors)
-        self.staples_halo = any(term.staples_halo for term in terms)
+        self.staples_halo = any(term.staples_halo for term in terms.values())
         self.real_trace = 2.0 if colors == 2 else 1.0  # of quaternions, in reals
 
     def find(self, links: GaugeField, layer: int, weights: int) -> LinkField:
@@ -149,7 +149,7 @@ class ApeSmearing(Smearing):
 
     def __init__(self, network, U: GaugeField):
         super().__init__(network, U)
-        self.loops = MatrixLoops(self.terms.values(), U.lattice, U.colors, self.count)
+        self.loops = MatrixLoops(terms_of(network, U), U.lattice, U.colors, self.count)
 
     def _forward(self, links, layer):
         self._launch(links, "ape_links", self.loops.find(links, layer, self._weights(layer)), self.links[layer])
@@ -166,23 +166,22 @@ class ApeSmearing(Smearing):
 
 
 class StoutSmearing(Smearing):
-    """U' = exp(Q) U. Plaquettes go by the coefficients of their part of Q, other loops by matrices."""
+    """U' = exp(Q) U. Plaquettes and rectangles go by the coefficients of their part of Q, other loops by matrices."""
 
     def __init__(self, network, U: GaugeField):
         super().__init__(network, U)
-        others = [term for term in self.terms.values() if not isinstance(term, Plaquettes)]
+        shapes, kinds = {shape_of(loop) for loop in network.loops}, (PlaquetteExponents, RectangleExponents)
+        self.parts = {kind.shape: kind(U.lattice, U.colors, owner=self) for kind in kinds if kind.shape in shapes}
+        others = terms_of(network, U, without=self.parts)
         self.loops = MatrixLoops(others, U.lattice, U.colors, self.count) if others else None
-        self.plaquettes = self.exponent_force = None
-        self.exponents: list[AlgebraField | None] = [None] * self.count
-        if len(others) < len(self.terms):
-            self.plaquettes = PlaquetteExponents(U.lattice, U.colors, owner=self)
-            self.exponent_force = AlgebraField(U.lattice, U.colors)
-            self.exponents = [AlgebraField(U.lattice, U.colors) for _ in range(self.count)]
+        self.exponent_force = AlgebraField(U.lattice, U.colors) if self.parts else None
+        self.exponents = [AlgebraField(U.lattice, U.colors) if self.parts else None for _ in range(self.count)]
 
     def _forward(self, links, layer):
         weights, exponents, after = self._weights(layer), self.exponents[layer], self.links[layer]
-        if self.plaquettes:
-            self.plaquettes.find(links, weights, exponents, None if self.loops else after)
+        for number, part in enumerate(self.parts.values()):
+            last = number + 1 == len(self.parts) and not self.loops
+            part.find(links, weights, exponents, after if last else None, add=number > 0)
         if self.loops:
             self._launch(links, "stout_links", self.loops.find(links, layer, weights), exponents, after)
 
@@ -192,15 +191,15 @@ class StoutSmearing(Smearing):
                      self.exponent_force)
 
     def _back_through_loops(self, links, layer, force, weight):
-        if self.plaquettes:
-            self.plaquettes.add_force(links, self._weights(layer), self.exponent_force, force, weight)
+        for part in self.parts.values():
+            part.add_force(links, self._weights(layer), self.exponent_force, force, weight)
         if self.loops:
             self.loops.add_force(links, force, self._weights(layer), weight)
 
     def _derivative(self, links, shape, weights):
-        if not isinstance(self.terms[shape], Plaquettes):
+        if shape not in self.parts:
             return self.loops.derivative(links, shape, weights)
-        self.plaquettes.find(links, weights, self._exponents)
+        self.parts[shape].find(links, weights, self._exponents)
         return -self.exponent_force.inner(self._exponents)
 
     @cached_property

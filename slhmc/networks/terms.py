@@ -8,9 +8,7 @@ from abc import ABC, abstractmethod
 
 from slhmc.lattice import AlgebraField, GaugeField, Lattice, LinkField
 from slhmc.lattice.fields import link_reals
-from slhmc.networks.loops import SHAPES, table_offset
-
-REAL_BYTES = 8
+from slhmc.networks.loops import REAL_BYTES, SHAPES, table_offset
 
 
 class LoopTerm(ABC):

@@ -1,4 +1,6 @@
-"""Layers of plaquettes by elements of the algebra, and as large lattices are worked through; formulas: tests/test_networks.py."""
+"""Layers of plaquettes and rectangles by elements of the algebra, and as large lattices are worked through; formulas:
+tests/test_networks.py.
+"""
 
 from math import prod
 
@@ -7,20 +9,24 @@ import pytest
 from test_networks import public, random_network
 
 from slhmc.lattice import AlgebraField, GaugeField, LinkField
-from slhmc.networks.plaquettes import PlaquetteExponents
+from slhmc.networks.exponents import PlaquetteExponents, RectangleExponents
+from slhmc.networks.loops import table_offset
 from slhmc.networks.terms import loop_terms
 
 pytestmark = pytest.mark.device
 
 
+@pytest.mark.parametrize("kind", [PlaquetteExponents, RectangleExponents])
 @pytest.mark.parametrize(("colors", "extent"), [(2, (4, 2, 6, 4)), (3, (4, 2, 6, 4)), (3, (4, 6, 2)), (3, (4, 6))])
-def test_exponents_and_their_force_are_those_of_matrices(hot_links, gaussian_momenta, rng, colors, extent):
+def test_exponents_and_their_force_are_those_of_matrices(hot_links, gaussian_momenta, rng, kind, colors, extent):
     """Q = 2 [C U^+]_TA, and of f Q at fixed f the derivative that goes through C as D = 4 f U, and through U^+."""
     U, dimensions = hot_links(colors, *extent), len(extent)
-    table = random_network("stout", colors, dimensions, 1, ["plaquette"], rng).weight_table[0]
-    table[:dimensions**2] *= 1 + rng.standard_normal(dimensions**2)  # of each link and plane its own
-    weights, (term,) = U.lattice.device.from_host(table), loop_terms(U.lattice, colors, ["plaquette"])
-    address, f, links = U.lattice.device.pointer(weights), gaussian_momenta(U), GaugeField(U.lattice, colors)
+    table = random_network("stout", colors, dimensions, 1, [kind.shape], rng).weight_table[0]
+    own = slice(table_offset(kind.shape, dimensions), None)
+    table[own] *= 1 + rng.standard_normal(len(table[own]))  # of each class of links its own
+    weights, (term,) = U.lattice.device.from_host(table), loop_terms(U.lattice, colors, [kind.shape])
+    address, f = U.lattice.device.pointer(weights), gaussian_momenta(U)
+    links, smeared = GaugeField(U.lattice, colors), GaugeField(U.lattice, colors)
     (C, D), (zero, q, all_q, on_q, found, expected) = ([field(U.lattice, colors) for _ in range(count)]
                                                        for field, count in ((LinkField, 2), (AlgebraField, 6)))
 
@@ -29,24 +35,33 @@ def test_exponents_and_their_force_are_those_of_matrices(hot_links, gaussian_mom
         U.layout.launch(U.kernel("stout.cc", name), U.layout.geometry, U.pointer, *pointers, keep=(U, *arguments))
     U.update_staple_halo()
     term.add_staples(U, C, address)
-    plaquettes = PlaquetteExponents(U.lattice, colors)
-    plaquettes.find(U, address, q)
+    loops = kind(U.lattice, colors)
+    loops.find(U, address, q)
     launch("stout_links", C, all_q, links)
     np.testing.assert_allclose(public(q), public(all_q), rtol=0, atol=1e-13 * abs(public(q)).max())
+    loops.find(U, address, q, smeared, add=True)  # to what is there, twice all in all
+    all_q.assign_combination(2.0, all_q, 0.0, all_q)
+    np.testing.assert_allclose(public(q), public(all_q), rtol=0, atol=1e-13 * abs(public(q)).max())
+    links.assign(U)
+    links.drift(all_q, 1.0)
+    np.testing.assert_allclose(smeared.to_sites(), links.to_sites(), rtol=0, atol=1e-12)
 
     launch("stout_pull_back", C, zero, f, D, expected, 1.0, 0, on_q)  # at Q = 0 what is on smeared links is on Q as well
     np.testing.assert_allclose(public(on_q), public(f), rtol=0, atol=1e-14)
     expected.assign_combination(1.0, expected, -1.0, f)
     D.update_staple_halo()
     term.add_force(U, D, expected, address, 1.0)
-    plaquettes.add_force(U, address, f, found, 1.0)
+    loops.add_force(U, address, f, found, 1.0)
     np.testing.assert_allclose(public(found), public(expected), rtol=0, atol=1e-13 * abs(public(expected)).max())
 
 
-@pytest.mark.parametrize(("extent", "parts"), [((4, 4, 2, 6), 1), ((4, 6, 4), 1), ((4, 4, 6, 4), 2), ((2, 4, 10, 2), 5)])
-def test_tile_by_tile(hot_links, gaussian_momenta, rng, monkeypatch, extent, parts):
+@pytest.mark.parametrize(("loops", "extent", "parts"), [
+    *((("plaquette", "plaquette_st"), *lattice) for lattice in (
+        ((4, 4, 2, 6), 1), ((4, 6, 4), 1), ((4, 4, 6, 4), 2), ((2, 4, 10, 2), 5))),
+    *((("rectangle_s", "rectangle_t"), *lattice) for lattice in (((4, 4, 2, 6), 1), ((4, 6, 4), 1), ((4, 2, 8, 6), 2)))])
+def test_tile_by_tile(hot_links, gaussian_momenta, rng, monkeypatch, loops, extent, parts):
     """As on lattices beyond the caches: of what the steps pass on only some slices are kept."""
-    found, network = [], random_network("stout", 3, len(extent), 2, ("plaquette", "plaquette_st"), rng)
+    found, network = [], random_network("stout", 3, len(extent), 2, loops, rng)
     monkeypatch.setattr("slhmc.lattice.lattice.PREFETCH_SITES", 0)
     for tile_bytes in (1 << 30, 8 * 2 * prod(extent[:-1]) * 18 * len(extent) // parts):
         U = hot_links(3, *extent, lanes=1)
@@ -65,7 +80,7 @@ def test_tile_by_tile(hot_links, gaussian_momenta, rng, monkeypatch, extent, par
 @pytest.mark.parametrize("colors", [2, 3])
 def test_layers_on_large_lattices_have_the_same_bits(hot_links, gaussian_momenta, rng, monkeypatch, colors, kind):
     """What is fetched ahead there, and goes past the caches."""
-    found, network = [], random_network(kind, colors, 4, 2, ["plaquette"], rng)
+    found, network = [], random_network(kind, colors, 4, 2, ["plaquette", "rectangle"], rng)
     for limit in (1 << 40, 0):
         monkeypatch.setattr("slhmc.lattice.lattice.PREFETCH_SITES", limit)
         monkeypatch.setattr("slhmc.lattice.lattice.MEMORY_BYTES", limit)
