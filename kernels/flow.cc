@@ -100,4 +100,4 @@ SITE_FUNCTION void flow_distance_site(const flow_distance_arguments &a, Site x, 
         sums[0] += square * square;
     }
 }
-REDUCTION_KERNEL(flow_distance, 1)
+GAUGE_REDUCTION(flow_distance, 1)

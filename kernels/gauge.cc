@@ -170,4 +170,4 @@ SITE_FUNCTION void field_strength_sums_site(const field_strength_sums_arguments 
         sums[1] += fields[0][k] * fields[5][k] - fields[1][k] * fields[4][k] + fields[2][k] * fields[3][k];
 #endif
 }
-REDUCTION_KERNEL(field_strength_sums, 2)
+GAUGE_REDUCTION(field_strength_sums, 2)

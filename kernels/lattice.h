@@ -53,7 +53,7 @@ SITE_FUNCTION bool fetches_ahead(const Geometry &g) { return MAY_FETCH && g.pref
         if (MAY_FETCH && a.geometry.prefetch) name##_at<true>(a, x, sums);                             \
         else name##_at<false>(a, x, sums);                                                             \
     }                                                                                                  \
-    REDUCTION_KERNEL(name, K)
+    GAUGE_REDUCTION(name, K)
 SITE_FUNCTION Site group_to_come(const Geometry &g, Site x, int distance) {
     const int group = x.group + distance;
     return Site{x.parity, group < g.groups ? group : g.groups - 1, 0};

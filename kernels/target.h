@@ -24,7 +24,7 @@ typedef REAL real;
 #define UNROLL _Pragma("GCC unroll 16")
 #endif
 
-// REDUCTION_BLOCK, REDUCTION_CHUNK: constants of signatures.h
+// REDUCTION_BLOCK, REDUCTION_CHUNK, GAUGE_CHUNK: constants of signatures.h
 // fewer lane groups than this are not worth sharing among threads: of site kernels, of linear algebra (low: a vector that one
 // thread alone touches between two hops is then in the wrong core's cache)
 #define PARALLEL_GROUPS 32
@@ -288,8 +288,9 @@ SITE_FUNCTION Site site_of(const Range &r, long i, int lane) {
 #define SITE_KERNEL(name) HOST_KERNEL(name, PARALLEL_GROUPS)
 #define LINEAR_KERNEL(name) HOST_KERNEL(name, PARALLEL_VECTORS)
 #define CHAIN_KERNEL(name) HOST_KERNEL(name, 2)  // one Markov chain each: work enough for a thread
-#define REDUCTION_KERNEL(name, K) HOST_REDUCTION(name, K, PARALLEL_GROUPS)
-#define LINEAR_REDUCTION(name, K) HOST_REDUCTION(name, K, PARALLEL_VECTORS)
+#define REDUCTION_KERNEL(name, K) HOST_REDUCTION(name, K, PARALLEL_GROUPS, REDUCTION_CHUNK)
+#define GAUGE_REDUCTION(name, K) HOST_REDUCTION(name, K, PARALLEL_GROUPS, GAUGE_CHUNK)
+#define LINEAR_REDUCTION(name, K) HOST_REDUCTION(name, K, PARALLEL_VECTORS, REDUCTION_CHUNK)
 #define SHARE(length, thread) ((length) * (thread) / threads)  // where the share of a thread begins
 // Site kernels read their arguments where they lie, reductions copy them: each the faster way, by up to 10%.
 // one parity: consecutive groups; both: parities alternate (site_of)
@@ -306,14 +307,15 @@ SITE_FUNCTION Site site_of(const Range &r, long i, int lane) {
         finish_streams();                                                                              \
     }
 // one chunk cannot be shared
-#define HOST_REDUCTION(name, K, enough)                                                                \
-    HOST_FUNCTION(name, enough > REDUCTION_CHUNK ? enough : REDUCTION_CHUNK + 1) {                     \
+#define HOST_REDUCTION(name, K, enough, chunk_groups)                                                  \
+    extern "C" { long name##_chunk = chunk_groups; }                                                   \
+    HOST_FUNCTION(name, enough > chunk_groups ? enough : chunk_groups + 1) {                           \
         const name##_arguments a = *p;                                                                 \
-        const long length = range_length(a.range), chunks = (length + REDUCTION_CHUNK - 1) / REDUCTION_CHUNK; \
+        const long length = range_length(a.range), chunks = (length + chunk_groups - 1) / chunk_groups; \
         for (long chunk = SHARE(chunks, thread); chunk < SHARE(chunks, thread + 1); chunk++) {         \
             V sums[K] = {};                                                                            \
-            long last = (chunk + 1) * REDUCTION_CHUNK < length ? (chunk + 1) * REDUCTION_CHUNK : length; \
-            for (long i = chunk * REDUCTION_CHUNK; i < last; i++) name##_site(a, site_of(a.range, i, 0), sums); \
+            long last = (chunk + 1) * chunk_groups < length ? (chunk + 1) * chunk_groups : length;     \
+            for (long i = chunk * chunk_groups; i < last; i++) name##_site(a, site_of(a.range, i, 0), sums); \
             for (int k = 0; k < K; k++) {                                                              \
                 double total = 0;                                                                      \
                 for (int lane = 0; lane < VECTOR_LANES; lane++) total += lane_get(sums[k], lane);      \
@@ -330,6 +332,7 @@ SITE_FUNCTION Site site_of(const Range &r, long i, int lane) {
 #define CHAIN_KERNEL(name) SITE_KERNEL(name)
 #define LINEAR_KERNEL(name) SITE_KERNEL(name)
 #define LINEAR_REDUCTION(name, K) REDUCTION_KERNEL(name, K)
+#define GAUGE_REDUCTION(name, K) REDUCTION_KERNEL(name, K)
 #endif
 #if !defined(CUDA_TARGET)
 #define SUM_KERNEL(name)                                                                               \

@@ -142,7 +142,7 @@ class CudaDevice(Device):
         module.load(cubin)
         return kernel_table(file, defines["REAL"], lanes, module.get_function)
 
-    def partial_sums(self, groups, lanes):
+    def partial_sums(self, kernel, groups, lanes):
         return -(-groups * lanes // BLOCK)
 
     def execute(self, kernel, arguments):

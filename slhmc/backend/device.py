@@ -109,8 +109,8 @@ class Device(ABC):
         """Compile (or take from the cache) one kernel file and bind its kernels."""
 
     @abstractmethod
-    def partial_sums(self, groups: int, lanes: int) -> int:
-        """How many partial sums a reduction over so many lane groups writes."""
+    def partial_sums(self, kernel: Kernel, groups: int, lanes: int) -> int:
+        """How many partial sums a reduction kernel writes over so many lane groups."""
 
     @abstractmethod
     def execute(self, kernel: Kernel, arguments: ctypes.Structure) -> None:

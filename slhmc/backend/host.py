@@ -11,7 +11,7 @@ import numpy as np
 from slhmc.backend.compiler import compile_host, default_lanes
 from slhmc.backend.device import Device, Kernel, kernel_table
 from slhmc.backend.messages import CompiledExchange, CompiledSums, ExchangeInPlace
-from slhmc.backend.signatures import REDUCTION_BLOCK, REDUCTION_CHUNK
+from slhmc.backend.signatures import REDUCTION_BLOCK
 from slhmc.backend.tape import Tape
 from slhmc.errors import ComputationError
 
@@ -104,13 +104,15 @@ class HostDevice(Device):
             function.restype = None
             function.argtypes = (ctypes.c_void_p, ctypes.c_long, ctypes.c_long)
             function.enough = ctypes.c_long.in_dll(library, f"{name}_enough").value
+            if hasattr(library, f"{name}_chunk"):
+                function.chunk = ctypes.c_long.in_dll(library, f"{name}_chunk").value
             return function
         return kernel_table(file, defines["REAL"], lanes, find)
 
-    def partial_sums(self, groups, lanes):
+    def partial_sums(self, kernel, groups, lanes):
         if self.threads_geometry:
             return -(-groups * lanes // REDUCTION_BLOCK)
-        return -(-groups // REDUCTION_CHUNK)
+        return -(-groups // kernel.function.chunk)
 
     def shares(self, kernel: Kernel, arguments) -> bool:
         """Whether a kernel is worth the meeting of all threads."""

@@ -10,6 +10,7 @@ from functools import cache
 
 REDUCTION_BLOCK = 128  # threads of a block on CUDA
 REDUCTION_CHUNK = 64   # lane groups of one partial sum on a host; fixed, so sums do not depend on threads
+GAUGE_CHUNK = 8        # the same where a lane group takes long, so that threads share a few of them
 FMA_CHAINS = 16        # independent multiply-adds of `multiply_add_peak`, as many as hide the latency
 # what topology.cc keeps of a plane: lines of two and of three links in mu, then in nu; loops (m, n) of m links in mu and n in nu,
 # from (1, 1) to (3, 3) without (2, 3) and (3, 2); sizes of them, m <= n
@@ -367,7 +368,8 @@ def structure(file: str, name: str, real: str) -> type:
 
 def header(file: str) -> str:
     """signatures.h for one kernel file: constants and argument structs."""
-    constants = {"REDUCTION_BLOCK": REDUCTION_BLOCK, "REDUCTION_CHUNK": REDUCTION_CHUNK} | _CONSTANTS.get(file, {})
+    constants = {"REDUCTION_BLOCK": REDUCTION_BLOCK, "REDUCTION_CHUNK": REDUCTION_CHUNK, "GAUGE_CHUNK": GAUGE_CHUNK}
+    constants |= _CONSTANTS.get(file, {})
     enumeration = f"enum {{ {', '.join(f'{name} = {value}' for name, value in constants.items())} }};"
     structs = [f"struct {name}_arguments {{ {text.rstrip('; ')}; }};" for name, (_, text) in KERNELS[file].items()]
     return "\n".join(['#pragma once', enumeration, '#include "target.h"', *structs, ""])

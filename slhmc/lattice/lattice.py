@@ -196,7 +196,7 @@ class Layout:
         """
         lattice, device = self.lattice, self.lattice.device
         spans = spans or [(0, self.groups)]
-        counts = [device.partial_sums((end - begin) * parities, self.lanes) for begin, end in spans]
+        counts = [device.partial_sums(kernel, (end - begin) * parities, self.lanes) for begin, end in spans]
         partials = lattice.partials(sum(counts) * kernel.kind)
         offset = 0
         for number, ((begin, end), count) in enumerate(zip(spans, counts, strict=True)):
