@@ -149,7 +149,7 @@ def test_a_card_edited_in_what_must_not_change_is_refused(capsys, another_run, o
     ("lattice={ranks=[1,1]}", "--set lattice={ranks=[1,1]}: a run that goes on may not change this key"),
     ("run.trajectories=4", "4 trajectories asked for, but 9 are done"),
     ("run.save_every=-1", "--set run.save_every=-1: must be at least 0, found -1"),
-    ("measure.chiral_condensate.noise=3", "noise = 3 found, but chain.h5 holds measurements with 2"),
+    ("measure.chiral_condensate.noise=3", "condensate: noise = 3 found, but chain.h5 holds measurements with 2; keep that"),
     ("run.trajectories", "--set run.trajectories: expected table.key=value"),
 ])
 def test_a_change_that_cannot_be_is_refused(capsys, another_run, override, words):
@@ -161,7 +161,7 @@ def test_a_change_that_cannot_be_is_refused(capsys, another_run, override, words
 def test_a_card_with_another_number_of_noise_vectors_is_refused(capsys, another_run):
     (another_run / "card.toml").write_text(card_text(card_of("measure.chiral_condensate.noise=3")))
     line = refusal(capsys, "resume", another_run)
-    assert "noise = 3 found, but chain.h5 holds measurements with 2; give it that number" in line
+    assert "measure.chiral_condensate: noise = 3 found, but chain.h5 holds measurements with 2; keep that" in line
 
 
 @pytest.mark.parametrize(("extent", "colors", "words"), [

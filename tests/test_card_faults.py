@@ -49,6 +49,7 @@ SINGLE_FAULTS = [
     ("mass = 0.3", "mass = 0.3\nlevel = -1", "10: quarks.0.level: expected a level (0, 1, 2 ...) or a list of them, found -1"),
     ("beta = 2.7", "beta = 2.7\nbetta = 2", "7: gauge.betta: unknown key; did you mean beta?"),
     ("colors = 2", "colors = 2\nbeta = 2", "4: lattice.beta: unknown key; beta belongs to [gauge]"),
+    ("colors = 2", "colors = 2\nstart = 1", "4: lattice.start: unknown key; start belongs to [solver] or [run]"),
     ("steps = 10", "steps = 10\nzzz = 1", "13: hmc.zzz: unknown key; [hmc] has scheme, length, steps, inner"),
     ("[run]", "[rnu]\n[run]", "13: rnu: unknown table; did you mean run?"),
     ("beta = 2.7", "", "4: gauge.beta: missing: inverse coupling beta"),

@@ -37,7 +37,7 @@ SUMMARY = {
     "seconds_per_trajectory": 0.0051, "iterations_per_trajectory": 812.25, "cost_per_independent_configuration": 0.02,
     "observables": {
         "plaquette": {"mean": 0.70252, "error": 0.0001, "tau_int": 1.2, "tau_int_error": 0.1},
-        "polyakov_loop_modulus_t": {"mean": 0.4123, "error": 0.0042, "tau_int": 2.2, "tau_int_error": 0.3},
+        "polyakov_loop_modulus_t": {"mean": 0.4123, "error": 0.0042, "tau_int": 2.2, "tau_int_error": 0.3, "every": 5},
         "chiral_condensate": {"mean": 0.4, "error": None, "tau_int": None, "tau_int_error": None, "note": "too short"},
     },
 }
@@ -254,7 +254,7 @@ def test_summary_shows_values_beside_published_ones(run_directory, capsys):
     out = capsys.readouterr().out
     rows = {line.split()[0]: line.split()[1:] for line in out.splitlines() if line.split()}
     assert rows["plaquette"] == ["0.7025(1)", "1.2(1)", "0.7025(1)", "+0.1"]
-    assert rows["polyakov_loop_modulus_t"] == ["0.412(4)", "2.2(3)"]
+    assert rows["polyakov_loop_modulus_t"] == ["0.412(4)", "11.0(1.5)"] and "tau_int/traj." in out
     assert rows["chiral_condensate"] == ["0.4", "-", "0.4245(5)", "-"]
     assert rows["polyakov_loop_t"] == ["-", "-", "0.410(5)", "-"]
     assert rows["<exp(-dH)>"] == ["1.0003(12)"] and rows["acceptance"] == ["0.9300"]

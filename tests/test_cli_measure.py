@@ -249,14 +249,21 @@ def test_valence_quarks_take_the_place_of_dynamical_ones(tmp_path, capsys):
         capsys, "measure", tmp_path / "run", "--set", "measure.mesons.every=1")
 
 
-def test_a_chain_keeps_its_quarks_and_its_noise(tmp_path, capsys):
-    """A series of the chain file is of one quark, and its values have one shape."""
+def test_a_chain_keeps_its_quarks_its_noise_and_its_sources(tmp_path, capsys):
+    """A series of the chain file has one meaning, and its values have one shape."""
     assert simulation.create(parse_card(WALL, "card.toml", ["run.trajectories=1"]), tmp_path / "run").run()
     for change, words in (('measure.quarks=[{operator="wilson", mass=1}]', "a run that goes on may not change this key"),
                           ('measure={quarks=[{operator="wilson", mass=1}]}', "measure.quarks.0.mass = 1.0 (was nothing)"),
-                          ("measure.residual_mass.noise=4", "holds measurements with 3; give it that number")):
+                          ("measure.residual_mass.noise=4", "holds measurements with 3; keep that"),
+                          ("measure.mesons.source=wall", 'measure.mesons: source = "wall" found, but chain.h5 holds')):
         assert words in refusal(capsys, "resume", tmp_path / "run", "--trajectories", 2, "--set", change)
-    assert slhmc_command("resume", tmp_path / "run", "--trajectories", 2, "--set", "measure.mesons.source=wall") == 0
+    chain = EnsembleFile.open(tmp_path / "run" / "chain.h5")
+    assert chain.settings["mesons"]["quark"]["operator"] == "domain_wall" and chain.settings["plaquette"] == {}
+    chain.settings.clear()  # as in older files: the card of the last session tells
+    chain.flush()
+    assert 'holds measurements with "point"' in refusal(
+        capsys, "resume", tmp_path / "run", "--trajectories", 2, "--set", "measure.mesons.source=wall")
+    assert slhmc_command("resume", tmp_path / "run", "--trajectories", 2, "--set", "measure.mesons.every=2") == 0
 
 
 def test_cards_ask_for_quarks_that_there_are():

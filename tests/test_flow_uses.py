@@ -95,8 +95,8 @@ def test_other_fits_are_no_network_of_a_guide(tmp_path, capsys, data, fitted, ki
 
 
 # ---- measurements
-def test_a_fitted_flow_measures(tmp_path, fitted, capsys):
-    """In a run and on its configurations: the energy density of the links that it ends at."""
+def test_a_fitted_flow_measures(tmp_path, fitted, capsys, monkeypatch):
+    """In a run and on its configurations: the energy density of the links that it ends at. From any folder it is found again."""
     card = card_file(tmp_path, LED_BY_ITSELF + f'[measure.learned_flow]\nweights = "{fitted}/weights.h5"\n')
     run = tmp_path / "run"
     assert slhmc_command("run", card, "-o", run) == 0
@@ -117,8 +117,11 @@ def test_a_fitted_flow_measures(tmp_path, fitted, capsys):
         assert value.shape == (1,) and float(sums[0]) > 0
         plaquette = float(Plaquette().measure(U, Draws(1, 0)))
         assert value[0] == pytest.approx(2 * 2 * (1 - plaquette), rel=1e-10)
-    chain = simulation.measurement_card(run)
-    assert chain.measure.learned_flow.weights == str(fitted / "weights.h5")
+    assert simulation.measurement_card(run).measure.learned_flow.weights == str(fitted / "weights.h5")
+    monkeypatch.chdir(fitted.parent)
+    relative = sets(f"measure.learned_flow.weights={fitted.name}/weights.h5")
+    assert slhmc_command("resume", run, "--trajectories", 100, *sets("run.max_delta_h=1e-9"), *relative) == 3
+    assert simulation.measurement_card(run).measure.learned_flow.weights == str(fitted / "weights.h5")
 
 
 def test_a_learned_flow_of_another_lattice_does_not_measure(tmp_path, fitted, capsys):

@@ -141,6 +141,18 @@ def test_a_plot_of_the_flow(run, capsys):
     assert slhmc_command("measure", run, "--flow", "--plot", run / "flow.svg", *control) == 0
     text = (run / "flow.svg").read_text()
     assert text.startswith("<?xml") and text.count('id="axes_') == 2 and "plot: " in capsys.readouterr().out
+    assert slhmc_command("measure", run, "--flow", "--json", "--plot", run / "flow.svg", *control) == 0
+    assert "gradient_flow" in json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("columns", ["20", "80"])
+def test_no_number_loses_its_digits_in_a_narrow_place(run, capsys, monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", columns)
+    control = sets("measure.gradient_flow.t_max=0.4", "measure.gradient_flow.points=2")
+    assert slhmc_command("measure", run, "--flow", *control) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [row[0] for row in rows if row and row[0].startswith("0.")] == ["0.2", "0.4"]
+    assert not any("…" in word for row in rows for word in row)
 
 
 def test_a_flow_within_the_run(tmp_path, capsys):
@@ -148,8 +160,10 @@ def test_a_flow_within_the_run(tmp_path, capsys):
     whole = simulation.create(parse_card(CARD + FLOW, "card.toml", ["run.trajectories=12"]), tmp_path / "whole")
     assert whole.run()
     assert simulation.create(parse_card(CARD + FLOW, "card.toml", ["run.trajectories=6"]), tmp_path / "run").run()
-    refused = ["resume", tmp_path / "run", "--trajectories", 12, *sets("measure.gradient_flow.points=5")]
-    assert "flow times up to 0.4 in 5 parts found, but the chain holds measurements up to 0.4 in 4" in refusal(capsys, *refused)
+    for key, words in (("points=5", "points = 5 found, but chain.h5 holds measurements with 4; keep that"),
+                       ("action=zeuthen", 'action = "zeuthen" found, but chain.h5 holds measurements with "wilson"')):
+        refused = ["resume", tmp_path / "run", "--trajectories", 12, *sets(f"measure.gradient_flow.{key}")]
+        assert f"measure.gradient_flow: {words}" in refusal(capsys, *refused)
     assert slhmc_command("resume", tmp_path / "run", "--trajectories", 12) == 0
     one, two = (EnsembleFile.open(tmp_path / name / "chain.h5").observables["gradient_flow"] for name in ("whole", "run"))
     assert one[0].tolist() == list(range(2, 15, 2))

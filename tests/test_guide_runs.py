@@ -134,8 +134,9 @@ def test_weights_in_the_way_are_not_replaced(card, tmp_path, capsys, command):
 
 
 def test_a_comparison_tells_other_weights(card, finished, tmp_path):
-    """Cards of both name their own copy."""
+    """Cards of both name their own copy; how weights were trained, a run does not read."""
     other = save_weights(tmp_path / "weights.h5", TABLE, NUMBERS | {"layer1.plaquette": -0.02}, "", 1)
+    card.write_text(card.read_text() + '[train]\nloss = "force"\n')
     assert slhmc_command("run", card, "-o", tmp_path / "run") == 0
     differing = compare([finished, tmp_path / "run"]).result["what_differs"]
     assert differing == {"sha256 of the guide's weights": [Weights(TABLE, NUMBERS, 1).digest[:16], other.digest[:16]]}

@@ -269,10 +269,10 @@ def test_a_run_measures_it_on_its_way(finished, capsys):
 def test_a_chain_keeps_its_loops(finished, tmp_path, capsys):
     """What is made of them may change."""
     run = shutil.copytree(finished, tmp_path / "run")
-    for key, words in (("levels=[3,4]", "levels = [3, 4] found, but the chain holds measurements with [2, 4]; keep that"),
-                       ("rho=0.04", "rho = 0.04 found, but the chain holds measurements with 0.05"),
+    for key, words in (("levels=[3,4]", "levels = [3, 4] found, but chain.h5 holds measurements with [2, 4]; keep that"),
+                       ("rho=0.04", "rho = 0.04 found, but chain.h5 holds measurements with 0.05"),
                        ("t_max=3", "t_max = 3 found")):
-        assert f"{TABLE}.{words}" in refusal(capsys, "resume", run, "--trajectories", 15, "--set", f"{TABLE}.{key}")
+        assert f"{TABLE}: {words}" in refusal(capsys, "resume", run, "--trajectories", 15, "--set", f"{TABLE}.{key}")
     assert slhmc_command("resume", run, "--trajectories", 15, *sets(f"{TABLE}.plateau=[1,1]", f"{TABLE}.t_max=4")) == 0
     assert EnsembleFile.open(run / "chain.h5").observables["static_potential"][1].shape == (6, 2, 2, 2, 5)
 

@@ -6,7 +6,7 @@ _LARGE = 1e9    # an error from which on digits are not written out: a trajector
 
 
 def parenthesis(value: float | None, error: float | None) -> str:
-    """Value and error in the usual notation: 0.7025(3), with two digits of error where the first is 1: 0.7025(12)."""
+    """Value and error in the usual notation: 0.7025(3), with two digits of error where they begin with 11 to 19: 0.7025(12)."""
     if value is None or not math.isfinite(value):
         return "-"
     if error is None or not math.isfinite(error) or error < 0:

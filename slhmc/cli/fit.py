@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 from slhmc.cli.progress import Live, duration
+from slhmc.cli.terminal import table_console
 
 
 def fit_line(report: Any) -> str:
@@ -39,7 +40,6 @@ def print_fit(fit: Any) -> None:
 
 def _print_losses(found: dict) -> None:
     """Of numbers of configurations: means and medians over couplings and open worms."""
-    from rich.console import Console
     from rich.table import Table
 
     keys = [key for key in ("loss_mean", "loss_median", "accuracy") if key in next(iter(found["test"].values()))]
@@ -48,12 +48,11 @@ def _print_losses(found: dict) -> None:
         table.add_column(heading, justify="left" if heading == "lattice" else "right")
     for name, row in found["test"].items():
         table.add_row(name, *(f"{row[key]:.4g}" for key in keys), str(row["combinations"]), str(row["samples"]))
-    Console().print(table)
+    table_console().print(table)
 
 
 def _print_mean_squares(found: dict) -> None:
     """Of labels at sites."""
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(title=f"Test, {found['parameters']} parameters of epoch {found['best_epoch']}", title_justify="left")
@@ -63,4 +62,4 @@ def _print_mean_squares(found: dict) -> None:
         keys = ("mse_site", "mse_average", "label_variance_site", "label_variance_average")
         table.add_row(name, *("-" if row[key] is None or math.isnan(row[key]) else f"{row[key]:.4g}" for key in keys),
                       str(row["samples"]))
-    Console().print(table)
+    table_console().print(table)

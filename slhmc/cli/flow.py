@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from slhmc.cli.summary import how_many, parenthesis
-from slhmc.cli.terminal import on_terminal
+from slhmc.cli.terminal import table_console
 from slhmc.runcard import RunCard
 
 LINES = 40  # configurations whose charge is drawn
@@ -19,7 +19,6 @@ def sites(card: RunCard) -> int:
 def print_flow(values: np.ndarray, card: RunCard) -> None:
     """t^2 E, W and susceptibilities along the flow, from values [measurement, quantity, time]."""
     from rich import box
-    from rich.console import Console
     from rich.table import Table
 
     from slhmc.analysis import flow_curves, has_charge
@@ -32,7 +31,7 @@ def print_flow(values: np.ndarray, card: RunCard) -> None:
         table.add_column(heading, justify="right", no_wrap=True)
     for row in flow_curves(values, sites(card)):
         table.add_row(f"{row['t']:.4g}", *(words(row[key]) for key in columns))
-    console = Console(highlight=False, markup=False, force_terminal=on_terminal())
+    console = table_console()
     console.print(f"\n  {card.measure.gradient_flow.action} flow: E and Q from clovers, beside them E from plaquettes and Q from "
                   "five loops", soft_wrap=True)
     console.print(table)

@@ -15,7 +15,7 @@ from slhmc.cli.flow import draw_charge, draw_energy, flow_numbers, print_flow
 from slhmc.cli.potential import NAME as STATIC
 from slhmc.cli.potential import analysed, draw_potential, potential_numbers, print_potential
 from slhmc.cli.summary import describe, finite, how_many, parenthesis, print_entries
-from slhmc.cli.terminal import on_terminal
+from slhmc.cli.terminal import table_console
 from slhmc.errors import InputError, SlhmcError
 from slhmc.runcard import RunCard, load_card
 
@@ -211,6 +211,8 @@ def show(measured: dict[str, Measured], card: RunCard, plot: Path | None, window
             print("  no meson correlators among them; --observable mesons measures them")
     if plot is not None and (panels := _panels(mesons, flow, potential, card)):
         draw(plot, panels)
+        if title is not None:
+            print(f"  plot: {plot}")
     if title is not None:
         return None
     return _numbers(entries, mesons, flow, card) | ({} if potential is None else {STATIC: potential_numbers(potential)})
@@ -244,7 +246,6 @@ def _quark(card: RunCard, name: str) -> str:
 
 def _print_masses(title: str, channels: list[Channel], measurements: int, window) -> None:
     from rich import box
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
@@ -258,7 +259,7 @@ def _print_masses(title: str, channels: list[Channel], measurements: int, window
         table.add_row("{}:{}".format(*window), *(_words(channel.plateau and channel.plateau.mass) for channel in channels))
         quality = [None if channel.plateau is None else channel.plateau.chi_squared for channel in channels]
         table.add_row("chi2/dof", *("-" if value is None else f"{value:.2f}" for value in quality))
-    console = Console(highlight=False, markup=False, force_terminal=on_terminal())
+    console = table_console()
     console.print(f"\n  effective masses, cosh m = (C(t-1) + C(t+1)) / 2 C(t): {title}", soft_wrap=True)
     console.print(table)
     console.print(f"  {how_many(measurements)}", soft_wrap=True)
@@ -319,7 +320,6 @@ def draw(path: Path, panels: list[Callable]) -> None:
     image = io.BytesIO()
     figure.savefig(image, format=path.suffix[1:].lower(), dpi=150)
     replace_file(path, [image.getvalue()])
-    print(f"  plot: {path}")
 
 
 def draw_masses(panel, title: str, channels: list[Channel]) -> None:

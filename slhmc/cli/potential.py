@@ -6,7 +6,7 @@ import numpy as np
 
 from slhmc.cli.flow import words
 from slhmc.cli.summary import how_many
-from slhmc.cli.terminal import on_terminal
+from slhmc.cli.terminal import table_console
 from slhmc.runcard import PotentialChoices, RunCard, potential_choices
 
 NAME = "static_potential"
@@ -28,7 +28,6 @@ def choices_of(card: RunCard) -> PotentialChoices:
 def print_potential(found: Any, measurements: int, card: RunCard) -> None:
     """Effective energies of each distance in the plateau, V(r), and the fit."""
     from rich import box
-    from rich.console import Console
     from rich.table import Table
 
     first, last = choices_of(card).plateau
@@ -38,7 +37,7 @@ def print_potential(found: Any, measurements: int, card: RunCard) -> None:
     for r, (energies, value, chi) in enumerate(zip(found.energies, found.values, found.chi_squared, strict=True), 1):
         quality = "-" if chi is None else f"{chi:.2f}"
         table.add_row(str(r), *(words(energy) for energy in energies[first:last + 1]), words(value), quality)
-    console = Console(highlight=False, markup=False, force_terminal=on_terminal())
+    console = table_console()
     console.print(f"\n  static potential, log W(t) / W(t + 1) of the ground state, V(r) from t = {first} ... {last}",
                   soft_wrap=True)
     console.print(table)

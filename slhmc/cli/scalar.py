@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from slhmc.cli.progress import Live, duration
-from slhmc.cli.terminal import on_terminal
+from slhmc.cli.terminal import table_console
 
 
 def sweep_line(report: Any) -> str:
@@ -33,10 +33,9 @@ def print_scalar(directory: Path, as_json: bool = False) -> None:
         print(json.dumps(result, indent=2, allow_nan=False))
         return
     from rich import box
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False, markup=False, force_terminal=on_terminal())
+    console = table_console()
     pace = "" if result["seconds_per_sweep"] is None else f", {result['seconds_per_sweep']:.3g} s/sweep"
     console.print(f"\n{directory}: complex scalar field, {result['sweeps']} sweeps after {result['thermalization']} of "
                   f"thermalization{pace}\n", soft_wrap=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from slhmc.analysis.notation import parenthesis, rough
-from slhmc.cli.terminal import on_terminal
+from slhmc.cli.terminal import table_console
 from slhmc.runcard import QuarkTable, RunCard, load_card
 
 
@@ -44,13 +44,12 @@ def how_many(configurations: int) -> str:
 
 def print_summary(directory: Path) -> None:
     """The summary as tables; needs 80 columns."""
-    from rich.console import Console
 
     from slhmc.analysis import summarise
 
     result = summarise(directory)
     card = load_card(directory / "card.toml")
-    console = Console(highlight=False, markup=False, force_terminal=on_terminal())
+    console = table_console()
     console.print(f"\n{directory}: {describe(card)}", soft_wrap=True)
     for name, words in [*_guide_lines(card, result), *_run_lines(result)]:
         console.print(f"  {name:<30}{words}", soft_wrap=True)
@@ -63,9 +62,8 @@ def print_summary(directory: Path) -> None:
 
 def print_entries(entries: dict[str, dict[str, Any]], card: RunCard) -> None:
     """A table of averages, beside published values of the same observables, with notes."""
-    from rich.console import Console
 
-    console = Console(highlight=False, markup=False, force_terminal=on_terminal())
+    console = table_console()
     if card.reference is not None and not set(card.reference.observables) <= set(entries):
         card = card.model_copy(update={"reference": None})
     console.print(_observable_table(entries, card))
@@ -131,7 +129,7 @@ def _run_lines(result: dict[str, Any]) -> list[tuple[str, str]]:
         ("<exp(-dH)>", parenthesis(exp["mean"], exp["error"])),
         ("s/trajectory", _number(result["seconds_per_trajectory"], ".3g")),
         ("solver iterations/trajectory", _number(result.get("iterations_per_trajectory"), ".1f")),
-        ("s/independent configuration", _number(result.get("cost_per_independent_configuration"), ".3g")),
+        ("s/independent plaquette", _number(result.get("cost_per_independent_configuration"), ".3g")),
     ]
     return [(name, words) for name, words in rows if words != "-"]
 
@@ -147,12 +145,15 @@ def _observable_table(observables: dict[str, dict[str, Any]], card: RunCard) -> 
     published = card.reference.observables if card.reference else {}
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     table.add_column("observable", no_wrap=True)
-    for heading in ("value", "tau_int", *(("published", "sigma") if published else ())):
+    in_trajectories = any(entry.get("every") for entry in observables.values())
+    tau_int = "tau_int/traj." if in_trajectories else "tau_int"
+    for heading in ("value", tau_int, *(("published", "sigma") if published else ())):
         table.add_column(heading, justify="right", no_wrap=True)
     for name in [*observables, *(name for name in published if name not in observables)]:
         entry = observables.get(name, {})
         row = [name, parenthesis(entry.get("mean"), entry.get("error"))]
-        row.append(rough(entry.get("tau_int"), entry.get("tau_int_error")))
+        times = (entry.get("tau_int"), entry.get("tau_int_error"))
+        row.append(rough(*(None if time is None else time * (entry.get("every") or 1) for time in times)))
         if name in published:
             row += _compared(entry, published[name].value, published[name].error)
         table.add_row(*row)

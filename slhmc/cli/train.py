@@ -11,6 +11,7 @@ from slhmc.cli import ranks
 from slhmc.cli.chain import STOPPED_EARLY, log_warnings
 from slhmc.cli.fit import fit_line, fit_live, print_fit
 from slhmc.cli.progress import Live, duration, progress
+from slhmc.cli.terminal import table_console
 from slhmc.errors import InputError
 from slhmc.runcard import Card, FitCard, FluxCard, ScalarCard, load_card
 
@@ -108,7 +109,6 @@ def training_live(report: Any) -> Live:
 
 def print_result(training: Any) -> None:
     """Losses at the start and at the best step, the numbers found, and where they are."""
-    from rich.console import Console
     from rich.table import Table
 
     history, best = training.history.evaluations, training.best
@@ -122,5 +122,5 @@ def print_result(training: Any) -> None:
             table.add_row(words, f"{first[name]:.5g}", f"{chosen[name]:.5g}")
     for name, value, before in zip(training.guide.names, best["values"], training.history.parameters[0], strict=True):
         table.add_row(name, f"{before:.6g}", f"{value:.6g}")
-    Console().print(table)
+    table_console().print(table)
     print(f"weights of the best step: {training.files.weights} (guide.network of a card)")

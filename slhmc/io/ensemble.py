@@ -1,5 +1,6 @@
 """The chain file: the card of a run, one record per trajectory, and the observables measured on the way."""
 
+import json
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -25,12 +26,14 @@ class EnsembleFile:
 
     `card_text` is the card of the last session, `changes` how it came to differ from earlier ones: (trajectory after which
     it changed, key, value before, value from then on). `version` is that of the code. `guide`: words about the frozen network of
-    a self-learning chain ("network", "weights_sha256"), none for other chains. Trajectory numbers only grow.
+    a self-learning chain ("network", "weights_sha256"), none for other chains. `settings`: for an observable, what its values
+    depend on besides the links, ready for JSON. Trajectory numbers only grow.
     """
 
     def __init__(self, path: str | os.PathLike, card_text: str, version: str, guide: Mapping[str, str] | None = None):
         self.path, self.card_text, self.version, self.guide = Path(path), card_text, version, dict(guide or {})
         self.changes: list[tuple[int, str, str, str]] = []
+        self.settings: dict[str, dict[str, Any]] = {}
         self._rows: list[tuple] = []
         self._observables: dict[str, tuple[list[int], list[np.ndarray]]] = {}
 
@@ -56,6 +59,8 @@ class EnsembleFile:
                 if len(trajectories) != len(values):
                     raise ValueError(f"{name}: {len(trajectories)} trajectories, {len(values)} values")
                 chain._observables[name] = trajectories.tolist(), list(values)
+                if "settings" in group.attrs:
+                    chain.settings[name] = json.loads(group.attrs["settings"])
         return chain
 
     @property
@@ -121,6 +126,8 @@ class EnsembleFile:
         for name, (trajectories, values) in self.observables.items():
             group.create_dataset(f"{name}/trajectory", data=trajectories)
             group.create_dataset(f"{name}/values", data=values)
+            if name in self.settings:
+                group[name].attrs["settings"] = json.dumps(self.settings[name])
 
 
 def _change_type() -> np.dtype:

@@ -9,7 +9,7 @@ from slhmc.runcard.quarks import FIELD_FLAVORS
 PHYSICS = ("lattice.extent", "lattice.colors", "lattice.fermion_boundary", "gauge.action", "gauge.beta", "gauge.c1", "quarks",
            "smearing", "measure.quarks")
 ALGORITHM = {"hasenbusch", "level", "rational"}  # keys of a quark that change its trajectories, not its determinant
-UNIMPORTANT = ("reference",)
+UNIMPORTANT = ("reference", "train")  # a run does not read them
 
 
 def physics(card: RunCard) -> dict[str, str]:

@@ -125,7 +125,7 @@ def _unknown_key(card: type[BaseModel], path: Path, value: Any) -> str:
         return words + guess
     homes = [table for table in _tables_with(card, key) if table != path[:-1]]
     if homes:
-        return f"{words}; {key} belongs to [{'.'.join(homes[0])}]"
+        return f"{words}; {key} belongs to {' or '.join(f'[{name}]' for name in dict.fromkeys(map('.'.join, homes)))}"
     where = ".".join(str(part) for part in path[:-1] if isinstance(part, str))
     return f"{words}; {f'[{where}]' if where else 'a card'} has {', '.join(keys)}"
 

@@ -47,13 +47,15 @@ def read_card_text(path: Path) -> str:
         raise RunCardError(f"{path}: cannot read the run card: {(error.strerror or str(error)).lower()}") from None
 
 
-def with_paths(card: RunCard, folder: Path, overrides: list[str] | tuple[str, ...] = ()) -> RunCard:
-    """The card with the files that it names absolute: relative to `folder`, or to the current one if `overrides` set them."""
+def with_paths(card: RunCard, folder: Path | None, overrides: list[str] | tuple[str, ...] = ()) -> RunCard:
+    """The card with the files that it names absolute: relative to `folder`, or to the current one if `overrides` set them; only
+    these without a folder.
+    """
     overridden = {override.partition("=")[0].strip() for override in overrides}
     for path in _FILES:
         if (file := _value(card, path)) is not None:
             base = Path.cwd() if overridden & {".".join(path[:n + 1]) for n in range(len(path))} else folder
-            card = _with_value(card, path, str((base / file).resolve()))
+            card = card if base is None else _with_value(card, path, str((base / file).resolve()))
     return card
 
 

@@ -1,10 +1,13 @@
-"""What may change in the card of a run between two sessions of one chain, and what did."""
+"""What may change in the card of a run between two sessions of one chain, and what did; what measured values depend on."""
 
+import json
 from collections.abc import Iterable
 from typing import NamedTuple
 
 from slhmc.errors import InputError
-from slhmc.runcard import RunCard, card_entries, potential_choices
+from slhmc.io.fit import model_digest
+from slhmc.runcard import ANALYSIS_KEYS, RunCard, card_entries, potential_choices
+from slhmc.simulation.build import QUARK_OBSERVABLES
 
 # a key, or a table with all its keys; none of them changes what the chain samples
 CHANGEABLE = ("run.trajectories", "run.checkpoint_every", "run.save_every", "run.time_limit", "run.max_delta_h",
@@ -41,21 +44,31 @@ def changes(before: RunCard, now: RunCard) -> list[Change]:
     return [Change(key, old.get(key, ""), new.get(key, "")) for key in old | new if old.get(key) != new.get(key)]
 
 
-def check_potential(before: RunCard, now: RunCard) -> None:
-    """InputError if two cards measure other loops, which would not make one series of the chain file."""
-    tables = [card.measure.static_potential for card in (before, now)]
-    if None in tables:
-        return
-    for key in ("r_max", "t_max", "levels", "rho"):
-        was, is_now = (table.rho if key == "rho" else getattr(potential_choices(table, card.lattice.extent), key)
-                       for table, card in zip(tables, (before, now), strict=True))
-        if was != is_now:
-            raise InputError(f"measure.static_potential.{key} = {_words(is_now)} found, but the chain holds measurements with "
-                             f"{_words(was)}; keep that, and measure others on kept configurations by `slhmc measure`")
+def settings(card: RunCard, name: str) -> dict:
+    """What the values of an observable depend on besides the links: its table, its quark, the boundary, the seed."""
+    base, _, number = name.rpartition("_")
+    base, number = (base, int(number)) if number.isdecimal() else (name, 1)
+    told = {key: value for key, value in getattr(card.measure, base).model_dump().items() if key != "every"}
+    if base == "static_potential":
+        told |= potential_choices(card.measure.static_potential, card.lattice.extent)._asdict()
+        told = {key: value for key, value in told.items() if key not in ANALYSIS_KEYS}
+    if base == "learned_flow":
+        told["weights"] = model_digest(told["weights"])  # wherever it lies
+    if base in QUARK_OBSERVABLES:
+        dynamics = {"level", "hasenbusch", "rational", "flavors"}
+        quark = card.measured_quarks[number - 1].model_dump(exclude_none=True, exclude=dynamics)
+        told |= {"quark": quark, "fermion_boundary": list(card.lattice.fermion_boundary), "seed": card.run.seed}
+        told |= {} if card.smearing is None else {"smearing": card.smearing.model_dump(exclude_none=True)}
+    return told
 
 
-def _words(value: float | tuple[int, ...]) -> str:
-    return str(list(value)) if isinstance(value, tuple) else f"{value:g}"
+def check_settings(name: str, kept: dict, now: dict) -> None:
+    """InputError if values of an observable were made with other settings than those that are to follow in the same series."""
+    for key in kept | now:
+        if kept.get(key) != now.get(key):
+            raise InputError(f"measure.{name}: {key} = {json.dumps(now.get(key))} found, but chain.h5 holds measurements with "
+                             f"{json.dumps(kept.get(key))}; keep that, and measure otherwise on kept configurations by "
+                             "`slhmc measure`")
 
 
 def _changeable(key: str) -> bool:

@@ -19,19 +19,11 @@ from slhmc.io import (
     run_configurations,
 )
 from slhmc.io.atomic import ReadError
-from slhmc.io.fit import model_digest
 from slhmc.lattice import Draws, GaugeField
 from slhmc.lattice.communicator import SerialCommunicator
-from slhmc.runcard import (
-    ANALYSIS_KEYS,
-    MeasureTable,
-    RunCard,
-    load_measurement_card,
-    parse_card,
-    potential_choices,
-    with_paths,
-)
-from slhmc.simulation.build import QUARK_OBSERVABLES, kernel_units, make_lattice, make_observables
+from slhmc.runcard import MeasureTable, RunCard, load_measurement_card, parse_card, with_paths
+from slhmc.simulation.build import kernel_units, make_lattice, make_observables
+from slhmc.simulation.changes import settings
 from slhmc.simulation.farm import Farm, on_root_alone
 from slhmc.simulation.kept import Misfit, links_of_file, links_of_run
 from slhmc.simulation.simulation import on_root
@@ -235,21 +227,3 @@ def _value(observable, U, seed: int, configuration: KeptConfiguration):
         return observable.measure(U, Draws(seed, configuration.number))
     except ComputationError as error:
         raise type(error)(f"{configuration.label}, measuring {observable.name}: {error}") from None
-
-
-def settings(card: RunCard, name: str) -> dict:
-    """What the values of an observable depend on besides the links: its table, its quark, the boundary, the seed."""
-    base, _, number = name.rpartition("_")
-    base, number = (base, int(number)) if number.isdecimal() else (name, 1)
-    told = {key: value for key, value in getattr(card.measure, base).model_dump().items() if key != "every"}
-    if base == "static_potential":
-        told |= potential_choices(card.measure.static_potential, card.lattice.extent)._asdict()
-        told = {key: value for key, value in told.items() if key not in ANALYSIS_KEYS}
-    if base == "learned_flow":
-        told["weights"] = model_digest(told["weights"])  # wherever it lies
-    if base in QUARK_OBSERVABLES:
-        dynamics = {"level", "hasenbusch", "rational", "flavors"}
-        quark = card.measured_quarks[number - 1].model_dump(exclude_none=True, exclude=dynamics)
-        told |= {"quark": quark, "fermion_boundary": list(card.lattice.fermion_boundary), "seed": card.run.seed}
-        told |= {} if card.smearing is None else {"smearing": card.smearing.model_dump(exclude_none=True)}
-    return told

@@ -1,5 +1,6 @@
 """`Simulation`: a Markov chain with its observables and its files."""
 
+import json
 import time
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
@@ -23,10 +24,9 @@ from slhmc.io import (
 from slhmc.lattice import Draws, GaugeField
 from slhmc.lattice.communicator import SerialCommunicator
 from slhmc.lattice.random import Purpose
-from slhmc.observables import FlowedLinks, StaticPotential
 from slhmc.runcard import RunCard, card_text, parse_card, with_paths
 from slhmc.simulation.build import kernel_units, make_lattice, make_observables, make_update
-from slhmc.simulation.changes import changes, check_overrides, check_potential
+from slhmc.simulation.changes import changes, check_overrides, check_settings, settings
 from slhmc.simulation.guide import frozen_guide, read_weights
 from slhmc.simulation.status import LiveStatus
 from slhmc.simulation.stopping import StopRequest
@@ -106,6 +106,7 @@ def resume(directory, *, device: str = "cpu", communicator=None, overrides=()) -
     card = parse_card(text, str(directory / "card.toml"), overrides)
     _refuse_fit(card)
     if overrides:
+        card = with_paths(card, None, overrides)
         text = card_text(card)
     weights = on_root(communicator, lambda: read_weights(with_paths(card, directory.absolute())))
     simulation = Simulation(card, directory, device, communicator, weights)
@@ -166,6 +167,7 @@ class Simulation:
             if self.weights is not None:
                 write_weights(self.files.weights, self.weights)
             self.chain = EnsembleFile.create(self.files.chain, text or self.files.read_card(), __version__, self.frozen)
+            self._settle(self.card)
         if text is not None:
             self.files.change_card(text)
         return trajectory
@@ -184,9 +186,7 @@ class Simulation:
                              f"{self.chain.guide.get('weights_sha256', 'no network')} expected; restore a copy")
         self._links, trajectory, _ = load_checkpoint(self.files.checkpoint, self.lattice.extent, self.U.colors)
         self.chain.truncate(trajectory)
-        self._check_noise()
-        if StaticPotential.name in self.chain.observables:
-            check_potential(before, self.card)
+        self._settle(before)
         self._check_length(trajectory)
         if changed:
             self.chain.change_card(text, trajectory, changed)
@@ -201,19 +201,21 @@ class Simulation:
             raise InputError(f"{self.files.path}: {wanted} trajectories asked for, but {done} are done; ask for {done} or "
                              f"more by --trajectories, or see `slhmc summary {self.files.path}`")
 
-    def _check_noise(self) -> None:
-        """All measurements of a condensate or a residual mass have the same number of noise vectors, whatever the card says;
-        those of a flow have the same flow times.
-        """
+    def _settle(self, before: RunCard) -> None:
+        """Keep in the chain what values of each observable depend on; InputError if those that it has were made otherwise."""
         for observable, _ in self.observables:
-            if isinstance(observable, FlowedLinks) and observable.name in self.chain.observables:
-                observable.check(self.chain.observables[observable.name][1])
-        for name in ("chiral_condensate", "residual_mass"):
-            table = getattr(self.card.measure, name)
-            kept = next((values for key, (_, values) in self.chain.observables.items() if key.startswith(name)), None)
-            if table is not None and kept is not None and kept.shape[1] != table.noise:
-                raise InputError(f"{self.files.card}: measure.{name}.noise = {table.noise} found, but "
-                                 f"{self.files.chain.name} holds measurements with {kept.shape[1]}; give it that number")
+            name, now = observable.name, json.loads(json.dumps(settings(self.card, observable.name)))  # as it will be read
+            if name in self.chain.observables:
+                check_settings(name, self.chain.settings.get(name) or self._settings_of(before, name) or now, now)
+            self.chain.settings[name] = now
+
+    @staticmethod
+    def _settings_of(card: RunCard, name: str) -> dict | None:
+        """`settings` by another card, as the chain file does not have them; None if it cannot tell."""
+        try:
+            return json.loads(json.dumps(settings(card, name)))
+        except (AttributeError, InputError):
+            return None
 
     def _forget_empty_chain(self) -> None:
         """A run killed before its first checkpoint may have left a chain of nothing; any other chain has lost its checkpoint."""

@@ -50,12 +50,6 @@ class FlowedLinks(Observable):
             raise ComputationError(f"{self.name}: numbers that are not finite; the links are damaged")
         return values
 
-    def check(self, kept: np.ndarray) -> None:
-        """InputError if values [n, quantity, time] that a chain has are of other flow times."""
-        if kept.shape[1:] != (len(self.channels), len(self.times)) or not np.allclose(kept[0, 0], self.times, rtol=1e-12):
-            raise InputError(f"measure.{self.name}: flow times up to {self.times[-1]:g} in {len(self.times) - 1} parts found, "
-                             f"but the chain holds measurements up to {kept[0, 0, -1]:g} in {kept.shape[2] - 1}; keep these")
-
     def _values(self, links: GaugeField) -> list[float]:
         """E from plaquettes, E from clovers, both charges."""
         device, lattice = links.lattice.device, links.lattice
