@@ -214,6 +214,35 @@ def test_two_processes_cannot_share_a_directory(tmp_path, capsys, card):
     assert running.run()
 
 
+@pytest.mark.parametrize(("command", "words"), [
+    (("bench", "chain.h5", "--quick"), "an slhmc chain file is there, which would be lost"),
+    (("bench", "card.toml", "--quick"), "a file of the run"),
+    (("convert", "checkpoint.h5", "log.txt", "--format", "npy"), "a file of the run"),
+    (("convert", "checkpoint.h5", "status.json", "--format", "npy"), "a file of the run"),
+])
+def test_files_of_a_run_are_not_replaced(capsys, another_run, monkeypatch, command, words):
+    before = contents(another_run)
+    monkeypatch.chdir(another_run)
+    assert words in refusal(capsys, *command)
+    assert contents(another_run) == before
+
+
+def test_what_the_shell_had_nothing_for_is_no_directory(capsys, card, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    before = contents(tmp_path)
+    assert "'-o' / '--output': nothing found, a directory expected" in refusal(capsys, "run", card, "-o", "")
+    assert contents(tmp_path) == before
+
+
+def test_absurd_numbers_of_ranks_start_nothing(capsys, card, monkeypatch):
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    assert "-n 100000: at most " in refusal(capsys, "launch", "-n", 100000, "run", card)
+
+
+def test_what_never_ends_is_no_card(capsys):
+    assert "/dev/zero: more than 4 MiB found, which is no run card" in refusal(capsys, "card", "check", "/dev/zero")
+
+
 def test_a_file_in_the_way_of_the_directory(tmp_path, capsys, card):
     (tmp_path / "run").write_text("mine")
     assert f"{tmp_path / 'run'}: cannot be made a directory" in refusal(capsys, "run", card, "-o", tmp_path / "run")

@@ -179,6 +179,21 @@ def test_observables_that_a_run_lacks_are_left_out_with_a_note(chains, tmp_path)
     assert "not in all runs, left out: chiral_condensate of hmc" in result["notes"]
 
 
+def test_other_flows_are_not_compared(chains, tmp_path):
+    """Another flow has another t0."""
+    for name, action in (("a", "wilson"), ("b", "wilson"), ("c", "zeuthen")):
+        chain = EnsembleFile.open(shutil.copytree(chains / "hmc", tmp_path / name) / "chain.h5")
+        flow = np.array([[0.0, 1.0, 2.0], [5.0, 0.2, 0.1], [5.0, 0.2, 0.1], [1.0, 1.0, 1.0], [1.0, 1.0, 1.0]])
+        for number in chain.records["trajectory"][-40::2]:
+            chain.append_observable("gradient_flow", int(number), flow + 1e-3 * np.cos(number))
+        chain.settings["gradient_flow"] = {"action": action}
+        chain.flush()
+    same, other = (compare([tmp_path / "a", tmp_path / name]).result for name in "bc")
+    flowed = [name for name in same["observables"] if name.startswith("gradient_flow")]
+    assert flowed and not any(name in other["observables"] for name in flowed)
+    assert f"of different flows, left out: {', '.join(flowed)}" in other["notes"]
+
+
 def test_directories_of_one_name_are_told_apart(chains, tmp_path):
     copy = shutil.copytree(chains / "hmc", tmp_path / "hmc")
     assert [run.label for run in compare([chains / "hmc", copy]).runs] == [str(chains / "hmc"), str(copy)]

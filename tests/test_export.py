@@ -75,6 +75,9 @@ def test_what_cannot_be_exported_is_refused(uninterrupted, tmp_path, capsys):
     assert ".json.gz expected" in refusal(capsys, "export", uninterrupted, tmp_path / "a.txt")
     assert "no chain.h5 found" in refusal(capsys, "export", tmp_path, tmp_path / "a.json")
     assert "--ensemble" in refusal(capsys, "export", uninterrupted, tmp_path / "a.json", "--ensemble", "a|b")
+    before = (uninterrupted / "status.json").read_bytes()
+    assert "a file of the run" in refusal(capsys, "export", uninterrupted, uninterrupted / "status.json")
+    assert (uninterrupted / "status.json").read_bytes() == before
     chain_of(tmp_path / "chain.h5", length=12)
     assert "run longer" in refusal(capsys, "export", tmp_path, tmp_path / "a.json")
     with pytest.raises(InputError, match="ensemble name"):

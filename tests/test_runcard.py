@@ -222,6 +222,47 @@ def test_a_written_card_is_the_same_card():
         "lattice", "gauge", "smearing", "quarks", "solver", "hmc", "network", "guide", "run", "measure", "reference"]
 
 
+ROOTED = """[lattice]
+extent = [4, 4]
+colors = 2
+[gauge]
+action = "wilson"
+beta = 2.0
+[[quarks]]
+operator = "staggered"
+mass = 0.3
+flavors = 2
+rational = { accuracy = 1e-14, force_accuracy = 1e-3, check_every = 3 }
+[hmc]
+scheme = "omelyan2"
+steps = 6
+[guide]
+quarks = [{ mass = 0.35, rational = { highest = 6.0 } }]
+[measure.gradient_flow]
+step = 0.05
+[run]
+trajectories = 1
+seed = 1
+"""
+
+
+def test_a_written_card_means_the_same():
+    """Its defaults take nothing from the target, and contradict no key."""
+    card = parse_card(ROOTED, "card.toml")
+    again = parse_card(card_text(card), "resolved")
+    (quark,) = again.guide_quarks
+    assert again == card and again.guide_quarks == card.guide_quarks
+    assert (quark.rational.accuracy, quark.rational.force_accuracy, quark.rational.check_every) == (1e-14, 1e-3, 3)
+    assert (quark.rational.highest, quark.mass) == (6.0, 0.35)
+    assert again.measure.gradient_flow.control == {"step": 0.05}
+    older = card_text(card).replace("step = 0.05", "step = 0.05\ntolerance = 0.0003")
+    assert parse_card(older, "older") == card
+    with pytest.raises(RunCardError, match="step fixes the steps, tolerance chooses them"):
+        parse_card(older.replace("0.0003", "0.0002"), "card.toml")
+    without = parse_card(ROOTED.replace("rational = { accuracy = 1e-14, force_accuracy = 1e-3, check_every = 3 }\n", ""), "x")
+    assert without.guide_quarks[0].rational.accuracy == 1e-12
+
+
 @pytest.mark.parametrize("word", ['"', "\\", "\n", "\t", "\x01", "\x7f", "é", "\U0001f600", "#", "'''"])
 def test_any_text_survives_writing(word):
     card = parse_card(PLAIN, "card.toml", ["reference.source=x"])

@@ -275,6 +275,11 @@ def test_a_chain_keeps_its_loops(finished, tmp_path, capsys):
         assert f"{TABLE}: {words}" in refusal(capsys, "resume", run, "--trajectories", 15, "--set", f"{TABLE}.{key}")
     assert slhmc_command("resume", run, "--trajectories", 15, *sets(f"{TABLE}.plateau=[1,1]", f"{TABLE}.t_max=4")) == 0
     assert EnsembleFile.open(run / "chain.h5").observables["static_potential"][1].shape == (6, 2, 2, 2, 5)
+    assert slhmc_command("resume", run, "--trajectories", 16, *sets("measure={}")) == 0  # no loops from now on
+    assert slhmc_command("measure", run, "--online") == 0 and slhmc_command("report", run) == 0
+    assert "static potential" in capsys.readouterr().out
+    other = sets(f"{TABLE}={{rho=0.04, levels=[2,4]}}")
+    assert "rho = 0.04 found" in refusal(capsys, "resume", run, "--trajectories", 17, *other)
 
 
 def test_it_is_measured_on_kept_configurations_and_analysed_anew_at_no_cost(finished, tmp_path, capsys):

@@ -11,6 +11,7 @@ from slhmc.bench.cases import Workbench
 from slhmc.bench.machine import Machine
 from slhmc.bench.timing import seconds_per_call
 from slhmc.errors import InputError
+from slhmc.io.directory import refuse_replacing
 
 LATTICES = ((4, 4, 4, 4), (8, 8, 8, 8), (16, 16, 16, 16), (24, 24, 24, 32))
 QUICK = LATTICES[:2]
@@ -21,6 +22,8 @@ HEADER = f"{'kernel':<24}{'real':<8}{'lattice':<13}{'threads':>7}{'us':>12}{'GF/
 
 def main(device: str = "cpu", quick: bool = False, json_file: str | None = None) -> int:
     """Measure on `device`; `json_file` is a path, or "-" for JSON instead of the table on the terminal."""
+    if json_file not in (None, "-"):
+        refuse_replacing(Path(json_file))
     opened = open_device(device)
     show = print if json_file != "-" else lambda *_, **__: None
     result = {"version": __version__, "device": opened.description(), "bounds": [], "kernels": [], "trajectories": [],

@@ -68,9 +68,18 @@ Changes = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the card that is not physics (repeatable)."),
 ]
+
+
+def _directory(text: str) -> Path:
+    """A path that somebody wrote: an empty one is a variable of the shell that has nothing, not the current folder."""
+    if not text:
+        raise typer.BadParameter("nothing found, a directory expected, such as . for the current one")
+    return Path(text)
+
+
 Output = Annotated[
     Path | None,
-    typer.Option("-o", "--output", metavar="DIR", help="Output directory.", show_default="runs/NAME_OF_CARD"),
+    typer.Option("-o", "--output", metavar="DIR", parser=_directory, help="Output directory.", show_default="runs/NAME_OF_CARD"),
 ]
 JSONFile = Annotated[Path | None, typer.Argument(metavar="[FILE]", help="File for the JSON; default is the terminal.")]
 DeviceOption = Annotated[Device, typer.Option(help="Compute device.")]

@@ -10,9 +10,9 @@ from typing import Any
 from slhmc.cli import ranks
 from slhmc.errors import InputError
 from slhmc.io.atomic import replace_file
+from slhmc.io.directory import refuse_replacing
 from slhmc.io.formats import Claim, Configuration, examine, format_of, refuse_faults, write_configuration
 from slhmc.io.links import UNITARITY_TOLERANCE, check_fit
-from slhmc.io.sealed import sealed_kind
 
 
 def inspect_file(path: Path, as_json: bool, extent: str | None, colors: int | None) -> None:
@@ -26,7 +26,7 @@ def convert_file(path: Path, output: Path, name: str | None, precision: str | No
                  colors: int | None) -> None:
     """Write the links of one file into another; InputError if a check of the first failed. Collective."""
     name = name or format_of(output)
-    _refuse_others(output)
+    refuse_replacing(output, links=True)
     communicator = ranks.world()
     found = _examined(path, extent, colors, communicator)
     refuse_faults(found)
@@ -40,18 +40,6 @@ def _trajectory(details: Mapping[str, Any]) -> int:
     return int(told) if told.isdecimal() and len(told) < 19 else 0
 
 
-def _refuse_others(output: Path) -> None:
-    """InputError if what would be replaced is a file of ours that holds no links, or a configuration of a run."""
-    if not output.is_file():
-        return
-    kind = sealed_kind(output)
-    if kind not in (None, "links"):
-        raise InputError(f"{output}: an slhmc {kind} file is there, which would be lost; give another path, or remove it first")
-    folder = output.resolve().parent
-    if folder.name == "configs" and (folder.parent / "card.toml").exists():
-        raise InputError(f"{output}: a configuration of the run in {output.parent.parent} is there; give another path")
-
-
 def export_run(directory: Path, file: Path | None, ensemble: str | None) -> None:
     """Write the observables of a run as JSON of pyerrors."""
     from slhmc.analysis import encoded, open_chain, pyerrors_json
@@ -59,6 +47,7 @@ def export_run(directory: Path, file: Path | None, ensemble: str | None) -> None
     file = file or directory / "observables.json.gz"
     if not file.name.endswith((".json", ".json.gz")):
         raise InputError(f"{file}: the suffix .json or .json.gz expected; give another name")
+    refuse_replacing(file)
     content, left_out = pyerrors_json(open_chain(directory), ensemble or directory.resolve().name)
     if not content["obsdata"]:
         raise InputError(f"{directory}: no observable has five finite measurements in production, as pyerrors needs; run longer")

@@ -24,6 +24,9 @@ _RELAXED = {
 # Open MPI 5 keeps its files in a directory named by its process id, and starts no rank where a killed one with the same id has
 # left its own ("listener thread failed to start"): another one has another id
 _NOTHING_STARTED = 213
+# more would stop a machine before one of them finds that the lattice is too small; a batch job may have other nodes
+_MOST_RANKS, _RANKS_OF_A_CORE = 64, 8
+_JOB = ("SLURM_JOB_ID", "PBS_JOBID", "FLUX_JOB_ID", "LSB_JOBID", "JOB_ID")
 _AS_ROOT = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
 
 
@@ -31,6 +34,9 @@ def launch_ranks(processes: int, arguments: list[str]) -> int:
     """Run `slhmc ARGUMENTS` on `processes` ranks; returns the exit code. USR1 and TERM stop a run with a checkpoint."""
     if not arguments:
         raise InputError("nothing to launch; for example: slhmc launch -n 4 run CARD")
+    most = max(_MOST_RANKS, _RANKS_OF_A_CORE * len(os.sched_getaffinity(0)))
+    if processes > most and not any(name in os.environ for name in _JOB):
+        raise InputError(f"-n {processes}: at most {most} ranks expected on this machine outside of a batch job; try submit")
     command, environment = mpi_command(processes, ["-m", "slhmc", *arguments]), mpi_environment(processes)
     code = run_forwarding(command, environment)
     if code == _NOTHING_STARTED:

@@ -17,7 +17,7 @@ from slhmc.cli.potential import analysed, draw_potential, potential_numbers, pri
 from slhmc.cli.summary import describe, finite, how_many, parenthesis, print_entries
 from slhmc.cli.terminal import table_console
 from slhmc.errors import InputError, SlhmcError
-from slhmc.runcard import RunCard, load_card
+from slhmc.runcard import FlowTable, RunCard, StaticPotentialTable, load_card
 
 
 class Measured(NamedTuple):
@@ -146,7 +146,8 @@ def _show_online(directory: Path, request: Request) -> dict | None:
     from slhmc.io import EnsembleFile
     from slhmc.observables import StaggeredMesons, WilsonMesons
 
-    card, chain = load_card(directory / "card.toml"), EnsembleFile.open(directory / "chain.h5")
+    chain = EnsembleFile.open(directory / "chain.h5")
+    card = measured_card(load_card(directory / "card.toml"), chain.settings)
     times = parse_window(request.window)
     check_request(card, request.plot, times)
     production, measured = chain.records["trajectory"][~chain.records["thermalization"]], {}
@@ -156,7 +157,25 @@ def _show_online(directory: Path, request: Request) -> dict | None:
                          if name.startswith("mesons") and len(kind.channels) == values.shape[1]), ())
         if kept.any():
             measured[name] = Measured(channels, trajectories[kept], values[kept])
-    return show(measured, card, request.plot, times, None if request.as_json else f"\n{directory}: {describe(card)}")
+    title = None if request.as_json else f"\n{directory}: {describe(card)}"
+    return show(shown_by(card, measured), card, request.plot, times, title)
+
+
+def measured_card(card: RunCard, settings: dict[str, dict[str, Any]]) -> RunCard:
+    """The card with the flow and the loops that were measured, which it need not have any more, or has otherwise by --set."""
+    changes = {}
+    for name, kind in (("gradient_flow", FlowTable), (STATIC, StaticPotentialTable)):
+        if name in settings:
+            own = getattr(card.measure, name)
+            told = {key: value for key, value in settings[name].items() if key in kind.model_fields}
+            changes[name] = kind.model_validate(({} if own is None else own.model_dump()) | told, strict=False)
+    return card.model_copy(update={"measure": card.measure.model_copy(update=changes)})
+
+
+def shown_by(card: RunCard, measured: dict[str, Measured]) -> dict[str, Measured]:
+    """What can be shown with a card: flows and loops need their table, which older chains do not keep."""
+    return {name: found for name, found in measured.items()
+            if name not in ("gradient_flow", STATIC) or getattr(card.measure, name) is not None}
 
 
 def base_name(name: str) -> str:

@@ -9,13 +9,13 @@ import numpy as np
 from slhmc.cli import ranks
 from slhmc.cli.compare import rich_table
 from slhmc.cli.flow import draw_charge, draw_energy, flow_numbers, words
-from slhmc.cli.measure import Measured, channels_of, draw_masses
+from slhmc.cli.measure import Measured, channels_of, draw_masses, measured_card, shown_by
 from slhmc.cli.potential import NAME as POTENTIAL
 from slhmc.cli.potential import analysed, draw_potential, fit_words, potential_numbers
 from slhmc.cli.summary import describe, finite, parenthesis
 from slhmc.cli.terminal import on_terminal
 from slhmc.errors import InputError
-from slhmc.runcard import FlowTable, RunCard, StaticPotentialTable
+from slhmc.runcard import RunCard
 
 if TYPE_CHECKING:
     from slhmc.report import Ensemble, Measurements, Table
@@ -82,13 +82,14 @@ def measured_of(ensemble: "Ensemble") -> list["Measurements"]:
             file = MeasurementFile.open(path, __version__)
             measured = {name: Measured(file.labels[name], *file.series(name)) for name in file.names}
             quarks = {name: _quark(told["quark"]) for name, told in file.settings.items() if "quark" in told}
-            found.append(_shown("measure.h5", measured, quarks, _measured_card(ensemble.card, file.settings), averages=True))
+            found.append(_shown("measure.h5", measured, quarks, measured_card(ensemble.card, file.settings), averages=True))
         except InputError as error:
             found.append(Measurements("measure.h5", notes=[str(error)]))
     if online := _online(ensemble):
+        card = measured_card(ensemble.card, ensemble.chain.settings)
         names = [name for name in online if name.startswith("mesons")]
         quarks = dict(zip(names, (_quark(quark.model_dump()) for quark in ensemble.card.measured_quarks), strict=False))
-        found.append(_shown("on the way", online, quarks, ensemble.card, averages=False))
+        found.append(_shown("on the way", shown_by(card, online), quarks, card, averages=False))
     return found
 
 
@@ -105,17 +106,6 @@ def _online(ensemble: "Ensemble") -> dict[str, Measured]:
         elif name in ("gradient_flow", POTENTIAL) and kept.any():
             found[name] = Measured((), trajectories[kept], values[kept])
     return found
-
-
-def _measured_card(card: RunCard, settings: dict[str, dict[str, Any]]) -> RunCard:
-    """The card with the flow and the loops that were measured, which --set may have changed."""
-    changes = {}
-    for name, kind in (("gradient_flow", FlowTable), (POTENTIAL, StaticPotentialTable)):
-        if name in settings:
-            own = getattr(card.measure, name)
-            told = {key: value for key, value in settings[name].items() if key in kind.model_fields}
-            changes[name] = kind.model_validate(({} if own is None else own.model_dump()) | told, strict=False)
-    return card.model_copy(update={"measure": card.measure.model_copy(update=changes)})
 
 
 def _quark(told: dict[str, Any]) -> str:

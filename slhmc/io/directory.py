@@ -13,6 +13,7 @@ from typing import Any, Self, TextIO
 
 from slhmc.errors import InputError
 from slhmc.io.atomic import describe, read_error, remove_stale, replace_file
+from slhmc.io.sealed import sealed_kind
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +40,11 @@ class RunDirectory:
         self.log = self.path / "log.txt"
         self._lock: int | None = None
         self._log: TextIO | None = None
+
+    @property
+    def own(self) -> list[Path]:
+        """All paths above, and those of the lock and of what was measured."""
+        return [path for path in vars(self).values() if isinstance(path, Path)] + [self.path / ".lock", self.path / "measure.h5"]
 
     def create(self, card_text: str, weights: str | os.PathLike | None = None) -> Self:
         """Make and lock the directory of a new run and put its card there.
@@ -207,3 +213,18 @@ def _finite(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
+
+
+def refuse_replacing(path: Path, links: bool = False) -> None:
+    """InputError if something of ours is at `path` that a new file there would destroy: a sealed file (with `links`: of
+    anything but links), or what a run or a training has in its directory.
+    """
+    if not path.is_file():
+        return
+    kind, folder = sealed_kind(path), path.resolve().parent
+    if kind is not None and not (links and kind == "links"):
+        raise InputError(f"{path}: an slhmc {kind} file is there, which would be lost; give another path, or remove it first")
+    if folder.name == "configs" and (folder.parent / "card.toml").exists():
+        raise InputError(f"{path}: a configuration of the run in {path.parent.parent} is there; give another path")
+    if folder / path.name in RunDirectory(folder).own and any((folder / name).exists() for name in ("card.toml", "chain.h5")):
+        raise InputError(f"{path}: a file of the run in {path.parent} is there, which would be lost; give another path")

@@ -65,9 +65,19 @@ def difference(entry: dict[str, Any], reference: dict[str, Any]) -> float | None
 
 def _common(runs: list[Run]) -> tuple[list[str], list[str]]:
     """Observables of all runs, and notes on the others."""
-    names = [name for name in runs[0].entries if all(name in run.entries for run in runs)]
-    alone = {run.label: [name for name in run.entries if name not in names] for run in runs}
-    return names, [f"not in all runs, left out: {', '.join(missing)} of {label}" for label, missing in alone.items() if missing]
+    shared = [name for name in runs[0].entries if all(name in run.entries for run in runs)]
+    alone = {run.label: [name for name in run.entries if name not in shared] for run in runs}
+    notes = [f"not in all runs, left out: {', '.join(missing)} of {label}" for label, missing in alone.items() if missing]
+    names = [name for name in shared if all(_flow(run, name) == _flow(runs[0], name) for run in runs)]
+    foreign = [name for name in shared if name not in names]
+    return names, notes + [f"of different flows, left out: {', '.join(foreign)}"] * bool(foreign)
+
+
+def _flow(run: Run, name: str) -> tuple:
+    """What the links went through before an observable was measured on them: another flow makes another number of it."""
+    base = next((base for base in ("gradient_flow", "learned_flow") if name.startswith(base)), "")
+    told = run.settings.get(base, {})
+    return told.get("action"), told.get("weights")
 
 
 def with_cost(entry: dict[str, Any], numbers: dict[str, Any]) -> dict[str, Any]:

@@ -20,8 +20,8 @@ _UNEVEN = 1.2    # mean over median of the seconds of a trajectory, from which o
 
 @dataclass(frozen=True)
 class Run:
-    """`production`: records (see slhmc.io.RECORD) after thermalization; `guide` as of slhmc.io.EnsembleFile; `entries` and
-    `series` as of slhmc.analysis."""
+    """`production`: records (see slhmc.io.RECORD) after thermalization; `guide` and `settings` as of slhmc.io.EnsembleFile;
+    `entries` and `series` as of slhmc.analysis."""
 
     label: str
     directory: Path
@@ -32,6 +32,7 @@ class Run:
     production: np.ndarray
     entries: dict[str, dict[str, Any]]
     series: dict[str, tuple[np.ndarray, np.ndarray]]
+    settings: dict[str, dict[str, Any]]
 
 
 def read_runs(directories: Sequence[str | os.PathLike]) -> list[Run]:
@@ -131,7 +132,7 @@ def run_of(chain: EnsembleFile, directory: Path, label: str) -> Run:
     card, records = parse_card(chain.card_text, f"{directory}/chain.h5: card"), chain.records
     production = records[~records["thermalization"]]
     return Run(label, directory, chain.version, card, chain.guide, len(records) - len(production), production,
-               chain_entries(chain), chain_series(chain))
+               chain_entries(chain), chain_series(chain), chain.settings)
 
 
 def labels(paths: list[Path]) -> list[str]:

@@ -9,6 +9,7 @@ from pydantic_core import PydanticCustomError
 from slhmc.runcard.base import Count, FlowTime, Positive, Table, Tolerance
 
 MOST_STEPS = 10_000_000
+TOLERANCE = 3e-4
 
 
 class FlowTable(Table):
@@ -22,15 +23,23 @@ class FlowTable(Table):
     points: Annotated[int, Field(ge=1, le=100_000)] = Field(
         20, description="equally spaced flow times at which is measured, besides 0"
     )
-    tolerance: Tolerance = Field(3e-4, description="distance of a step to the one of second order, for the choice of steps")
+    tolerance: Tolerance | None = Field(
+        None, description=f"distance of a step to the one of second order, for the choice of steps; {TOLERANCE:g} if left out")
     step: Positive | None = Field(None, description="fixed length of steps, in place of tolerance")
 
     @model_validator(mode="before")
     @classmethod
     def _one_control(cls, table: Any) -> Any:
-        if isinstance(table, dict) and {"step", "tolerance"} <= {key for key, value in table.items() if value is not None}:
-            raise PydanticCustomError("two_controls", "step fixes the steps, tolerance chooses them; give one of the two")
-        return table
+        if not isinstance(table, dict) or table.get("step") is None or table.get("tolerance") is None:
+            return table
+        if table["tolerance"] == TOLERANCE:  # nothing else than without it; cards of runs have had it beside a step
+            return {key: value for key, value in table.items() if key != "tolerance"}
+        raise PydanticCustomError("two_controls", "step fixes the steps, tolerance chooses them; give one of the two")
+
+    @property
+    def control(self) -> dict[str, float]:
+        """What chooses the steps: step, or tolerance."""
+        return {"tolerance": self.tolerance or TOLERANCE} if self.step is None else {"step": self.step}
 
 
 def flow_faults(table: Any, extent: tuple[int, ...]) -> Iterator[tuple[tuple[str, ...], str]]:

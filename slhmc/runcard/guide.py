@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from slhmc.runcard.base import Count, Finite, NaturalRepeats, Positive, Scheme, Table, Tolerance
+from slhmc.runcard.base import Accuracy, Count, Finite, Mass, NaturalRepeats, Positive, Scheme, Table, Tolerance
 from slhmc.runcard.quarks import QuarkTable, RationalTable
 
 Loop = Literal[
@@ -34,10 +34,18 @@ class NetworkTable(Table):
         return {"flow": self.time_degree + 1, "attention": 4 * self.layers}.get(self.kind, self.layers)
 
 
+class GuideRationalTable(RationalTable):
+    """[guide.quarks.rational]: keys that replace the target's; none has a default of its own."""
+
+    accuracy: Accuracy | None = Field(None, description="relative error in energies")
+    force_accuracy: Accuracy | None = Field(None, description="relative error during molecular dynamics")
+    check_every: Count | None = Field(None, description="trajectories between comparisons of the spectrum with its ends")
+
+
 class GuideQuarkTable(Table):
     """[[guide.quarks]]: keys of one quark of the guide that replace the target's."""
 
-    mass: Finite | None = Field(None, description="bare quark mass in lattice units")
+    mass: Mass | None = Field(None, description="bare quark mass in lattice units")
     kappa: Positive | None = Field(None, description="hopping parameter in place of mass; wilson, clover")
     c_sw: Finite | None = Field(None, description="Sheikholeslami-Wohlert coefficient; clover")
     Ls: Annotated[int, Field(ge=2, le=128)] | None = Field(
@@ -45,8 +53,8 @@ class GuideQuarkTable(Table):
     M5: Annotated[float, Field(gt=0, lt=2)] | None = Field(None, description="domain-wall height; domain_wall, moebius")
     b5: Positive | None = Field(None, description="Moebius coefficient b; moebius")
     c5: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = Field(None, description="Moebius coefficient c; moebius")
-    rational: RationalTable | None = Field(None, description="rational approximation, where the target has one")
-    hasenbusch: Annotated[tuple[Finite, ...], Field(strict=False)] | None = Field(
+    rational: GuideRationalTable | None = Field(None, description="rational approximation, where the target has one")
+    hasenbusch: Annotated[tuple[Mass, ...], Field(strict=False)] | None = Field(
         None, description="masses of the ratios, as many as the target has")
     factor: Positive | None = Field(None, description="factor of the guide's pseudofermion actions of this quark; 1 if left out")
 
@@ -89,8 +97,9 @@ def merged_quark(target: Any, own: Any) -> QuarkTable:
     given.pop("factor", None)
     if {"mass", "kappa"} & given.keys():
         keys = {key: value for key, value in keys.items() if key not in ("mass", "kappa")}
-    if "rational" in given and keys.get("rational") is not None:
-        given["rational"] = RationalTable.model_construct(**_given(keys["rational"]) | _given(given["rational"]))
+    if "rational" in given:
+        of_target = {} if keys.get("rational") is None else _given(keys["rational"])
+        given["rational"] = RationalTable.model_construct(**of_target | _given(given["rational"]))
     return QuarkTable.model_construct(**keys | given)
 
 

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from slhmc.runcard.base import Accuracy, Count, Finite, Flavors, Levels, Positive, Table
+from slhmc.runcard.base import Accuracy, Count, Finite, Flavors, Levels, Mass, Positive, Spectrum, Table
 
 # keys of an operator beside those of every operator; it must have all but OPTIONAL_KEYS
 OPERATOR_KEYS = {
@@ -22,8 +22,8 @@ FIELD_FLAVORS = {"staggered": 4, "wilson": 2, "clover": 2, "domain_wall": 2, "mo
 class RationalTable(Table):
     """[quarks.rational]: r(x) = a_0 + sum_k a_k / (x + s_k) close to x^-p on the spectrum of the normal operator (RHMC)."""
 
-    lowest: Positive | None = Field(None, description="lower end of the spectrum; staggered: mass^2, a bound, if left out")
-    highest: Positive | None = Field(
+    lowest: Spectrum | None = Field(None, description="lower end of the spectrum; staggered: mass^2, a bound, if left out")
+    highest: Spectrum | None = Field(
         None, description="upper end of the spectrum; staggered: mass^2 + D^2 in D dimensions, a bound, if left out"
     )
     accuracy: Accuracy = Field(1e-12, description="relative error in the Metropolis energies and the pseudofermion draw")
@@ -39,7 +39,7 @@ class QuarkTable(Table):
     operator: Literal["staggered", "wilson", "clover", "domain_wall", "moebius"] = Field(
         description="lattice Dirac operator; staggered means four flavours, the others two"
     )
-    mass: Finite | None = Field(None, description="bare quark mass in lattice units")
+    mass: Mass | None = Field(None, description="bare quark mass in lattice units")
     kappa: Positive | None = Field(None, description="hopping parameter 1 / (2 (4 + mass)) in place of mass; wilson, clover")
     c_sw: Finite | None = Field(None, description="Sheikholeslami-Wohlert coefficient; clover")
     Ls: Annotated[int, Field(ge=2, le=128)] | None = Field(
@@ -53,7 +53,7 @@ class QuarkTable(Table):
         None, description="staggered: 4, or 1 to 3 by a rational approximation; wilson, clover: 2, or 1; the largest if left out"
     )
     rational: RationalTable | None = Field(None, description="rational approximation; staggered quarks have defaults for it")
-    hasenbusch: Annotated[tuple[Finite, ...], Field(strict=False)] = Field(
+    hasenbusch: Annotated[tuple[Mass, ...], Field(strict=False)] = Field(
         (), description="masses that split the determinant into ratios, heavier and heavier"
     )
     level: Levels = Field(

@@ -20,6 +20,7 @@ Card = RunCard | ScalarCard | FluxCard
 FitCard = RunCard | FluxCard
 # what a kind of card has that others have not, and the command that is for it
 _KINDS = {RunCard: ("[gauge]", "run"), ScalarCard: ("[scalar]", "run"), FluxCard: ("data.kind", "train")}
+_MOST_BYTES = 4 << 20  # of a card
 # keys that name files
 _FILES = (("run", "start_file"), ("guide", "network"), ("train", "directory"), ("data", "directory"),
           ("measure", "learned_flow", "weights"))
@@ -40,7 +41,11 @@ def load_card(path: str | Path, overrides: list[str] | tuple[str, ...] = (), kin
 def read_card_text(path: Path) -> str:
     """The text of a card; RunCardError if it cannot be read."""
     try:
-        return path.read_bytes().decode("utf-8-sig")
+        with open(path, "rb") as file:
+            found = file.read(_MOST_BYTES + 1)
+        if len(found) > _MOST_BYTES:
+            raise RunCardError(f"{path}: more than {_MOST_BYTES >> 20} MiB found, which is no run card")
+        return found.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise RunCardError(f"{path}: not a TOML file: byte {error.start} is not UTF-8 text") from None
     except OSError as error:

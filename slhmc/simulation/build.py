@@ -53,8 +53,7 @@ def make_observables(card: RunCard, lattice: Lattice) -> list[tuple[Observable, 
                                                  for kind in (Plaquette, PolyakovLoop, Rectangle)
                                                  if getattr(measure, kind.name) is not None]
     if (table := measure.gradient_flow) is not None:
-        control = {"tolerance": table.tolerance} if table.step is None else {"step": table.step}
-        flowed = FlowedLinks(lattice, card.lattice.colors, table.action, table.t_max, table.points, **control)
+        flowed = FlowedLinks(lattice, card.lattice.colors, table.action, table.t_max, table.points, **table.control)
         observables.append((flowed, table.every))
     if (table := measure.learned_flow) is not None:
         observables.append((LearnedFlowEnd(table.weights, lattice, card.lattice.colors), table.every))

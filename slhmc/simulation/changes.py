@@ -52,6 +52,8 @@ def settings(card: RunCard, name: str) -> dict:
     if base == "static_potential":
         told |= potential_choices(card.measure.static_potential, card.lattice.extent)._asdict()
         told = {key: value for key, value in told.items() if key not in ANALYSIS_KEYS}
+    if base == "gradient_flow":
+        told |= {"tolerance": None, "step": None} | card.measure.gradient_flow.control
     if base == "learned_flow":
         told["weights"] = model_digest(told["weights"])  # wherever it lies
     if base in QUARK_OBSERVABLES:
