@@ -258,6 +258,21 @@ def test_inspect_and_convert(tmp_path, capsys):
     assert np.array_equal(load_links(tmp_path / "lat.h5")[0], LINKS)
 
 
+@pytest.mark.parametrize(("source", "target", "words"), [
+    ("a.npy", ("b.nersc", "--precision", "single"), "nersc, single precision; of npy, 2x4x2x6, SU(3), double precision, "),
+    ("b.nersc", ("c.ildg",), "ildg, single precision; of nersc, 2x4x2x6, SU(3), single precision, "),
+    ("b.nersc", ("d.h5",), "slhmc, double precision; of nersc, 2x4x2x6, SU(3), single precision, ")])
+def test_convert_tells_the_precision_of_both_files(tmp_path, capsys, source, target, words):
+    np.save(tmp_path / "a.npy", LINKS)
+    assert slhmc_command("convert", tmp_path / "a.npy", tmp_path / "b.nersc", "--precision", "single") == 0
+    capsys.readouterr()
+    assert slhmc_command("convert", tmp_path / source, tmp_path / target[0], *target[1:]) == 0
+    assert words in capsys.readouterr().out
+    capsys.readouterr()
+    assert slhmc_command("inspect", tmp_path / target[0], "--json") == 0
+    assert json.loads(capsys.readouterr().out)["precision"] == words.split()[1]
+
+
 def test_converted_links_keep_their_trajectory(tmp_path, capsys):
     save_links(tmp_path / "a.h5", LINKS, trajectory=120)
     for source, target, words in (("a.h5", "b.nersc", "SEQUENCE_NUMBER = 120\n"), ("b.nersc", "c.h5", ""), ("c.h5", "d.h5", "")):

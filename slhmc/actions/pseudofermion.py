@@ -12,7 +12,7 @@ from slhmc.lattice import FermionField
 class QuarkAction(Action):
     """What pseudofermion actions share: operators and work fields for each gauge field, start vectors. Abstract.
 
-    Leaves: PseudofermionAction, RatioAction, StaggeredRatioAction. makers: functions U -> operator like
+    Leaves: PseudofermionAction, RatioAction, StaggeredRatioAction, RationalAction. makers: functions U -> operator like
     slhmc.dirac.NormalOperator or StaggeredNormal; forces solve with the first.
     force_solver and action_solver: ConjugateGradient. start: "zero", or "chronological" (2 X_1 - X_2 of the last two
     solutions of this trajectory): the past makes the start vector differ between a trajectory and its reverse, so

@@ -18,7 +18,7 @@ app = typer.Typer(
     name="slhmc",
     help="Lattice QCD by (self-learning) Hybrid Monte Carlo, from run cards.",
     epilog="Exit codes: 0 done, 1 runs differ (compare), 2 the input is wrong, 3 the computation failed, "
-           "75 stopped early with a checkpoint.",
+           "75 stopped early with a checkpoint, 130 interrupted from the keyboard.",
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -60,6 +60,7 @@ class Work(StrEnum):
 
 Card = Annotated[Path, typer.Argument(metavar="CARD", help="Run card (TOML).")]
 Directory = Annotated[Path, typer.Argument(metavar="DIR", help="Directory of a run or a training.")]
+Run = Annotated[Path, typer.Argument(metavar="DIR", help="Directory of a run.")]
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override a key (repeatable): gauge.beta=5.7, quarks.0.mass=0.1."),
@@ -153,7 +154,7 @@ def resume(
 
 
 @app.command()
-def summary(directory: Directory, as_json: JSON = False) -> None:
+def summary(directory: Run, as_json: JSON = False) -> None:
     """Averages, errors and autocorrelations of a run beside its published values."""
     from slhmc.cli.scalar import print_scalar
     from slhmc.cli.summary import print_json, print_summary
@@ -221,7 +222,7 @@ def measure(
 
 @app.command()
 def export(
-    directory: Directory,
+    directory: Run,
     file: Annotated[
         Path | None,
         typer.Argument(metavar="[FILE]", help="File to write: .json or .json.gz.", show_default="DIR/observables.json.gz"),

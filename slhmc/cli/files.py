@@ -30,8 +30,9 @@ def convert_file(path: Path, output: Path, name: str | None, precision: str | No
     communicator = ranks.world()
     found = _examined(path, extent, colors, communicator)
     refuse_faults(found)
-    write_configuration(output, found.part, name, precision, _trajectory(found.description.details))
-    print(f"{output}: {name}; of {found.description.format}, {_lattice(found)}, plaquette {found.plaquette:.12g}")
+    written = write_configuration(output, found.part, name, precision, _trajectory(found.description.details))
+    print(f"{output}: {name}, {written} precision; of {found.description.format}, {_lattice(found)}, "
+          f"plaquette {found.plaquette:.12g}")
 
 
 def _trajectory(details: Mapping[str, Any]) -> int:

@@ -26,8 +26,8 @@ class EnsembleFile:
 
     `card_text` is the card of the last session, `changes` how it came to differ from earlier ones: (trajectory after which
     it changed, key, value before, value from then on). `version` is that of the code. `guide`: words about the frozen network of
-    a self-learning chain ("network", "weights_sha256"), none for other chains. `settings`: for an observable, what its values
-    depend on besides the links, ready for JSON. Trajectory numbers only grow.
+    a self-learning chain ("network", "trained", "weights_sha256"), none for other chains. `settings`: for an observable, what its
+    values depend on besides the links, ready for JSON. Trajectory numbers only grow.
     """
 
     def __init__(self, path: str | os.PathLike, card_text: str, version: str, guide: Mapping[str, str] | None = None):

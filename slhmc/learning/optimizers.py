@@ -110,8 +110,8 @@ def make_optimizer(train: TrainTable, parameters: torch.nn.Module) -> torch.opti
     """The optimizer of [train] on what there is to train; InputError if there is nothing."""
     trained = [p for p in parameters.parameters() if p.numel()]
     if not trained:
-        raise InputError("nothing to train: the guide's network has no layers; give it some, or set train.train_mass or "
-                         "train.train_beta")
+        raise InputError("nothing to train: the guide's network has no layers; give it some, or set train.train_mass, "
+                         "train.train_factor or train.train_beta")
     if train.optimizer == "adam":
         return torch.optim.Adam(trained, lr=train.rate, betas=train.betas)
     return (torch.optim.SGD if train.optimizer == "sgd" else GaussNewton)(trained, lr=train.rate)

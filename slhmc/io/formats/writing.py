@@ -26,8 +26,9 @@ _MESSAGE = 1 << 30  # bytes at once: MPI counts are ints
 
 
 def write_configuration(path: str | os.PathLike, part: Part, name: str, precision: str | None = None,
-                        trajectory: int = 0) -> None:
-    """Write links in the format `name` of NAMES, in a precision; None: that of the links, if the format has it. Collective.
+                        trajectory: int = 0) -> str:
+    """Write links in the format `name` of NAMES, in a precision; None: that of the links, if the format has it; returns
+    the precision of the file. Collective.
 
     trajectory: its number, for the formats with a place for it, slhmc and NERSC. A rank writes its own slices (MPI.File); only
     the format slhmc is written by rank 0 alone. Raises InputError if the format has no such lattice, group or precision, or if
@@ -42,7 +43,7 @@ def write_configuration(path: str | os.PathLike, part: Part, name: str, precisio
     _refuse_other_fields(path, rounded)
     if module is native:
         _write_native(path, rounded, trajectory)
-        return
+        return precision
     if name == TWO_ROWS:  # the numbers in the header are those of links as a reader completes them
         rounded = Part(last_row(rounded.links[..., :2, :]), part.slices, part.communicator)
         _refuse_other_fields(path, rounded, " once the third row is computed; use nersc, with all rows")
@@ -51,6 +52,7 @@ def write_configuration(path: str | os.PathLike, part: Part, name: str, precisio
                                       "rows": 2 if name == TWO_ROWS else None, "trajectory": trajectory})
     checksum = _checksum(module, encoded, rounded)
     _write(Path(path), encoded, checksum, rounded)
+    return precision
 
 
 def format_of(path: str | os.PathLike) -> str:
