@@ -237,6 +237,19 @@ def test_variables_of_the_environment_are_told():
     assert told - {"CXX"} == used - INTERNAL_VARIABLES
 
 
+def test_exit_codes_are_told_in_three_places():
+    codes = {row[0] for row in table("docs/architecture.md", "exit code")}
+    line = next(line for line in TEXTS["README.md"].split("\n") if line.startswith("Exit codes: "))
+    for words in (line.removeprefix("Exit codes: "), app.info.epilog.removeprefix("Exit codes: ")):
+        assert {part.split()[0] for part in words.split(", ") if part[0].isdigit()} == codes, words
+
+
+def test_kinds_of_sealed_files_are_told():
+    told = TEXTS["docs/file-format.md"].split("The kind is ")[1].partition(". ")[0]
+    sources = "".join(path.read_text() for path in (ROOT / "slhmc" / "io").glob("*.py"))
+    assert set(names(told)) == set(re.findall(r'(?:open|write)_sealed\([\w.]+, "(\w+)"', sources))
+
+
 def test_purposes_and_schemes_are_told():
     assert {names(name)[0]: int(number) for name, number, _ in table("docs/conventions.md", "purpose")} == {
         purpose.name: purpose.value for purpose in Purpose}

@@ -19,8 +19,8 @@ def pyerrors_json(chain: EnsembleFile, ensemble: str) -> tuple[dict[str, Any], l
     """The object to be written, and the names of observables left out: fewer than 5 measurements, or numbers that are not finite.
 
     Real series, the components of `slhmc summary`, become one `Obs` each, tagged by name; mesons, the residual mass (noise
-    vectors averaged) and the gradient flow, [n, ...], an `Array`. Samples are numbered by trajectory. `ensemble` is the name
-    of the only replicum; InputError if pyerrors would take it for something else.
+    vectors averaged), the gradient flow and Wilson loops of the static potential, [n, ...], an `Array`. Samples are numbered by
+    trajectory. `ensemble` is the name of the only replicum; InputError if pyerrors would take it for something else.
     """
     if not re.fullmatch(r"[\w.+-]+", ensemble):
         raise InputError(f"ensemble name {ensemble!r} found, letters, digits and _ . + - expected (| tells replica apart); give "
