@@ -68,8 +68,8 @@ SITE_FUNCTION void add_rectangle_tangents(const rectangle_tangents_arguments &a,
     exponent_force_along(a, first, x_nu_mu, mu, w_mu, c2);
     UNROLL for (int k = 0; k < ALGEBRA; k++) {
         c1[k] += c2[k];
-        const V a1 = rounded(load(exponent_force_at(a, x, mu) + k * LANES, x) * w_mu);
-        l[k] = a1 - load(exponent_force_at(a, x, nu) + k * LANES, x) * w_nu + side.second[k] + b[k] - c1[k];
+        l[k] = load(exponent_force_at(a, x, mu) + k * LANES, x) * w_mu + side.second[k] + b[k] - c1[k];
+        l[k] -= rounded(load(exponent_force_at(a, x, nu) + k * LANES, x) * w_nu);
     }
     algebra_coefficients(loop, t);
     products_coefficients(loop, t, l, left, right);
