@@ -88,6 +88,7 @@ def test_what_is_left_out_or_shortened_is_in_the_readme():
         assert any(piece in line for line in LINES), piece
 
 
+@pytest.mark.timeout(900)  # the fixture may have to compile kernels beside other tests
 def test_the_commands_work_in_their_order(played):
     folder, outcomes = played
     assert len(outcomes) > 20

@@ -32,8 +32,9 @@ def print_flow(values: np.ndarray, card: RunCard) -> None:
     for row in flow_curves(values, sites(card)):
         table.add_row(f"{row['t']:.4g}", *(words(row[key]) for key in columns))
     console = table_console()
-    console.print(f"\n  {card.measure.gradient_flow.action} flow: E and Q from clovers, beside them E from plaquettes and Q from "
-                  "five loops", soft_wrap=True)
+    clovers, others = ("E and Q", " and Q from five loops") if has_charge(values) else ("E", "")
+    console.print(f"\n  {card.measure.gradient_flow.action} flow: {clovers} from clovers, beside them E from plaquettes{others}",
+                  soft_wrap=True)
     console.print(table)
     console.print(f"  {how_many(len(values))}", soft_wrap=True)
 
