@@ -131,6 +131,17 @@ def test_more_epochs_may_be_asked_for(tmp_path, data, fitted, capsys):
     assert "fit.epochs = 3 (was 2)" in refusal(capsys, "resume", tmp_path / "cosine", *sets("fit.epochs=3"))
 
 
+def test_data_of_the_current_folder_are_found_from_any_other(tmp_path, data, monkeypatch):
+    run = tmp_path / "run"
+    assert fit(run, f"data.directory={data}", "fit.epochs=1")[0]
+    monkeypatch.chdir(data.parent)
+    assert slhmc_command("resume", run, *sets(f"data.directory={data.name}", "fit.epochs=2")) == 0
+    monkeypatch.chdir(tmp_path)
+    assert slhmc_command("resume", run, *sets("fit.epochs=3")) == 0
+    assert load_card(run / "card.toml").data.directory == str(data)
+    assert not (tmp_path / data.name).exists()
+
+
 def test_patience_ends_a_fit(tmp_path, data):
     """Epochs of a rate that is far too small change nothing in single precision."""
     done, history = fit(tmp_path / "run", f"data.directory={data}", "fit.learning_rate=1e-30", "fit.patience=2")

@@ -281,6 +281,8 @@ def test_networks_that_do_not_fit_are_refused_before_data_are_made(tmp_path, cap
     ("data.label=worms", 'expected "observables", "violation" or "open_worms", found "worms"'),
     ("data.kind=flux", 'expected "fluxes", found "flux"; did you mean fluxes?'),
     ("data.open_worms=[1]", 'label = "open_worms" is learned from 0 open worms beside other numbers, found [1]'),
+    ("data.open_worms=[0, 2147483647]", ": 2147483647 open worms found; 24 sites have room for the ends of 12"),
+    ("data.test_open_worms=[0, 40]", ": 40 open worms found; 24 sites have room for the ends of 12"),
     ("data.label=observables", "data.open_worms: n and |phi|^2 are of configurations without open worms"),
     ("data.subset=13", "13 configurations found, training has 12 of each"),
     ("data.couplings=[[4.0]]", "data.couplings.0: expected at least 2 entries, found 1"),

@@ -124,6 +124,19 @@ def test_what_is_later_than_the_checkpoint_is_made_again(tmp_path):
     assert_same_run(run, whole)
 
 
+def test_a_run_that_hardly_measures_can_be_stopped(tmp_path):
+    """And goes on to the same bits."""
+    rarely = [f"run.{key}=1000000000" for key in ("sweeps", "measure_every", "checkpoint_every")]
+    assert not simulation.create_scalar(card_of(*rarely, "run.save_every=0", "run.time_limit=0.5"), tmp_path / "run").run()
+    k, ell, sweep = load_flux_checkpoint(tmp_path / "run" / "checkpoint.h5")[:3]
+    whole = simulation.create_scalar(card_of(*rarely, "run.save_every=0"), tmp_path / "whole")
+    whole.sampler.update(sweep)
+    assert 0 < sweep < 1e9
+    np.testing.assert_array_equal(whole.sampler.k, k)
+    np.testing.assert_array_equal(whole.sampler.l, ell)
+    whole.files.close()
+
+
 def test_a_time_limit_stops_with_a_checkpoint(tmp_path):
     assert not simulation.create_scalar(card_of("run.time_limit=1e-6"), tmp_path).run()
     assert load_flux_checkpoint(tmp_path / "checkpoint.h5")[2] > 0

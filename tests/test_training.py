@@ -105,6 +105,50 @@ def test_kept_configurations_train_as_the_chain_that_they_are_of(tmp_path, train
     assert np.isfinite(again.steps["loss"][1:]).all() and len(set(again.steps["loss"][1:])) == 15
 
 
+def test_a_resumed_training_keeps_to_its_samples(tmp_path, capsys):
+    """Whatever the run has kept since; one that is gone or another is refused."""
+    run, offline = tmp_path / "kept", ["train.source=offline", f"train.directory={tmp_path / 'kept'}", "train.held_out=4"]
+    card = training_card(*FAST, "run.save_every=2", "run.trajectories=30")
+    plain = card.model_copy(update={"guide": None, "network": None, "train": None})
+    assert simulation.create(plain, run).run()
+    _, whole = train(tmp_path / "whole", *offline, "train.steps=6")
+    assert train(tmp_path / "run", *offline, "train.steps=3")[0]
+    assert slhmc_command("resume", run, "--trajectories", 40) == 0
+    assert slhmc_command("resume", tmp_path / "run", *sets("train.steps=6")) == 0
+    same_history(TrainingFile.open(tmp_path / "run" / "train.h5"), whole)
+    gone, other = sorted((run / "configs").iterdir())[:2]
+    for words, change in (("another file", lambda: shutil.copy(other, gone)), ("nothing", gone.unlink)):
+        change()
+        assert f"{gone}: {words} found where a sample of this training was" in refusal(
+            capsys, "resume", tmp_path / "run", *sets("train.steps=9"))
+
+
+def test_a_mass_that_runs_away_is_told(tmp_path):
+    with pytest.raises(ComputationError, match="the guide's quarks.0.mass has become .*: mass beyond 1e[+]06"):
+        train(tmp_path / "run", "train.learning_rate=0.5", "train.optimizer=sgd", "train.loss=force", "train.steps=9")
+
+
+def test_patience_counts_reports_alone(tmp_path):
+    """Not the last steps of a training that is asked for more."""
+    rates = "train.learning_rate=1e-4", "train.optimizer=sgd", "train.patience=1", "train.report_every=50"
+    train(tmp_path / "run", *rates, "train.steps=1")
+    for steps in (2, 3, 4):
+        assert slhmc_command("resume", tmp_path / "run", *sets(f"train.steps={steps}")) == 0
+        assert TrainingFile.open(tmp_path / "run" / "train.h5").steps["step"][-1] == steps
+
+
+def test_what_was_trained_before_stays_in_the_weights(tmp_path):
+    """A training from a file of weights has its mass and beta, in one piece or two."""
+    first = train(tmp_path / "first", "train.train_mass=true", "train.train_beta=true", "train.steps=2")[0]
+    found = load_weights(tmp_path / "first" / "weights.h5").trained
+    assert first and set(found) == {"quarks.0.mass", "gauge.beta"}
+    frozen = "train.train_mass=false", "train.train_beta=false"
+    assert train(tmp_path / "second", f"guide.network={tmp_path / 'first' / 'weights.h5'}", "train.steps=2", *frozen)[0]
+    assert slhmc_command("resume", tmp_path / "second", *sets("train.steps=4")) == 0
+    for name in ("weights.h5", "last_weights.h5"):
+        assert load_weights(tmp_path / "second" / name).trained == found
+
+
 def test_configurations_of_another_target_are_refused(tmp_path, trained, capsys):
     """What differs is named; the guide is free."""
     offline = sets("train.source=offline", f"train.directory={trained}", "train.held_out=2", "train.steps=1", *FAST)

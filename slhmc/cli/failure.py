@@ -49,6 +49,6 @@ def _explain(error: Exception) -> tuple[str, int, bool]:
         return f"{error.filename}: {error.strerror}", USAGE, True
     if isinstance(error, OSError) and error.errno in _OUTPUT_LOST:
         return f"standard output: {error.strerror.lower()}; what was computed is in the output directory", USAGE, True
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error):
         return "out of memory; use a smaller lattice or more ranks", COMPUTATION, True
     return f"internal error: {type(error).__name__}: {error}", COMPUTATION, False

@@ -1,6 +1,8 @@
 """The history of a training: losses and parameters step by step, and what the held-out samples said."""
 
+import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -19,12 +21,14 @@ EVALUATION = np.dtype([("step", "i8"), ("published", "f8"), ("centred", "f8"), (
 class TrainingFile:
     """Steps, parameters after each, and evaluations of held-out samples, in memory; `flush` replaces the file atomically.
 
-    `parameter_names`: of the numbers that are trained, in physical units. Step 0 is the start; numbers of steps only grow.
+    `parameter_names`: of the numbers that are trained, in physical units; `inherited`: masses, factors and coupling of the guide
+    that were trained before. Step 0 is the start; numbers of steps only grow.
     """
 
-    def __init__(self, path: str | os.PathLike, card_text: str, version: str, parameter_names):
+    def __init__(self, path: str | os.PathLike, card_text: str, version: str, parameter_names,
+                 inherited: Mapping[str, float] | None = None):
         self.path, self.card_text, self.version = Path(path), card_text, version
-        self.parameter_names = list(parameter_names)
+        self.parameter_names, self.inherited = list(parameter_names), dict(inherited or {})
         self._steps: list[tuple] = []
         self._parameters: list[np.ndarray] = []
         self._evaluations: list[tuple] = []
@@ -33,7 +37,8 @@ class TrainingFile:
     def open(cls, path: str | os.PathLike) -> Self:
         """The history in `path`; InputError if the file is missing, damaged or of another kind."""
         with open_sealed(path, "training") as file:
-            history = cls(path, file["card"].asstr()[()], file.attrs["version"], file["parameter_names"].asstr()[()].tolist())
+            history = cls(path, file["card"].asstr()[()], file.attrs["version"], file["parameter_names"].asstr()[()].tolist(),
+                          json.loads(file.attrs.get("inherited", "{}")))
             history._steps = file["steps"][()].astype(STEP).tolist()
             history._parameters = list(file["parameters"][()])
             history._evaluations = file["held_out"][()].astype(EVALUATION).tolist()
@@ -81,6 +86,8 @@ class TrainingFile:
         import h5py
 
         file.attrs["version"] = self.version
+        if self.inherited:
+            file.attrs["inherited"] = json.dumps(self.inherited)
         file.create_dataset("card", data=self.card_text)
         file.create_dataset("parameter_names", data=np.array(self.parameter_names, dtype=object), dtype=h5py.string_dtype())
         file.create_dataset("steps", data=self.steps)

@@ -11,6 +11,7 @@ from slhmc.errors import ComputationError
 from slhmc.lattice import AlgebraField, GaugeField, Scalar
 from slhmc.networks import make_network
 from slhmc.runcard import GuideQuarkTable, RunCard
+from slhmc.runcard.base import LARGEST_MASS
 from slhmc.runcard.checks import quark_faults
 from slhmc.simulation.build import make_update
 from slhmc.simulation.guide import guide_network, guide_parts, on_links
@@ -76,7 +77,8 @@ class TrainableGuide:
 
     def _check_masses(self, couplings: dict[str, float]) -> None:
         for number, quark in enumerate(self._card(couplings).guide_quarks):
-            for key, words in quark_faults(quark):
+            beyond = [] if abs(quark.bare_mass) <= LARGEST_MASS else [(("mass",), f"beyond {LARGEST_MASS:g}")]
+            for key, words in [*beyond, *quark_faults(quark)]:
                 raise ComputationError(f"the guide's quarks.{number}.mass has become {quark.bare_mass:.6g}: "
                                        f"{'.'.join(map(str, key))} {words}; other masses, or no train_mass")
 

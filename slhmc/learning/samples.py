@@ -5,7 +5,7 @@ from pathlib import Path
 
 from slhmc.actions import Action
 from slhmc.errors import InputError
-from slhmc.io import RunDirectory, load_links
+from slhmc.io import RunDirectory, fingerprint, load_links
 from slhmc.lattice import AlgebraField, Draws, GaugeField, Purpose
 from slhmc.report.physics import foreign_keys
 from slhmc.runcard import RunCard, parse_card
@@ -65,6 +65,10 @@ class Source(ABC):
 
     U: GaugeField
     trajectory: int
+    kept: dict[str, str] | None = None  # files that samples are read from: name -> fingerprint
+
+    def keep_to(self, kept: dict[str, str]) -> None:
+        """Go on with these files and no others."""
 
     @property
     @abstractmethod
@@ -115,6 +119,7 @@ class OfflineSource(Source):
         self.card, self.U, self.communicator = card, U, communicator
         self.files = RunDirectory(card.train.directory)
         self.paths = on_root(communicator, self._configurations)
+        self.kept = on_root(communicator, lambda: {path.name: fingerprint(path) for path in self.paths})
         self.trajectory = 0  # the position; a checkpoint keeps it
 
     @property
@@ -134,6 +139,15 @@ class OfflineSource(Source):
                 raise InputError(f"{self.files.path}: samples of another target found than that of the training: "
                                  f"{', '.join(foreign)}; give the run of this target, or its keys to the card")
         return paths
+
+    def keep_to(self, kept: dict[str, str]) -> None:
+        """Take no others than these, by name and fingerprint: InputError if one of them is gone or another file. Collective."""
+        for name, found in kept.items():
+            if self.kept.get(name) != found:
+                there = "another file" if name in self.kept else "nothing"
+                raise InputError(f"{self.files.configurations / name}: {there} found where a sample of this training was; "
+                                 "restore it, or train anew into another directory")
+        self.paths, self.kept = [path for path in self.paths if path.name in kept], kept
 
     def path(self, position: int) -> Path:
         """The configuration at a position."""

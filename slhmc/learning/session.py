@@ -10,7 +10,7 @@ from slhmc.errors import InputError
 from slhmc.io import RunDirectory
 from slhmc.lattice.communicator import SerialCommunicator
 from slhmc.learning.journal import Journal, closed_on_error
-from slhmc.runcard import FitCard, RunCard, card_text, parse_card
+from slhmc.runcard import FitCard, RunCard, card_text, parse_card, with_paths
 from slhmc.simulation.simulation import on_root
 from slhmc.simulation.stopping import StopRequest
 
@@ -123,7 +123,9 @@ def resumed(kind: type, directory, device: str, communicator, overrides):
     """
     communicator = communicator or SerialCommunicator()
     files = RunDirectory(directory)
-    card = on_root(communicator, lambda: parse_card(files.read_card(), str(files.card), list(overrides), FitCard))
+    overrides = list(overrides)
+    card = on_root(communicator, lambda: parse_card(files.read_card(), str(files.card), overrides, FitCard))
+    card = with_paths(card, None, overrides)
     session = kind(card, Path(directory), device, communicator)
     with closed_on_error(session.journal):
         session.continue_from(on_root(communicator, lambda: session.open_files(card_text(card))))

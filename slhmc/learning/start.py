@@ -15,6 +15,12 @@ CHANGEABLE = ("train.steps", "train.patience", "train.checkpoint_every", "run.tr
 FIT_CHANGEABLE = ("fit.epochs", "fit.patience", "data.directory", "run.time_limit")
 
 
+def trained_before(card: RunCard) -> dict[str, float]:
+    """Masses, factors and coupling that the file guide.network has, which those trained from it must have, too."""
+    weights = read_weights(card)
+    return {} if weights is None else dict(weights.trained)
+
+
 def self_contained(card: RunCard) -> RunCard:
     """The card with the numbers of the file guide.network, if it names one, in [network] and [guide]; errors are of that file."""
     weights = read_weights(card)

@@ -30,7 +30,7 @@ from slhmc.learning.optimizers import GaussNewton, load_state, make_optimizer, s
 from slhmc.learning.parameters import GuideParameters
 from slhmc.learning.samples import OfflineSource, OnlineSource, Sample
 from slhmc.learning.session import Session, resumed
-from slhmc.learning.start import check_changes, self_contained
+from slhmc.learning.start import check_changes, self_contained, trained_before
 from slhmc.runcard import RunCard, card_text
 from slhmc.simulation.build import kernel_units, make_lattice, make_update
 from slhmc.simulation.measure import on_root_alone
@@ -74,8 +74,10 @@ def create(card: RunCard, directory, *, device: str = "cpu", communicator=None) 
     if card.train is None:
         raise InputError("the card has no [train] and no [fit], one of which `slhmc train` needs; add it, or `slhmc run` the "
                          "card")
+    inherited = on_root(communicator, lambda: trained_before(card))
     card = on_root(communicator, lambda: self_contained(card))
     training = Training(card, Path(directory), device, communicator)
+    training.inherited = inherited
     with closed_on_error(training.journal):
         on_root(communicator, lambda: training.begin_files(card_text(card)))
         training.start()
@@ -109,11 +111,12 @@ class Training(Session):
         self.held_out: list[tuple[GaugeField, int, float]] = []  # links, number, S
         self.best = {"step": -1, "loss": np.inf, "values": self.parameters.values()}
         self.waited = 0  # evaluations since the best one
+        self.inherited: dict[str, float] = {}  # of a new training: what the weights that it begins with have of the guide
         self.last = {"loss": np.nan, "held_out": np.nan, "acceptance": np.nan}
 
     # ---- beginning
     def _new_history(self, text: str) -> TrainingFile:
-        return TrainingFile(self.files.training, text, __version__, self.guide.names)
+        return TrainingFile(self.files.training, text, __version__, self.guide.names, self.inherited)
 
     def _read_history(self, card: RunCard) -> TrainingFile:
         history = TrainingFile.open(self.files.training)
@@ -142,6 +145,8 @@ class Training(Session):
             self.start()
             return
         trajectory, state = found
+        if state.get("samples"):
+            self.source.keep_to(state["samples"])
         for number, action in enumerate(state["actions"]):
             path = self._held_out_path(number)
             self.U.from_sites(on_root_alone(self.communicator, lambda path=path: load_links(
@@ -253,7 +258,7 @@ class Training(Session):
         losses["acceptance"] = predicted_acceptance(losses)
         on_root(self.communicator, lambda: self.history.append_evaluation(self.step, losses))
         self.last |= {"held_out": losses[self.card.train.loss], "acceptance": losses["acceptance"]}
-        self.waited += 1
+        self.waited += self.step % self.card.train.report_every == 0  # not the last step of a training that may go on
         if self.last["held_out"] < self.best["loss"]:
             self.best = {"step": self.step, "loss": self.last["held_out"], "values": self.parameters.values()}
             self.waited = 0
@@ -271,7 +276,7 @@ class Training(Session):
     def checkpoint(self) -> None:
         """Write history, weights, then the state: a kill in between leaves a history that is longer, and `resume` cuts it."""
         links = self.U.to_sites()
-        state = {"step": self.step, "waited": self.waited, "parameters": self.parameters.state(),
+        state = {"samples": self.source.kept, "step": self.step, "waited": self.waited, "parameters": self.parameters.state(),
                  "optimizer": state_arrays(self.optimizer), "last": self._numbers(self.last),
                  "actions": np.array([action for _, _, action in self.held_out]),
                  "best": {"step": self.best["step"], "loss": np.float64(self.best["loss"]), "values": self.best["values"]}}
@@ -289,8 +294,10 @@ class Training(Session):
         return {name: np.float64(value) for name, value in values.items()}
 
     def _save_weights(self, path: Path, values: np.ndarray, step: int) -> None:
-        save_weights(path, *self.guide.file_entries(values), self.history.card_text, len(self.card.quarks),
-                     {"step": np.array(step)})
+        table, parameters = self.guide.file_entries(values)
+        save_weights(path, table, parameters | {name: value for name, value in self.history.inherited.items()
+                                                if name not in parameters},
+                     self.history.card_text, len(self.card.quarks), {"step": np.array(step)})
 
     def _draw(self) -> None:
         draw_figures(self.history, self.card.train.loss, self.files.path)

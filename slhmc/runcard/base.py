@@ -60,7 +60,8 @@ NaturalRepeats = Annotated[int, Field(ge=0, le=MOST_REPEATS)]
 FlowTime = Annotated[float, Field(gt=0, le=1_000_000, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
-Mass = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
+LARGEST_MASS = 1e6
+Mass = Annotated[float, Field(ge=-LARGEST_MASS, le=LARGEST_MASS, allow_inf_nan=False)]
 Spectrum = Annotated[float, Field(ge=1e-20, le=1e20, allow_inf_nan=False)]
 Tolerance = Annotated[float, Field(gt=0, lt=1)]
 Levels = Annotated[

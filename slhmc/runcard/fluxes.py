@@ -121,7 +121,7 @@ class FluxCard(Table):
     def cross_faults(card: Any) -> Iterator[Fault]:
         """Faults between the keys of `card`, a FluxCard or what is valid of one."""
         if card.data is not None:
-            yield from _data(card.data)
+            yield from _data(card.data, card.lattice and card.lattice.extent)
         if card.model is not None:
             yield from _model(card.model)
         if card.fit is not None and card.fit.optimizer == "levenberg_marquardt":
@@ -133,13 +133,16 @@ class FluxCard(Table):
         return self
 
 
-def _data(data: Any) -> Iterator[Fault]:
+def _data(data: Any, extent: tuple[int, ...] | None) -> Iterator[Fault]:
     for key in ("open_worms", "test_open_worms"):
         counts = getattr(data, key)
         if data.label == "observables" and counts and any(counts):
             yield ("data", key), "n and |phi|^2 are of configurations without open worms: [0] expected; leave it out"
         if data.label in ("violation", "open_worms") and key == "open_worms" and counts and len(set(map(bool, counts))) < 2:
             yield ("data", key), f'label = "{data.label}" is learned from 0 open worms beside other numbers, found {list(counts)}'
+        extents = [extent] if key == "open_worms" else [*(data.test_extents or [extent])]
+        if None not in extents and counts and 2 * max(counts) > (sites := min(nx * nt for nx, nt in extents)):
+            yield ("data", key), f"{max(counts)} open worms found; {sites} sites have room for the ends of {sites // 2} at most"
     if data.subset is not None and data.training is not None and data.subset > data.training:
         yield ("data", "subset"), f"{data.subset} configurations found, training has {data.training} of each"
 

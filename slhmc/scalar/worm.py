@@ -126,7 +126,7 @@ class WormSampler:
         count sites are not there.
         """
         counts = np.broadcast_to(np.asarray(count), (self.chains,)).astype(np.int32)
-        if counts.min() < 0 or 2 * counts.max() > self.sites:
+        if counts.min() < 0 or 2 * int(counts.max()) > self.sites:
             raise InputError(f"{counts.min()} to {counts.max()} open worms asked for; {self.sites} sites have room for the ends "
                              f"of 0 to {self.sites // 2}")
         moves = self.sites if moves is None else moves

@@ -1,6 +1,7 @@
 """`ScalarSimulation`: chains of the complex scalar field with their files, as `Simulation` is for links."""
 
 import time
+from collections.abc import Callable
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ from slhmc.simulation.changes import changes
 from slhmc.simulation.simulation import error_words
 from slhmc.simulation.status import LiveStatus
 from slhmc.simulation.stopping import StopRequest
+
+_PIECE_SECONDS = 0.5  # of sweeps, after which a signal is heeded
 
 # none of them changes what the chains sample
 SCALAR_CHANGEABLE = ("run.sweeps", "run.save_every", "run.checkpoint_every", "run.time_limit")
@@ -100,6 +103,7 @@ class ScalarSimulation:
         self._last: SweepReport | None = None
         self._status = LiveStatus(self.files)
         self._measured, self._means = time.perf_counter(), (float("nan"), float("nan"))
+        self._piece = 1  # sweeps at once
 
     @property
     def total(self) -> int:
@@ -164,24 +168,38 @@ class ScalarSimulation:
 
     def _run(self, observer, stop: StopRequest, started: float) -> bool:
         entered, first, limit = time.monotonic(), self.sampler.sweep, self.card.run.time_limit
-        halt, longest, self._measured = False, 0.0, time.perf_counter()
+        self._measured, longest = time.perf_counter(), 0.0
+
+        def must_stop(seconds: float = 0.0) -> bool:
+            """After another piece of so many."""
+            nonlocal longest
+            longest = max(longest, seconds)
+            return stop.requested or (limit is not None and time.monotonic() - started + 2 * longest > limit)
+        halt = False
         while self.sampler.sweep < self.total and not halt:
-            begun = time.monotonic()
-            self._advance()
-            now, done = time.monotonic(), self.sampler.sweep - first
-            longest = max(longest, now - begun)
-            halt = stop.requested or (limit is not None and now - started + 2 * longest > limit)
+            self._advance(must_stop)
+            now, done, halt = time.monotonic(), self.sampler.sweep - first, must_stop()
             checkpoint = halt or self.sampler.sweep == self.total or self.sampler.sweep % self.card.run.checkpoint_every == 0
             if checkpoint:
                 self.checkpoint()
             self._tell(observer, (now - entered) / done, checkpoint)
         return self.sampler.sweep == self.total
 
-    def _advance(self) -> None:
-        """All sweeps up to the next one after which something is measured, kept or written, and that."""
+    def _advance(self, must_stop: Callable[[float], bool] = lambda seconds: False) -> None:
+        """All sweeps up to the next one after which something is measured, kept or written, and that; fewer, if it must stop, as
+        it asks about twice a second. Pieces change no bits.
+        """
         run, sampler = self.card.run, self.sampler
         nearest = [every - sampler.sweep % every for every in (run.measure_every, run.save_every, run.checkpoint_every) if every]
-        sampler.update(min(*nearest, self.total - sampler.sweep))
+        end = sampler.sweep + min(*nearest, self.total - sampler.sweep)
+        while sampler.sweep < end:
+            begun, piece = time.monotonic(), min(self._piece, end - sampler.sweep)
+            sampler.update(piece)
+            sampler.device.synchronize()
+            passed = time.monotonic() - begun
+            self._piece = max(1, min(2 * piece, int(piece * _PIECE_SECONDS / max(passed, 1e-9))))
+            if must_stop(passed) and sampler.sweep < end:
+                return
         sweep, due = sampler.sweep, sampler.sweep % run.measure_every == 0
         keep = run.save_every and sweep % run.save_every == 0 and sweep > run.thermalization
         if due or keep:
