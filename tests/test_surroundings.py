@@ -12,6 +12,7 @@ import pytest
 from running import assert_same_chain, card_file, card_of, refusal, run_process, sets
 
 from slhmc import simulation
+from slhmc.cli import failure
 from slhmc.errors import InputError
 from slhmc.lattice.communicator import SerialCommunicator
 
@@ -118,6 +119,17 @@ def test_any_error_of_rank_0_reaches_all_ranks(error):
     assert caught.value is error
     with pytest.raises(InputError if isinstance(error, InputError) else RuntimeError, match=re.escape(str(error))):
         simulation.simulation.on_root(Rank(1, root.message), fail)
+
+
+@pytest.mark.parametrize("error", [
+    MemoryError(), RuntimeError("[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate memory: tried 96 GB"),
+    type("OutOfMemoryError", (RuntimeError,), {})("CUDA out of memory")])
+def test_memory_that_is_not_there_is_told(capsys, monkeypatch, error):
+    """Of NumPy, and of torch on a CPU and on a GPU: no traceback."""
+    codes = []
+    monkeypatch.setattr("slhmc.cli.ranks.abort", codes.append)
+    failure.fail(error)
+    assert capsys.readouterr().err == "slhmc: out of memory; use a smaller lattice or more ranks\n" and codes == [3]
 
 
 def test_an_error_of_log_or_observer_reaches_all_ranks(tmp_path):
