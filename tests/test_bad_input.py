@@ -14,7 +14,7 @@ from running import CARD, card_file, card_of, contents, refusal, sets, slhmc_com
 
 from slhmc import simulation
 from slhmc.errors import InputError
-from slhmc.io import save_checkpoint, save_links
+from slhmc.io import EnsembleFile, save_checkpoint, save_links
 from slhmc.runcard import card_text
 
 
@@ -170,7 +170,7 @@ def test_a_card_with_another_number_of_noise_vectors_is_refused(capsys, another_
 ])
 def test_the_checkpoint_of_another_lattice_is_refused(capsys, another_run, extent, colors, words):
     links = np.broadcast_to(np.eye(colors, dtype=complex), (*extent, 2, colors, colors))
-    save_checkpoint(another_run / "checkpoint.h5", links, 12, {})
+    save_checkpoint(another_run / "checkpoint.h5", links, 12, {}, EnsembleFile.open(another_run / "chain.h5").owner)
     before = contents(another_run)
     line = refusal(capsys, "resume", another_run)
     assert f"{another_run / 'checkpoint.h5'}: {words}; put back the checkpoint of this run" in line

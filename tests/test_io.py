@@ -18,6 +18,7 @@ from slhmc.io import (
     save_checkpoint,
     save_links,
 )
+from slhmc.io.checkpoint import owner_of
 from slhmc.io.sealed import write_sealed
 
 CARD = "# Maß\n[lattice]\nextent = [4, 4]\n"
@@ -56,8 +57,10 @@ STATE = {"seed": 2**32 - 1, "huge": 2**127 + 1, "third": 1 / 3, "nothing": None,
          "nested": {"list": [1, [2.5, "x"]], "array": np.arange(6.0).reshape(2, 3)},
          "complex": np.array([1 + 2j]), "integer": np.uint64(2**64 - 1), "empty": {}}
 
+OWNER = owner_of("run", CARD)
+
 SAVE = {"links": lambda path, seed=1: save_links(path, random_links(seed=seed), trajectory=12),
-        "checkpoint": lambda path, seed=1: save_checkpoint(path, random_links(seed=seed), 12, STATE),
+        "checkpoint": lambda path, seed=1: save_checkpoint(path, random_links(seed=seed), 12, STATE, OWNER),
         "chain": lambda path, seed=1: EnsembleFile(path, CARD, str(seed)).flush()}
 LOAD = {"links": load_links, "checkpoint": load_checkpoint, "chain": EnsembleFile.open}
 kinds = pytest.mark.parametrize("kind", SAVE)
@@ -88,8 +91,8 @@ def test_files_are_plain_hdf5_and_equal_contents_give_equal_bytes(tmp_path):
 
 
 def test_checkpoint_comes_back_bit_for_bit(tmp_path):
-    save_checkpoint(tmp_path / "c.h5", random_links(), 123456, STATE)
-    links, trajectory, state = load_checkpoint(tmp_path / "c.h5")
+    save_checkpoint(tmp_path / "c.h5", random_links(), 123456, STATE, OWNER)
+    links, trajectory, state = load_checkpoint(tmp_path / "c.h5", OWNER)
     assert np.array_equal(links, random_links())
     assert trajectory == 123456
     assert state.keys() == STATE.keys()
@@ -103,7 +106,7 @@ def test_state_that_cannot_be_kept_is_refused_and_the_old_checkpoint_stays(tmp_p
     SAVE["checkpoint"](tmp_path / "c.h5")
     for state in ({"key": object()}, {1: "key"}, {"__array__": 3}, {"set": {1}}):
         with pytest.raises(TypeError):
-            save_checkpoint(tmp_path / "c.h5", random_links(), 13, state)
+            save_checkpoint(tmp_path / "c.h5", random_links(), 13, state, OWNER)
     assert load_checkpoint(tmp_path / "c.h5")[1] == 12
 
 
@@ -274,7 +277,7 @@ def outside_the_group():
 def test_links_outside_the_group_are_neither_written_nor_read(tmp_path, links, words):
     path = tmp_path / "cfg.h5"
     save_links(path, random_links())
-    for save in (lambda: save_links(path, links), lambda: save_checkpoint(path, links, 1, {})):
+    for save in (lambda: save_links(path, links), lambda: save_checkpoint(path, links, 1, {}, OWNER)):
         with pytest.raises(ComputationError, match=f"not written: .*{words}"):
             save()
     assert np.array_equal(load_links(path)[0], random_links())

@@ -9,7 +9,7 @@ from running import ask_to_stop, refusal, sets, slhmc_command
 
 from slhmc import simulation
 from slhmc.errors import InputError, RunCardError
-from slhmc.io import FluxChains, FluxConfigurations, load_flux_checkpoint, load_fluxes, save_fluxes
+from slhmc.io import FluxChains, FluxConfigurations, load_flux_checkpoint, load_fluxes, save_flux_checkpoint, save_fluxes
 from slhmc.io.scalar import smallest_integers
 from slhmc.runcard import Card, ScalarCard, card_text, load_card, parse_card
 from slhmc.scalar import WormSampler, divergence
@@ -229,7 +229,7 @@ def test_damaged_files_are_told(tmp_path, name):
 def test_a_checkpoint_of_another_run_or_none_is_told(tmp_path):
     for name, extent in (("a", "[3, 6]"), ("b", "[6, 3]")):
         assert simulation.create_scalar(card_of(f"lattice.extent={extent}"), tmp_path / name).run()
-    (tmp_path / "a" / "checkpoint.h5").write_bytes((tmp_path / "b" / "checkpoint.h5").read_bytes())
+    save_flux_checkpoint(tmp_path / "a" / "checkpoint.h5", *load_flux_checkpoint(tmp_path / "b" / "checkpoint.h5"), None)
     with pytest.raises(InputError, match=r"checkpoint.h5: k of shape .* put back the checkpoint of this run"):
         simulation.resume_scalar(tmp_path / "a")
     (tmp_path / "a" / "checkpoint.h5").unlink()

@@ -1,5 +1,6 @@
 """The point from which a run goes on: links, trajectory number, and whatever state the simulation keeps."""
 
+import hashlib
 import json
 import os
 from collections.abc import Callable
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from slhmc.errors import InputError
 from slhmc.io.links import check_fit, links_to_write, read_links, write_links
 from slhmc.io.sealed import open_sealed, write_sealed
 
@@ -16,15 +18,31 @@ if TYPE_CHECKING:
 _ARRAY = "__array__"
 
 
-def save_checkpoint(path: str | os.PathLike, links: np.ndarray, trajectory: int, state: dict[str, Any]) -> None:
+def owner_of(kind: str, card_text: str) -> str:
+    """What a checkpoint belongs to: "run", "scalar run", "training" or "fit", and the sha256 of the card that it began with."""
+    return f"{kind} {hashlib.sha256(card_text.encode()).hexdigest()}"
+
+
+def check_owner(path: str | os.PathLike, file: "h5py.File", owner: str | None) -> None:
+    """InputError if an open checkpoint is not of `owner` (None: of anyone); files of earlier versions do not say."""
+    found = str(file.attrs.get("owner", owner))
+    if owner is not None and found != owner:
+        kind, expected = found.rpartition(" ")[0], owner.rpartition(" ")[0]
+        raise InputError(f"{path}: the checkpoint of {'another' if kind == expected else 'a'} {kind} found, that of this "
+                         f"{expected} expected; put it back, or a copy of it")
+
+
+def save_checkpoint(path: str | os.PathLike, links: np.ndarray, trajectory: int, state: dict[str, Any],
+                    owner: str | None) -> None:
     """Replace the checkpoint atomically.
 
     `links` as in save_links; `state` may nest dicts with string keys, lists, strings, numbers, booleans, None and
-    NumPy arrays or scalars, all of which come back equal to the last bit (tuples as lists; TypeError for other types).
+    NumPy arrays or scalars, all of which come back equal to the last bit (tuples as lists; TypeError for other types);
+    `owner` as of owner_of; None does not say whose it is.
     Raises InputError if it cannot be written, ComputationError for links outside SU(N); the old file then stays.
     """
     links = links_to_write(path, links)
-    write = state_writer(state)
+    write = state_writer(state, owner)
 
     def fill(file: "h5py.File") -> None:
         write_links(file, links)
@@ -34,31 +52,36 @@ def save_checkpoint(path: str | os.PathLike, links: np.ndarray, trajectory: int,
     write_sealed(path, "checkpoint", fill)
 
 
-def load_checkpoint(path: str | os.PathLike, extent: tuple[int, ...] | None = None,
+def load_checkpoint(path: str | os.PathLike, owner: str | None = None, extent: tuple[int, ...] | None = None,
                     colors: int | None = None) -> tuple[np.ndarray, int, dict[str, Any]]:
     """(links, trajectory, state) as save_checkpoint got them.
 
-    Raises InputError if missing, damaged or not ours, or if the lattice or the group differs from `extent`, `colors`.
+    Raises InputError if missing, damaged or not ours, if it is not of `owner`, or if the lattice or the group differs
+    from `extent`, `colors`.
     """
     with open_sealed(path, "checkpoint") as file:
+        state = read_state(path, file, owner)
         check_fit(path, file.attrs, extent, colors, "put back the checkpoint of this run")
-        return read_links(path, file), int(file.attrs["trajectory"]), read_state(file)
+        return read_links(path, file), int(file.attrs["trajectory"]), state
 
 
-def state_writer(state: dict[str, Any]) -> Callable[["h5py.File"], None]:
-    """What puts `state` (as in save_checkpoint) into an open file; TypeError for what no file can keep."""
+def state_writer(state: dict[str, Any], owner: str | None) -> Callable[["h5py.File"], None]:
+    """What puts `state` and `owner` (as in save_checkpoint) into an open file; TypeError for what no file can keep."""
     arrays: list[np.ndarray] = []
     text = json.dumps(_encode(state, arrays))
 
     def write(file: "h5py.File") -> None:
+        if owner is not None:
+            file.attrs["owner"] = owner
         file.create_dataset("state", data=text)
         for index, array in enumerate(arrays):
             file.create_dataset(f"arrays/{index}", data=array)
     return write
 
 
-def read_state(file: "h5py.File") -> dict[str, Any]:
-    """The state in a verified open file."""
+def read_state(path: str | os.PathLike, file: "h5py.File", owner: str | None) -> dict[str, Any]:
+    """The state in a verified open file; InputError if it is not of `owner`."""
+    check_owner(path, file, owner)
     return _decode(json.loads(file["state"].asstr()[()]), file)
 
 

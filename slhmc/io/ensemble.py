@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from slhmc.errors import InputError
+from slhmc.io.checkpoint import owner_of
 from slhmc.io.sealed import open_sealed, write_sealed
 
 if TYPE_CHECKING:
@@ -27,11 +28,13 @@ class EnsembleFile:
     `card_text` is the card of the last session, `changes` how it came to differ from earlier ones: (trajectory after which
     it changed, key, value before, value from then on). `version` is that of the code. `guide`: words about the frozen network of
     a self-learning chain ("network", "trained", "weights_sha256"), none for other chains. `settings`: for an observable, what its
-    values depend on besides the links, ready for JSON. Trajectory numbers only grow.
+    values depend on besides the links, ready for JSON. `owner`: of its checkpoints, by the first card. Trajectory numbers only
+    grow.
     """
 
     def __init__(self, path: str | os.PathLike, card_text: str, version: str, guide: Mapping[str, str] | None = None):
         self.path, self.card_text, self.version, self.guide = Path(path), card_text, version, dict(guide or {})
+        self.owner = owner_of("run", card_text)
         self.changes: list[tuple[int, str, str, str]] = []
         self.settings: dict[str, dict[str, Any]] = {}
         self._rows: list[tuple] = []
@@ -51,6 +54,7 @@ class EnsembleFile:
         with open_sealed(path, "chain") as file:
             guide = {key.removeprefix(_GUIDE): str(value) for key, value in file.attrs.items() if key.startswith(_GUIDE)}
             chain = cls(path, file["card"].asstr()[()], file.attrs["version"], guide)
+            chain.owner = str(file.attrs.get("owner", chain.owner))
             chain._rows = file["records"][()].astype(RECORD).tolist()
             if "changes" in file:
                 chain.changes = [(int(row[0]), *(word.decode() for word in row.tolist()[1:])) for row in file["changes"][()]]
@@ -115,7 +119,7 @@ class EnsembleFile:
         write_sealed(self.path, "chain", self._fill)
 
     def _fill(self, file: "h5py.File") -> None:
-        file.attrs["version"] = self.version
+        file.attrs["version"], file.attrs["owner"] = self.version, self.owner
         for key, words in self.guide.items():
             file.attrs[_GUIDE + key] = words
         file.create_dataset("card", data=self.card_text)

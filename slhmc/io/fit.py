@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from slhmc.io.checkpoint import read_state, state_writer
+from slhmc.io.checkpoint import owner_of, read_state, state_writer
 from slhmc.io.sealed import open_sealed, write_sealed
 
 if TYPE_CHECKING:
@@ -23,10 +23,12 @@ class FitFile:
 
     loss: mean over the batches of the epoch, each before its step. validation: the loss of the validation set after the epoch,
     which is mse_site, or mse_average where the network has one number a configuration. Epoch 0 is the start; numbers only grow.
+    `owner`: of its checkpoints, by the first card.
     """
 
     def __init__(self, path: str | os.PathLike, card_text: str, version: str):
         self.path, self.card_text, self.version = Path(path), card_text, version
+        self.owner = owner_of("fit", card_text)
         self._rows: list[tuple] = []
 
     @classmethod
@@ -34,6 +36,7 @@ class FitFile:
         """The history in `path`; InputError if the file is missing, damaged or of another kind."""
         with open_sealed(path, "fit") as file:
             history = cls(path, file["card"].asstr()[()], file.attrs["version"])
+            history.owner = str(file.attrs.get("owner", history.owner))
             history._rows = file["epochs"][()].astype(EPOCH).tolist()
         return history
 
@@ -57,20 +60,20 @@ class FitFile:
         write_sealed(self.path, "fit", self._fill)
 
     def _fill(self, file: "h5py.File") -> None:
-        file.attrs["version"] = self.version
+        file.attrs["version"], file.attrs["owner"] = self.version, self.owner
         file.create_dataset("card", data=self.card_text)
         file.create_dataset("epochs", data=self.epochs)
 
 
-def save_fit_state(path: str | os.PathLike, state: dict[str, Any]) -> None:
-    """Replace the checkpoint of a fit atomically; `state` as in save_checkpoint."""
-    write_sealed(path, "checkpoint", state_writer(state))
+def save_fit_state(path: str | os.PathLike, state: dict[str, Any], owner: str) -> None:
+    """Replace the checkpoint of a fit atomically; `state` and `owner` as in save_checkpoint."""
+    write_sealed(path, "checkpoint", state_writer(state, owner))
 
 
-def load_fit_state(path: str | os.PathLike) -> dict[str, Any]:
-    """What `save_fit_state` got; InputError if the file is missing, damaged or no checkpoint of a fit."""
+def load_fit_state(path: str | os.PathLike, owner: str | None = None) -> dict[str, Any]:
+    """What `save_fit_state` got; InputError if the file is missing, damaged or not of `owner`."""
     with open_sealed(path, "checkpoint") as file:
-        return read_state(file)
+        return read_state(path, file, owner)
 
 
 def save_model(path: str | os.PathLike, tensors: Mapping[str, np.ndarray], card_text: str, epoch: int) -> None:

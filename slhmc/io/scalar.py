@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from slhmc.errors import InputError
-from slhmc.io.checkpoint import read_state, state_writer
+from slhmc.io.checkpoint import owner_of, read_state, state_writer
 from slhmc.io.sealed import open_sealed, sealed_kind, write_sealed
 
 if TYPE_CHECKING:
@@ -28,12 +28,13 @@ class FluxChains:
     """n and |phi|^2 of all chains, measured after sweeps, in memory; `flush` replaces the file atomically.
 
     couplings: eta, coupling (lambda) and mu, each float64 [chain]. `card_text`: the card of the last session. `thermalization`:
-    measurements after so many sweeps count as production.
+    measurements after so many sweeps count as production. `owner`: of its checkpoints, by the first card.
     """
 
     def __init__(self, path: str | os.PathLike, card_text: str, version: str, couplings: Mapping[str, np.ndarray],
                  thermalization: int):
         self.path, self.card_text, self.version, self.thermalization = Path(path), card_text, version, thermalization
+        self.owner = owner_of("scalar run", card_text)
         self.couplings = {name: np.asarray(couplings[name], dtype=np.float64) for name in _COUPLINGS}
         self._sweeps: list[int] = []
         self._seconds: list[float] = []
@@ -45,6 +46,7 @@ class FluxChains:
         with open_sealed(path, "scalar") as file:
             couplings = {name: file[name][()] for name in _COUPLINGS}
             chains = cls(path, file["card"].asstr()[()], file.attrs["version"], couplings, int(file.attrs["thermalization"]))
+            chains.owner = str(file.attrs.get("owner", chains.owner))
             chains._sweeps, chains._seconds = file["sweep"][()].tolist(), file["seconds"][()].tolist()
             shape = (len(chains._sweeps), len(couplings["mu"]))
             for name in _AVERAGES:
@@ -88,7 +90,7 @@ class FluxChains:
         write_sealed(self.path, "scalar", self._fill)
 
     def _fill(self, file: "h5py.File") -> None:
-        file.attrs["version"] = self.version
+        file.attrs["version"], file.attrs["owner"] = self.version, self.owner
         file.attrs["thermalization"] = self.thermalization
         file.create_dataset("card", data=self.card_text)
         file.create_dataset("sweep", data=self.sweeps)
@@ -144,14 +146,14 @@ def smallest_integers(values: np.ndarray) -> np.ndarray:
     raise InputError(f"integers from {low} to {high} found; files have 32 bits for them")
 
 
-def save_flux_checkpoint(path: str | os.PathLike, k: np.ndarray, ell: np.ndarray, sweep: int) -> None:
-    """Replace the checkpoint atomically."""
+def save_flux_checkpoint(path: str | os.PathLike, k: np.ndarray, ell: np.ndarray, sweep: int, owner: str | None) -> None:
+    """Replace the checkpoint atomically; `owner` as in save_checkpoint."""
     state: dict[str, Any] = {"k": smallest_integers(k), "l": smallest_integers(ell), "sweep": sweep}
-    write_sealed(path, "checkpoint", state_writer(state))
+    write_sealed(path, "checkpoint", state_writer(state, owner))
 
 
-def load_flux_checkpoint(path: str | os.PathLike) -> tuple[np.ndarray, np.ndarray, int]:
-    """(k, l, sweep) as save_flux_checkpoint got them; InputError if missing, damaged or of another kind of run."""
+def load_flux_checkpoint(path: str | os.PathLike, owner: str | None = None) -> tuple[np.ndarray, np.ndarray, int]:
+    """(k, l, sweep) as save_flux_checkpoint got them; InputError if missing, damaged or not of `owner`."""
     with open_sealed(path, "checkpoint") as file:
-        state = read_state(file)
+        state = read_state(path, file, owner)
         return state["k"].astype(np.int32), state["l"].astype(np.int32), int(state["sweep"])

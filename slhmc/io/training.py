@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
+from slhmc.io.checkpoint import owner_of
 from slhmc.io.sealed import open_sealed, write_sealed
 
 if TYPE_CHECKING:
@@ -22,12 +23,13 @@ class TrainingFile:
     """Steps, parameters after each, and evaluations of held-out samples, in memory; `flush` replaces the file atomically.
 
     `parameter_names`: of the numbers that are trained, in physical units; `inherited`: masses, factors and coupling of the guide
-    that were trained before. Step 0 is the start; numbers of steps only grow.
+    that were trained before. Step 0 is the start; numbers of steps only grow. `owner`: of its checkpoints, by the first card.
     """
 
     def __init__(self, path: str | os.PathLike, card_text: str, version: str, parameter_names,
                  inherited: Mapping[str, float] | None = None):
         self.path, self.card_text, self.version = Path(path), card_text, version
+        self.owner = owner_of("training", card_text)
         self.parameter_names, self.inherited = list(parameter_names), dict(inherited or {})
         self._steps: list[tuple] = []
         self._parameters: list[np.ndarray] = []
@@ -39,6 +41,7 @@ class TrainingFile:
         with open_sealed(path, "training") as file:
             history = cls(path, file["card"].asstr()[()], file.attrs["version"], file["parameter_names"].asstr()[()].tolist(),
                           json.loads(file.attrs.get("inherited", "{}")))
+            history.owner = str(file.attrs.get("owner", history.owner))
             history._steps = file["steps"][()].astype(STEP).tolist()
             history._parameters = list(file["parameters"][()])
             history._evaluations = file["held_out"][()].astype(EVALUATION).tolist()
@@ -85,7 +88,7 @@ class TrainingFile:
     def _fill(self, file: "h5py.File") -> None:
         import h5py
 
-        file.attrs["version"] = self.version
+        file.attrs["version"], file.attrs["owner"] = self.version, self.owner
         if self.inherited:
             file.attrs["inherited"] = json.dumps(self.inherited)
         file.create_dataset("card", data=self.card_text)

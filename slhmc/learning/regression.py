@@ -81,7 +81,7 @@ class Regression(Session):
         return history
 
     def _read_checkpoint(self) -> dict:
-        state = load_fit_state(self.files.checkpoint)
+        state = load_fit_state(self.files.checkpoint, self.history.owner)
         self._check_length(state["epoch"])
         self.history.truncate(state["epoch"] if state["row"]["epoch"] >= 0 else -1)
         return state
@@ -326,7 +326,7 @@ class Regression(Session):
             self.history.flush()
             if self.best["epoch"] >= 0:
                 save_model(self.files.weights, self.best["tensors"], self.history.card_text, self.best["epoch"])
-            save_fit_state(self.files.checkpoint, state)
+            save_fit_state(self.files.checkpoint, state, self.history.owner)
         on_root(self.communicator, write)
         self._saved = time.monotonic()
 

@@ -124,7 +124,8 @@ class Training(Session):
         return history
 
     def _read_checkpoint(self) -> tuple:
-        self._links, trajectory, state = load_checkpoint(self.files.checkpoint, self.lattice.extent, self.U.colors)
+        self._links, trajectory, state = load_checkpoint(self.files.checkpoint, self.history.owner, self.lattice.extent,
+                                                         self.U.colors)
         self._check_length(state["step"])
         self.history.truncate(state["step"] if len(state["actions"]) == self.card.train.held_out else -1)
         return trajectory, state
@@ -286,7 +287,7 @@ class Training(Session):
             if self.best["step"] >= 0:
                 self._save_weights(self.files.weights, self.best["values"], self.best["step"])
                 self._save_weights(self.files.last_weights, self.parameters.values(), self.step)
-            save_checkpoint(self.files.checkpoint, links, self.source.trajectory, state)
+            save_checkpoint(self.files.checkpoint, links, self.source.trajectory, state, self.history.owner)
         on_root(self.communicator, write)
 
     def _numbers(self, values: dict[str, float]) -> dict:

@@ -133,7 +133,7 @@ class ScalarSimulation:
         if refused := [str(change) for change in changed if change.key not in SCALAR_CHANGEABLE]:
             raise InputError(f"{files.card}: not the card that made these chains: {', '.join(refused)}; a run that goes on may "
                              f"change {', '.join(SCALAR_CHANGEABLE)}; for others start a new run in another directory")
-        k, ell, sweep = load_flux_checkpoint(files.checkpoint)
+        k, ell, sweep = load_flux_checkpoint(files.checkpoint, self.chains.owner)
         if sweep > self.total:
             raise InputError(f"{files.path}: {self.card.run.sweeps} sweeps asked for, but {sweep - self.chains.thermalization} "
                              f"are done; ask for that or more by --set run.sweeps=N")
@@ -216,7 +216,7 @@ class ScalarSimulation:
     def checkpoint(self) -> None:
         """Write the chains, then the fields: a kill in between leaves chains that are longer, and `resume` cuts them."""
         self.chains.flush()
-        save_flux_checkpoint(self.files.checkpoint, self.sampler.k, self.sampler.l, self.sampler.sweep)
+        save_flux_checkpoint(self.files.checkpoint, self.sampler.k, self.sampler.l, self.sampler.sweep, self.chains.owner)
 
     # ---- telling
     def _tell(self, observer, pace: float, checkpointed: bool) -> None:

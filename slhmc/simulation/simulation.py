@@ -184,7 +184,8 @@ class Simulation:
             raise InputError(f"{self.files.weights}: not the weights that made this chain: sha256 "
                              f"{self.frozen.get('weights_sha256', 'of nothing')} found, "
                              f"{self.chain.guide.get('weights_sha256', 'no network')} expected; restore a copy")
-        self._links, trajectory, _ = load_checkpoint(self.files.checkpoint, self.lattice.extent, self.U.colors)
+        self._links, trajectory, _ = load_checkpoint(self.files.checkpoint, self.chain.owner, self.lattice.extent,
+                                                     self.U.colors)
         self.chain.truncate(trajectory)
         self._settle(before)
         self._check_length(trajectory)
@@ -328,7 +329,7 @@ class Simulation:
 
         def write():
             self.chain.flush()
-            save_checkpoint(self.files.checkpoint, links, self.trajectory, {})
+            save_checkpoint(self.files.checkpoint, links, self.trajectory, {}, self.chain.owner)
         self.on_root(write)
         self._checkpoint_seconds = max(self._checkpoint_seconds, time.monotonic() - begun)
 
