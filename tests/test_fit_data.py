@@ -1,10 +1,12 @@
 """Data sets of fits: chains of the engine, labels, what is found again, made on, refused."""
 
+import fcntl
+import json
 import shutil
 
 import numpy as np
 import pytest
-from cards import FIT, fit_card
+from cards import FIT, fit_card, flux_card
 from running import card_file, contents, refusal, sets
 from scipy.special import iv
 
@@ -192,3 +194,23 @@ def test_more_configurations_than_memory_are_refused_before_any_is_made(tmp_path
     told = refusal(capsys, "train", card_file(tmp_path, FIT), "-o", tmp_path / "run", *sets("data.training=2147483647"))
     assert "data.training = 2147483647 configurations of 4x4 take " in told
     assert not list((tmp_path / "run" / "data").glob("*.h5"))
+
+
+@pytest.mark.parametrize("kind", ["links", "fluxes"])
+def test_a_fit_that_waits_for_the_data_of_another_says_so(tmp_path, kind):
+    """And stops when asked to."""
+    card = fit_card() if kind == "links" else flux_card()
+    (tmp_path / "data").mkdir()
+    card = card.model_copy(update={"data": card.data.model_copy(update={"directory": str(tmp_path / "data")})})
+    with open(tmp_path / "data" / ".lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert not regression.create(card, tmp_path / "run").run(stop_when("waiting for data", 0))
+    status = json.loads((tmp_path / "run" / "status.json").read_text())
+    assert (status["state"], status["phase"], status["step"]) == ("stopped", "waiting for data", 0) and status["total"] >= 3
+
+
+def test_couplings_that_hardly_differ_have_files_of_their_own(tmp_path):
+    card = fit_card("data.test_betas=[3.5, 3.5000000000000004, 4]")
+    paths = [part.path(tmp_path).name for part in datasets.parts(card)]
+    assert len(set(paths)) == len(paths)
+    assert {"test_4x4_beta3.5.h5", "test_4x4_beta3.5000000000000004.h5", "test_4x4_beta4.h5"} <= set(paths)

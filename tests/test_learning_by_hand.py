@@ -105,11 +105,13 @@ def test_a_directory_of_data_sets_is_locked(tmp_path):
     pytest.importorskip("torch")
     from slhmc.learning.datasets import take_lock
 
-    lock = take_lock(tmp_path, lambda: True)
-    assert lock is not None and take_lock(tmp_path, lambda: True) is None
+    looks, told = [], []
+    lock = take_lock(tmp_path, lambda: True, lambda: told.append(0))
+    assert lock is not None and take_lock(tmp_path, lambda: True, lambda: told.append(1)) is None and not told
+    assert take_lock(tmp_path, lambda: looks.append(0) or len(looks) > 3, lambda: told.append(2)) is None and told == [2]
     os.close(lock)
-    again = take_lock(tmp_path, lambda: True)
-    assert again is not None
+    again = take_lock(tmp_path, lambda: True, lambda: told.append(3))
+    assert again is not None and told == [2]
     os.close(again)
 
 

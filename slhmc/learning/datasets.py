@@ -31,6 +31,12 @@ FLOW_TOLERANCE = 1e-6  # of the steps of gradient flows that are labels
 _WAIT = 0.2  # seconds between two looks at the lock of another process
 
 
+def exact_words(number: float) -> str:
+    """A number in up to 12 digits, or in as many as tell it from every other."""
+    words = f"{number:.12g}"
+    return words if float(words) == number else repr(float(number))
+
+
 class Part(NamedTuple):
     """One data set: a file."""
 
@@ -43,10 +49,10 @@ class Part(NamedTuple):
     def name(self) -> str:
         """Of the lattice, and of the coupling if it is one of the test alone: "8x8", "8x8 beta 3.5"."""
         lattice = "x".join(map(str, self.extent))
-        return lattice if self.beta is None else f"{lattice} beta {self.beta:.12g}"
+        return lattice if self.beta is None else f"{lattice} beta {exact_words(self.beta)}"
 
     def path(self, directory: Path) -> Path:
-        flow = "" if self.flow is None else f"_{self.flow[0]}_t{self.flow[1]:.12g}"
+        flow = "" if self.flow is None else f"_{self.flow[0]}_t{exact_words(self.flow[1])}"
         return directory / f"{self.split}_{self.name.replace(' beta ', '_beta')}{flow}.h5"
 
     def chain_path(self, directory: Path, chain: int) -> Path:
@@ -211,12 +217,13 @@ class Maker:
                 check_data_set(part.path(self.directory), origin(self.card, part))
 
     def make(self, halt: Callable[[], bool], tell: Callable[[int, int], None]) -> bool:
-        """Make what is missing; False if `halt` became true on a rank. tell(chains done, chains in all) is called on rank 0.
+        """Make what is missing; False if `halt` became true on a rank. tell(chains done, chains in all) is called on rank 0, with
+        (0, data sets in all) if another process is at work on them.
 
         Ranks make chains of their own; rank 0 writes each. Chains that are done stay when the others are interrupted, and other
         processes that want the same directory wait.
         """
-        with self._locked(halt) as mine:
+        with self._locked(halt, tell) as mine:
             if not mine:
                 return False
             on_root(self.communicator, self.check)
@@ -268,26 +275,29 @@ class Maker:
         save_data_set(path, DataSet(links, np.array(beta, np.float64), words, part.extent, self.card.lattice.colors), __version__)
 
     @contextmanager
-    def _locked(self, halt: Callable[[], bool]) -> Iterator[bool]:
+    def _locked(self, halt: Callable[[], bool], tell: Callable[[int, int], None]) -> Iterator[bool]:
         """The directory, for this job alone; False if it was to halt while another had it."""
-        lock = on_root(self.communicator, lambda: self._take_lock(halt))
+        lock = on_root(self.communicator, lambda: self._take_lock(halt, lambda: tell(0, len(self.parts))))
         try:
             yield lock is not None
         finally:
             if lock is not None and lock != _UNLOCKED and self.communicator.rank == 0:
                 os.close(lock)
 
-    def _take_lock(self, halt: Callable[[], bool]) -> int | None:
+    def _take_lock(self, halt: Callable[[], bool], waiting: Callable[[], None]) -> int | None:
         try:
-            return take_lock(self.directory, halt)
+            return take_lock(self.directory, halt, waiting)
         except InputError:
             if all(part.path(self.directory).exists() for part in self.parts):
                 return _UNLOCKED  # nothing to write: data of others, on a disk that may only be read
             raise
 
 
-def take_lock(directory: Path, halt: Callable[[], bool]) -> int | None:
-    """The descriptor of the lock of a directory of data sets; None if `halt` became true while another had it."""
+def take_lock(directory: Path, halt: Callable[[], bool], waiting: Callable[[], None]) -> int | None:
+    """The descriptor of the lock of a directory of data sets; None if `halt` became true while another had it, of which
+    `waiting` is called once.
+    """
+    told = False
     try:
         directory.mkdir(parents=True, exist_ok=True)
         lock = os.open(directory / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
@@ -302,6 +312,9 @@ def take_lock(directory: Path, halt: Callable[[], bool]) -> int | None:
             if halt():
                 os.close(lock)
                 return None
+            if not told:
+                waiting()
+                told = True
             time.sleep(_WAIT)
         except OSError:
             return lock  # a file system without locks

@@ -75,7 +75,7 @@ class FluxMaker:
         if all(part.path(self.directory).exists() for part in self.parts):  # nothing to write, perhaps nowhere to write to
             self._check()
             return True
-        with self._locked(halt) as mine:
+        with self._locked(halt, tell) as mine:
             if not mine:
                 return False
             self._check()
@@ -95,8 +95,8 @@ class FluxMaker:
                 check_flux_set(part.path(self.directory), flux_origin(self.card, part))
 
     @contextmanager
-    def _locked(self, halt: Callable[[], bool]) -> Iterator[bool]:
-        lock = take_lock(self.directory, halt)
+    def _locked(self, halt: Callable[[], bool], tell: Callable[[int, int], None]) -> Iterator[bool]:
+        lock = take_lock(self.directory, halt, lambda: tell(0, len(self.parts)))
         try:
             yield lock is not None
         finally:

@@ -9,6 +9,7 @@ import torch
 from slhmc.backend import Device
 from slhmc.errors import InputError
 from slhmc.io import load_flux_set
+from slhmc.learning.datasets import exact_words
 from slhmc.learning.flux_data import FluxMaker, FluxPart, flux_origin, flux_parts
 from slhmc.networks.convolutional import Convolutional, Stage, published
 from slhmc.runcard import FluxCard
@@ -123,7 +124,7 @@ class FluxTask:
             chosen = np.array([name == key for name in names])
             entry = {"extent": key[0], "eta": key[1], "mu": key[2], "open_worms": int(key[3]), "samples": int(chosen.sum()),
                      "loss": float(losses[chosen].mean())}
-            name = f"{key[0]} eta {key[1]:.12g} mu {key[2]:.12g} open worms {key[3]}"
+            name = f"{key[0]} eta {exact_words(key[1])} mu {exact_words(key[2])} open worms {key[3]}"
             found[name] = entry | _details(self.card.data.label, outputs[chosen], labels[chosen])
         return found
 
@@ -193,7 +194,7 @@ def summed_up(card: FluxCard, entries: list[dict]) -> dict[str, dict[str, float]
         for extent in (*tested, *([f"up to {tested[-1]}"] if len(tested) > 1 else [])):
             chosen = [entry for entry in groups[extent] if first <= entry["mu"] <= last]
             if chosen:
-                groups[f"{extent} mu {first:g} to {last:g}"] = chosen
+                groups[f"{extent} mu {exact_words(first)} to {exact_words(last)}"] = chosen
     order = sorted(groups, key=lambda name: name.startswith("validation"))  # tests first
     return {name: _summary(groups[name]) for name in order}
 

@@ -133,7 +133,8 @@ class Regression(Session):
 
         def tell(done: int, total: int) -> None:
             seconds = time.monotonic() - begun
-            report = FitReport("data", done, total, seconds=seconds, eta_seconds=seconds / done * (total - done))
+            report = (FitReport("data", done, total, seconds=seconds, eta_seconds=seconds / done * (total - done)) if done
+                      else FitReport("waiting for data", 0, total, seconds=seconds))
             self.journal.tell(report, observer)
         return self.task.make_data(self._halt, tell)
 

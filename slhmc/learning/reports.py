@@ -6,8 +6,10 @@ from math import isnan, nan
 
 @dataclass(frozen=True)
 class FitReport:
-    """phase: "data" (done: chains), "training" (epochs) or "testing" (lattices). loss: of the last epoch, validation: after it,
-    average: of lattice averages; NaN while unknown. batch: of `batches` in the epoch that is at work.
+    """phase: "waiting for data" (that another process makes), "data" (done: chains), "training" (epochs) or "testing" (lattices).
+
+    loss: of the last epoch, validation: after it, average: of lattice averages; NaN while unknown. batch: of `batches` in the
+    epoch that is at work.
     """
 
     phase: str

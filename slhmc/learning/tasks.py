@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from slhmc.backend import Device
-from slhmc.learning.datasets import Maker, Part, parts
+from slhmc.learning.datasets import Maker, Part, exact_words, parts
 from slhmc.learning.evaluation import Labelled, deviation, evaluate, mean_square
 from slhmc.learning.flow_tests import flow_numbers
 from slhmc.learning.flux_task import FluxTask
@@ -66,7 +66,7 @@ class LinkTask:
             found |= flow_numbers(data.label, model, samples, self.communicator)
         for later in data.later_times:
             samples = Labelled(self.card, part, self.directory, self.device, "double", later)
-            found.setdefault("later", {})[f"{later:g}"] = flow_numbers(data.label, model, samples, self.communicator, later)
+            found.setdefault("later", {})[exact_words(later)] = flow_numbers(data.label, model, samples, self.communicator, later)
         return {part.name: found}
 
     def summary(self, found: dict) -> dict:
