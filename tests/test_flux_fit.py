@@ -277,6 +277,12 @@ def test_networks_that_do_not_fit_are_refused_before_data_are_made(tmp_path, cap
     assert not (tmp_path / "run").exists()
 
 
+def test_data_beyond_the_memory_are_refused_before_chains_are_made(tmp_path, capsys):
+    card = card_file(tmp_path, FLUXES)
+    line = refusal(capsys, "train", card, "-o", tmp_path / "run", *sets("data.training=2147483647"))
+    assert "data.training: 8589934588 configurations of 4x6 take 3.3e+12 bytes, more than the memory has; lower it" in line
+
+
 @pytest.mark.parametrize(("override", "expected"), [
     ("data.label=worms", 'expected "observables", "violation" or "open_worms", found "worms"'),
     ("data.kind=flux", 'expected "fluxes", found "flux"; did you mean fluxes?'),
@@ -286,6 +292,12 @@ def test_networks_that_do_not_fit_are_refused_before_data_are_made(tmp_path, cap
     ("data.label=observables", "data.open_worms: n and |phi|^2 are of configurations without open worms"),
     ("data.subset=13", "13 configurations found, training has 12 of each"),
     ("data.couplings=[[4.0]]", "data.couplings.0: expected at least 2 entries, found 1"),
+    ("data.couplings=[[4.01, 1], [-4, 1]]", "data.couplings.1: eta must be greater than 0, found -4"),
+    ("data.test_couplings=[[4.01, 701]]", "data.test_couplings.0: mu must lie between -700 and 700, found 701"),
+    ("data.mu_ranges=[[1.0, 1.1], [1.3, 1.2]]", "data.mu_ranges.1: no coupling of the test has 1.3 <= mu <= 1.2"),
+    ("lattice.extent=[4, 100000000]", ": at most 268435456 sites of all chains together, found 4000000000"),
+    ("data.test_extents=[[4, 6], [3, 100000000]]", "extents.1: at most 268435456 sites of all chains together, found 3"),
+    ("data.worms=1000000", ": at most 8388608 worms of all chains together in a sweep, found 10000000"),
     ("data.test_extents=[[1, 4]]", "data.test_extents.0.0: must be at least 2, found 1"),
     ('model.layers=[{kind = "linear"}]', ": the stages, or in their place model.published"),
     ('model.layers=[{kind = "linear"}]', "model.layers.0.channels: missing: channels that leave a stage of kind"),

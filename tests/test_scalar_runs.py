@@ -169,6 +169,7 @@ def test_a_power_beyond_the_table_fails_the_run(card_path, tmp_path, monkeypatch
     ("chains = 2", "chans = 2", "7: scalar.chans: unknown key; did you mean chains?"),
     ("[3, 6]", "[3, 6, 2]", "2: lattice.extent: expected at most 2 entries, found 3"),
     ("[3, 6]", "[3, 100000000]", "2: lattice.extent: at most 268435456 sites of all chains together, found 3600000000"),
+    ("worms = 2", "worms = 1000000", "8: scalar.worms: at most 8388608 worms of all chains together in a sweep, found 12000000"),
     ("[3, 6]", "[0, 6]", "2: lattice.extent.0: must be at least 1, found 0"),
     ("sweeps = 14", "trajectories = 14", "12: run.trajectories: unknown key; [run] has thermalization, sweeps, seed"),
     ("sweeps = 14", "", "9: run.sweeps: missing: sweeps of production"),

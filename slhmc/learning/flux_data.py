@@ -10,6 +10,7 @@ import numpy as np
 
 from slhmc import __version__
 from slhmc.backend import Device
+from slhmc.errors import InputError
 from slhmc.io import FluxSet, check_flux_set, save_flux_set
 from slhmc.learning.datasets import SPLITS, take_lock
 from slhmc.runcard import FluxCard
@@ -116,7 +117,7 @@ def make_flux_set(card: FluxCard, part: FluxPart, device: Device, halt: Callable
     seed = int(np.random.SeedSequence([data.seed, SPLITS.index(part.split), *part.extent]).generate_state(1)[0])
     sampler = WormSampler(device, part.extent, eta, data.coupling, mu, len(eta), seed, data.worms)
     wanted = each * len(counts)
-    fluxes = np.empty((len(couplings), wanted, 4, *part.extent), np.int32)
+    fluxes = _empty(part, (len(couplings), wanted, 4, *part.extent))
     observables = np.full((len(couplings), wanted, 2), np.nan)
     if not _sweep(sampler, data.thermalization, halt):
         return None
@@ -131,6 +132,15 @@ def make_flux_set(card: FluxCard, part: FluxPart, device: Device, halt: Callable
         if not any(counts):
             observables[:, number] = np.stack(sampler.observables(), -1).reshape(len(couplings), chains, 2)[:, :len(number)]
     return _sorted(card, part, fluxes, observables)
+
+
+def _empty(part: FluxPart, shape: tuple[int, ...]) -> np.ndarray:
+    """For all configurations; InputError, before they are made, if that is more than the memory has."""
+    try:
+        return np.empty(shape, np.int32)
+    except (MemoryError, ValueError):
+        raise InputError(f"data.{part.split}: {shape[0] * shape[1]} configurations of {part.name} take "
+                         f"{4 * np.prod(shape, dtype=float):.2g} bytes, more than the memory has; lower it") from None
 
 
 def _sorted(card: FluxCard, part: FluxPart, fluxes: np.ndarray, observables: np.ndarray) -> FluxSet:

@@ -1,12 +1,14 @@
 """Cards of fits on fluxes of the complex scalar field: [data] with kind = "fluxes", and tables of its own."""
 
 from collections.abc import Iterator
+from math import prod
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from slhmc.runcard.base import LARGEST, Count, Finite, NaturalNumber, Positive, Table, refuse_faults
 from slhmc.runcard.fit import FitTable
+from slhmc.runcard.scalar import MU_MAX, beyond, too_many_sites, too_many_worms
 
 Fault = tuple[tuple[str | int, ...], str]
 Sites = Annotated[int, Field(ge=2, le=LARGEST)]
@@ -52,7 +54,7 @@ class FluxDataTable(Table):
     thermalization: NaturalNumber = Field(200, description="sweeps before the first configuration of a chain")
     spacing: Count = Field(5, description="sweeps from one configuration to the next")
     chains: Count = Field(50, description="chains of each coupling, side by side")
-    worms: Count | None = Field(None, description="closed worms of a sweep; one for each 8 sites if left out")
+    worms: Count | None = Field(None, description="closed worms of a sweep; one for each 32 sites if left out")
     directory: str | None = Field(
         None, min_length=1, description="where data sets are kept and found again, relative to the card; if left out, data/ of "
         "the training's own directory"
@@ -122,6 +124,7 @@ class FluxCard(Table):
         """Faults between the keys of `card`, a FluxCard or what is valid of one."""
         if card.data is not None:
             yield from _data(card.data, card.lattice and card.lattice.extent)
+            yield from _limits(card.data, card.lattice and card.lattice.extent)
         if card.model is not None:
             yield from _model(card.model)
         if card.fit is not None and card.fit.optimizer == "levenberg_marquardt":
@@ -145,6 +148,25 @@ def _data(data: Any, extent: tuple[int, ...] | None) -> Iterator[Fault]:
             yield ("data", key), f"{max(counts)} open worms found; {sites} sites have room for the ends of {sites // 2} at most"
     if data.subset is not None and data.training is not None and data.subset > data.training:
         yield ("data", "subset"), f"{data.subset} configurations found, training has {data.training} of each"
+
+
+def _limits(data: Any, extent: tuple[int, ...] | None) -> Iterator[Fault]:
+    """Couplings without meaning, lattices and sweeps beyond all bounds."""
+    for key in ("couplings", "test_couplings"):
+        for number, (eta, mu) in enumerate(getattr(data, key) or ()):
+            if eta <= 0:
+                yield ("data", key, number), f"eta must be greater than 0, found {eta:g}"
+            if abs(mu) > MU_MAX:
+                yield ("data", key, number), f"mu {beyond(MU_MAX, mu)}"
+    tested = data.test_couplings or data.couplings
+    for number, (first, last) in enumerate(data.mu_ranges or ()):
+        if tested and not any(first <= mu <= last for _, mu in tested):
+            yield ("data", "mu_ranges", number), f"no coupling of the test has {first:g} <= mu <= {last:g}"
+    chains, most = data.chains or 1, max(len(couplings or ()) for couplings in (data.couplings, tested))
+    yield from too_many_worms(("data", "worms"), (data.worms or 0) * chains * most)
+    yield from too_many_sites(("lattice", "extent"), prod(extent or (0,)) * chains * most)
+    for number, lengths in enumerate(data.test_extents or ()):
+        yield from too_many_sites(("data", "test_extents", number), prod(lengths) * chains * len(tested or ()))
 
 
 def _least_squares(card: Any) -> Iterator[Fault]:

@@ -13,6 +13,7 @@ from slhmc.runcard.checks import Fault
 # what can be squared, and what exp() can be taken of
 MASS_MAX, MU_MAX = 1e150, 700
 SITES_MAX = 1 << 28  # four fluxes of four bytes each: 4 GiB, and a sweep of seconds
+WORMS_MAX = SITES_MAX // 32  # as many as these have where a card does not say how many
 
 
 def _values(value: Any) -> Any:
@@ -91,8 +92,21 @@ def _size_faults(card: Any) -> Iterator[Fault]:
     extent, chains = card.lattice.extent or (), card.scalar.chains
     couplings = [len(_numbers(values)) for values in (card.scalar.mu, card.scalar.eta or card.scalar.mass)]
     counts = [*extent, chains, *couplings]
-    if all(isinstance(count, int) for count in counts) and prod(counts) > SITES_MAX:
-        yield ("lattice", "extent"), f"at most {SITES_MAX} sites of all chains together, found {prod(counts)}"
+    if all(isinstance(count, int) for count in counts):
+        yield from too_many_sites(("lattice", "extent"), prod(counts))
+        yield from too_many_worms(("scalar", "worms"), (card.scalar.worms or 0) * prod(counts[2:]))
+
+
+def too_many_sites(path: tuple, sites: int) -> Iterator[Fault]:
+    """Of all chains."""
+    if sites > SITES_MAX:
+        yield path, f"at most {SITES_MAX} sites of all chains together, found {sites}"
+
+
+def too_many_worms(path: tuple, worms: int) -> Iterator[Fault]:
+    """In a sweep of all chains."""
+    if worms > WORMS_MAX:
+        yield path, f"at most {WORMS_MAX} worms of all chains together in a sweep, found {worms}"
 
 
 def _scalar_faults(scalar: ScalarTable) -> Iterator[Fault]:
@@ -109,12 +123,16 @@ def _scalar_faults(scalar: ScalarTable) -> Iterator[Fault]:
         yield ("scalar", "eta"), f"must be greater than 0, found {min(eta):g}, where the recursion for W(f) is not stable"
     for key, values, most in (("mass", mass, MASS_MAX), ("mu", mu, MU_MAX)):
         if any(abs(value) > most for value in values):
-            yield ("scalar", key), f"must lie between -{most:g} and {most:g}, found {max(values, key=abs):g}"
+            yield ("scalar", key), beyond(most, max(values, key=abs))
             return
     lowest = min(eta or tuple(4 + value**2 for value in mass), default=None)
     if scalar.coupling == 0 and lowest is not None and mu and lowest <= (limit := 2 + 2 * cosh(max(map(abs, mu)))):
         yield ("scalar", "coupling"), (f"without interaction Z exists only for eta > 2 + 2 cosh(mu) = {limit:.6g}, found "
                                        f"eta = {lowest:g}; give coupling > 0")
+
+
+def beyond(most: float, found: float) -> str:
+    return f"must lie between -{most:g} and {most:g}, found {found:g}"
 
 
 def _numbers(value: Any) -> tuple[float, ...]:
