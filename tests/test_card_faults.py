@@ -265,7 +265,6 @@ def test_what_a_guide_needs_around_it():
          "8: guide: a heat bath has no molecular dynamics to guide; use [hmc], or leave it out"),
         (bare + "[smearing]\n", "13: smearing: no [[quarks]] are there to see smeared links; leave it out"),
         (bare + "[guide]\n[network]\n", "14: network: no [[quarks]] are there to see the network's links; leave it out"),
-        (bare + "[guide]\nnetwork = 'w.h5'\n", "14: guide.network: no [[quarks]] are there to see the network's links; leave"),
         (PLAIN.replace("colors = 2", "colors = 5") + "[guide]\n[network]\n", "3: lattice.colors: quarks need 2 or 3 colors, f"),
         (PLAIN.replace("[4, 4, 4, 8]", "[4, 8]") + '[guide]\n[network]\nloops = ["plaquette", "chair_s"]\n',
          '18: network.loops.1: "chair_s" needs three directions, lattice.extent has 2'),

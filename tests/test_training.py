@@ -4,7 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
-from cards import THIN, TRAINING, training_card
+from cards import THIN, TRAINING, gauge, hmc, run_table, training_card
 from running import CARDS, ROOT, card_file, contents, refusal, run_process, sets, slhmc_command
 
 torch = pytest.importorskip("torch")
@@ -13,8 +13,10 @@ from fitting import stop_when  # noqa: E402
 
 from slhmc import simulation  # noqa: E402
 from slhmc.errors import ComputationError  # noqa: E402
-from slhmc.io import TrainingFile, load_weights  # noqa: E402
+from slhmc.io import TrainingFile, load_weights, save_weights  # noqa: E402
 from slhmc.learning import training  # noqa: E402
+from slhmc.networks import make_network  # noqa: E402
+from slhmc.runcard import load_card  # noqa: E402
 
 FAST = ("solver.force_tolerance=1e-10", "solver.action_tolerance=1e-12", "solver.precision=mixed")
 
@@ -147,6 +149,26 @@ def test_what_was_trained_before_stays_in_the_weights(tmp_path):
     assert slhmc_command("resume", tmp_path / "second", *sets("train.steps=4")) == 0
     for name in ("weights.h5", "last_weights.h5"):
         assert load_weights(tmp_path / "second" / name).trained == found
+
+
+def test_a_guide_of_links_alone_is_trained_and_used(tmp_path, capsys):
+    """Its coupling, to a target without quarks; weights of a network have nothing to act on there."""
+    text = gauge((4, 4), 2.0) + hmc(6) + "[guide]\nbeta = 2.5\n" + run_table(thermalization=3, trajectories=4, seed=3)
+    table = TRAINING[TRAINING.index("[train]"):TRAINING.index("train_mass")] + "train_beta = true\n"
+    card = card_file(tmp_path, text + table)
+    assert slhmc_command("train", card, "-o", tmp_path / "train", *sets("train.steps=6", "train.learning_rate=0.1")) == 0
+    weights = load_weights(tmp_path / "train" / "weights.h5")
+    assert list(weights.trained) == ["gauge.beta"] and abs(weights.trained["gauge.beta"] - 2) < 0.4
+    card = card_file(tmp_path, text.replace("beta = 2.5", "network = 'train/weights.h5'"))
+    run = simulation.create(load_card(card, ["run.start=hot"]), tmp_path / "run")
+    assert run.update.guide[0].action.action(run.U, {}) / run.update.target.action(run.U, {}) == pytest.approx(
+        weights.trained["gauge.beta"] / 2, rel=1e-12)
+    assert run.run()
+    assert slhmc_command("summary", tmp_path / "run") == 0
+    stout = make_network("stout", 2, 2, 1, ("plaquette",))
+    save_weights(tmp_path / "train" / "weights.h5", stout.table(), dict.fromkeys(stout.parameter_names, 0.1), "", 0)
+    capsys.readouterr()
+    assert "a network of 1 layers found, but the card has no [[quarks]]" in refusal(capsys, "run", card, "-o", tmp_path / "no")
 
 
 def test_configurations_of_another_target_are_refused(tmp_path, trained, capsys):

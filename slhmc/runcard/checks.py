@@ -294,8 +294,6 @@ def guide_faults(card: Any) -> Iterator[Fault]:
         return
     if card.heat_bath is not None:
         yield ("guide",), "a heat bath has no molecular dynamics to guide; use [hmc], or leave it out"
-    if card.guide.network is not None and card.quarks == ():
-        yield ("guide", "network"), "no [[quarks]] are there to see the network's links; leave it out"
     yield from _guide_quarks(card)
     if (own := card.guide.solver) is not None:
         merged = own if card.solver is None else merged_solver(card.solver, own)

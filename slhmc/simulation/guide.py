@@ -72,6 +72,9 @@ def read_weights(card: RunCard) -> Weights | None:
         return None
     fitted = sealed_kind(card.guide.network) == "model"
     weights = guide_weights(card.guide.network, len(card.quarks)) if fitted else load_weights(card.guide.network)
+    if not card.quarks and weights.table["layers"]:
+        raise InputError(f"{card.guide.network}: a network of {weights.table['layers']} layers found, but the card has no "
+                         "[[quarks]] to see its links; leave guide.network out")
     table = None if card.network is None else network_of(card.network, card).table()
     check_weights(card.guide.network, weights, card.lattice.colors, len(card.lattice.extent), len(card.quarks), table)
     names = network_of_weights(weights).parameter_names
