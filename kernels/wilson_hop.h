@@ -47,8 +47,8 @@ SITE_FUNCTION void add_transported(Spinor &sum, const real *p, const HalfSpinor 
 #endif
 }
 
-// Fetch ahead for a lane group to come: its links, and the spinor that no group before it has needed, not all the
-// way: two lane groups fill the first-level cache.
+// Fetch ahead for a lane group to come: its links, not all the way, as those of two lane groups fill the first-level cache, and
+// the spinor that no group before it has needed.
 template <int direction, int link_reals>
 SITE_FUNCTION void prefetch_direction(const Geometry &g, const real *links, const real *psi, Site x) {
     if (!g.prefetch || x.group + PREFETCH_DISTANCE >= g.groups) return;
@@ -57,7 +57,7 @@ SITE_FUNCTION void prefetch_direction(const Geometry &g, const real *links, cons
     else prefetch_reals<2>(links, link_reals);
     if (direction != DIMENSIONS - 1) return;
     const Site next = Site{x.parity, x.group + PREFETCH_DISTANCE, 0};
-    prefetch_reals<2>(psi + (long)neighbour(g, next, direction).group * (FIELD_REALS * LANES), FIELD_REALS);
+    prefetch_reals(psi + (long)neighbour(g, next, direction).group * (FIELD_REALS * LANES), FIELD_REALS);
 }
 
 // what a hop reads beside the geometry

@@ -24,9 +24,9 @@ from commands import guarded
 from flux_families import model_of_trial
 from pages import filled, markdown
 
-from slhmc.errors import ComputationError
+from slhmc.errors import ComputationError, InputError
 from slhmc.learning import regression
-from slhmc.runcard import FitCard, FluxCard, load_card
+from slhmc.runcard import FitCard, FluxCard, card_text, load_card
 
 ACTIVATIONS = ("relu", "leaky_relu", "tanh", "sigmoid")
 LAYERS, WIDTHS, KERNELS, RATES = 6, (4, 8, 16, 32, 64, 128, 256, 512), (1, 2, 3), (1e-4, 3e-2)
@@ -94,12 +94,29 @@ def search(card: Path, options: argparse.Namespace) -> dict:
     storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(place / "trials.log")))
     pruner = optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=2)
     study = optuna.create_study(study_name=card.stem, storage=storage, load_if_exists=True, pruner=pruner)
+    keep_to(study, place, card, options)
     # another search from the trial where one was interrupted: the first draws are not drawn again
     study.sampler = optuna.samplers.TPESampler(seed=options.seed + len(study.trials))
     begun, (trials, minutes) = time.monotonic(), budget(card, options)
     study.optimize(lambda trial: train(trial, card, place, options), max(0, trials - len(study.trials)),
                    timeout=60 * minutes, catch=(ComputationError,), callbacks=[lambda study, _: record(study, place)])
     return summary(study, place, time.monotonic() - begun)
+
+
+def keep_to(study: optuna.Study, place: Path, card: Path, options: argparse.Namespace) -> None:
+    """InputError if trials that are there are of another card, family or choice of networks."""
+    found = load_card(card, options.set, FitCard)
+    if isinstance(found, FluxCard):
+        found = found.model_copy(update={"search": None})  # its budget may grow
+    asked = {"card": card_text(found), "--family": options.family, "--deepest": options.deepest,
+             "--widest": options.widest}
+    kept = study.user_attrs.get("asked", asked)
+    differing = [f"{key} {asked[key]} (was {kept[key]})" if key != "card" else f"the card {card}, with --set"
+                 for key in asked if kept[key] != asked[key]]
+    if differing:
+        raise InputError(f"{place}: trials of another search are here, differing in {', '.join(differing)}; go on as it began, "
+                         "or give another --output")
+    study.set_user_attr("asked", asked)
 
 
 def budget(card: Path, options: argparse.Namespace) -> tuple[int, float]:

@@ -59,6 +59,15 @@ def test_one_replicum_is_the_series_itself():
     assert gamma_method([series]) == gamma_method(series)
 
 
+@pytest.mark.parametrize("length", [1, 2, 3])
+def test_replica_too_short_for_correlations_count_as_uncorrelated(length):
+    series = np.random.default_rng(3).normal(size=(30, length))
+    found = gamma_method(list(series))
+    error = (series.var() / series.size * (1 + 1 / series.size))**0.5
+    assert found.window == 0 and found.tau_int == pytest.approx(0.5, rel=1e-12)
+    assert found.error == pytest.approx(error, rel=1e-12)
+
+
 def test_derived_quantity_agrees_with_pyerrors():
     rng = np.random.default_rng(10)
     common = ar1(8000, 0.8, rng)

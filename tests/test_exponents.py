@@ -63,17 +63,20 @@ def test_tile_by_tile(hot_links, gaussian_momenta, rng, monkeypatch, loops, exte
     """As on lattices beyond the caches: of what the steps pass on only some slices are kept."""
     found, network = [], random_network("stout", 3, len(extent), 2, loops, rng)
     monkeypatch.setattr("slhmc.lattice.lattice.PREFETCH_SITES", 0)
-    for tile_bytes in (1 << 30, 8 * 2 * prod(extent[:-1]) * 18 * len(extent) // parts):
+    in_tiles = 8 * 2 * prod(extent[:-1]) * 18 * len(extent) // parts
+    for tile_bytes, piece_bytes in ((1 << 30, 0), (in_tiles, 0), (in_tiles, 1)):
         U = hot_links(3, *extent, lanes=1)
         monkeypatch.setattr(type(U.lattice.device), "tile_bytes", tile_bytes)
+        monkeypatch.setattr(type(U.lattice.device), "piece_bytes", piece_bytes)
         force, P = AlgebraField(U.lattice, 3), gaussian_momenta(U)
         for _ in range(2):  # the second time the window holds what the first left
             force.clear()
             network.pull_back(U, P, force)
         found.append((network.smear(U).to_sites(), public(force), network.parameter_gradient(U, P)))
     assert U.layout.tiles(18 * len(extent))[0].count >= parts * extent[-1]
-    for whole, tiled in zip(*found, strict=True):
+    for whole, tiled, by_pieces in zip(*found, strict=True):
         np.testing.assert_allclose(tiled, whole, rtol=0, atol=1e-12 * abs(whole).max())
+        np.testing.assert_array_equal(by_pieces, tiled)
 
 
 @pytest.mark.parametrize("kind", ["stout", "attention"])

@@ -84,6 +84,13 @@ def test_a_stopped_and_resumed_fit_is_the_same_fit(tmp_path, data, fitted, done)
     same_fit(run, fitted)
 
 
+def test_a_finished_fit_restores_its_weights(tmp_path, fitted):
+    run = shutil.copytree(fitted, tmp_path / "run")
+    (run / "weights.h5").unlink()
+    assert regression.resume(run).run()
+    assert (run / "weights.h5").read_bytes() == (fitted / "weights.h5").read_bytes()
+
+
 def test_a_fit_goes_on_with_the_threads_that_it_had(tmp_path, data, caplog):
     threads = torch.get_num_threads()
     try:

@@ -117,6 +117,9 @@ def test_a_search_of_a_family(tmp_path, family):
         found = load_card(tmp_path / "out" / "card" / f"trial_{number:04d}" / "card.toml", kinds=FitCard)
         assert family_of([Stage(layer.kind) for layer in found.model.layers]) == family
         assert row["layers"].split()[-1] == "lin1"
+    code, _, error = script("search_baseline", card, "-o", tmp_path / "out", "--family", "flattening" * (family != "flattening"),
+                            "--widest", 8, "--deepest", 2, *options, *sets("search.trials=3"))
+    assert code == 2 and f"(was {family})" in error
 
 
 def test_a_family_that_is_none(tmp_path):

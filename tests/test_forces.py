@@ -78,13 +78,16 @@ def test_gauge_force_does_not_depend_on_lanes(hot_links, lanes):
 
 @pytest.mark.parametrize(("extent", "parts"), [((4, 4, 2, 6), 1), ((4, 2, 4, 4), 1), ((2, 4, 6, 2), 1), ((4, 6, 4), 1),
                                                ((4, 4, 6, 4), 2), ((4, 2, 6, 4), 3), ((2, 4, 10, 2), 5), ((4, 6, 4), 3)])
-def test_gauge_force_tile_by_tile_is_the_formula(hot_links, monkeypatch, extent, parts):
+@pytest.mark.parametrize("piece_bytes", [0, 1])
+def test_gauge_force_tile_by_tile_is_the_formula(hot_links, monkeypatch, extent, parts, piece_bytes):
     monkeypatch.setattr("slhmc.lattice.lattice.PREFETCH_SITES", 0)
     U = hot_links(3, *extent, lanes=1)
     planes = len(extent) * (len(extent) - 1) // 2
     touched = 8 * 2 * prod(extent[:-1]) * (18 * len(extent) + 8 * planes)  # bytes of two slices: links and coefficients
     monkeypatch.setattr(type(U.lattice.device), "tile_bytes", touched // parts)
-    assert U.layout.tiles(18 * len(extent) + 8 * planes)[0].count == parts * extent[-1]
+    monkeypatch.setattr(type(U.lattice.device), "piece_bytes", piece_bytes)
+    rows = piece_bytes and extent[-2] > parts  # one at a time
+    assert U.layout.tiles(18 * len(extent) + 8 * planes)[0].count == (extent[-2] if rows else parts) * extent[-1]
     expected = reference.gauge_force(U.to_sites(), 5.5, 0.0)
     for _ in range(2):  # the second time the window holds what the first left
         np.testing.assert_allclose(public(GaugeAction(5.5).force(U, None)), expected, rtol=0, atol=1e-12 * abs(expected).max())

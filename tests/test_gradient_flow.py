@@ -205,8 +205,9 @@ def test_the_launch_geometry_of_gpus(colors):
     np.testing.assert_allclose(links[1], links[0], rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("piece_bytes", [0, 1, 80_000])
 @pytest.mark.parametrize("tile_bytes", [1, 400_000])
-def test_lattices_in_tiles(hot_links, monkeypatch, tile_bytes):
+def test_lattices_in_tiles(hot_links, monkeypatch, tile_bytes, piece_bytes):
     """As large ones are worked through: plaquettes of two slices, or of parts of them, are kept at a time."""
     extent = (4, 4, 16, 8)
     U = hot_links(3, *extent)
@@ -216,8 +217,10 @@ def test_lattices_in_tiles(hot_links, monkeypatch, tile_bytes):
     monkeypatch.setattr(type(U.lattice.device), "tile_bytes", tile_bytes)
     V = GaugeField(Lattice(extent, U.lattice.device), 3)
     V.from_sites(U.to_sites())
-    parts = [V.layout.tiles(120, reach)[0].parts for reach in (1, 2)]
-    assert parts == ([4, 2] if tile_bytes == 1 else [1, 2])
+    monkeypatch.setattr(type(U.lattice.device), "piece_bytes", piece_bytes)
+    tiles = [V.layout.tiles(120, reach)[0] for reach in (1, 2)]
+    assert [one.parts for one in tiles] == ([4, 2] if tile_bytes == 1 else [1, 2])
+    assert [one.rows for one in tiles] == {0: [0, 0], 1: [1, 1], 80_000: [0 if tile_bytes == 1 else 2, 2]}[piece_bytes]
     for action, links in expected.items():
         np.testing.assert_allclose(flowed(V, action, 0.05, 0.1), links, rtol=0, atol=1e-13)
 

@@ -40,6 +40,10 @@ def test_a_search_records_every_trial_and_goes_on(tmp_path):
     line = page.read_text().splitlines()[4]
     assert line.startswith(f"| 1x2 | 3 | {told['pruned']} |") and page.read_text().endswith("<!-- end -->\nafter\n")
     assert (tmp_path / "data" / "training_8x8.h5").exists()
+    for other, words in ((("--widest", 8), "--widest 8 (was 512)"), (sets("fit.epochs=3"), "the card ")):
+        code, _, error = script("search_baseline", CARD, "-o", tmp_path, "--trials", 4, *sets(*SHORT), *other)
+        assert code == 2 and f"{place}: trials of another search are here, differing in {words}" in error
+    assert len(list(csv.DictReader((place / "trials.csv").open()))) == 3
 
 
 @pytest.fixture(scope="module")

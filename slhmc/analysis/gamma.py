@@ -62,7 +62,7 @@ def gamma_method_derived(function: Callable[..., float], series_list: Sequence[S
 def autocorrelation(fluctuations: Sequence[np.ndarray]) -> np.ndarray:
     """Gamma(t) for t = 0 ... half the longest replica, averaged over all pairs in the same replica, by FFT."""
     longest = max(len(part) for part in fluctuations)
-    times = np.arange(longest // 2)
+    times = np.arange(max(longest // 2, 1))
     total, pairs = np.zeros(len(times)), np.zeros(len(times))
     for part in fluctuations:
         padded = len(part) + len(times)    # enough zeros that no pair wraps around
@@ -94,6 +94,8 @@ def _estimate(mean: float, fluctuations: list[np.ndarray], scale: float, S: floa
 
 def _window(partial: np.ndarray, length: int, S: float) -> int:
     """The first W with exp(-W / tau) < tau / sqrt(W N), tau from S and tau_int(W) by (51); else the last one."""
+    if len(partial) == 1:    # replica too short for any other
+        return 0
     windows = np.arange(1, len(partial))
     tau = S / np.log((2 * partial[1:] + 1) / (2 * partial[1:] - 1))
     falling = np.exp(-windows / tau) - tau / np.sqrt(windows * length)

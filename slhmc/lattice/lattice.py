@@ -16,7 +16,7 @@ REALS = {"double": np.float64, "float": np.float32}
 HALO_DEPTH = 2  # rectangles reach two sites
 # Kernels fetch ahead beyond so many sites (12 MB of SU(3) links: more than a core may call its own in the last cache), and
 # differently beyond so many bytes of one real a site (from memory rather than from the last cache).
-PREFETCH_SITES, MEMORY_BYTES = 20_000, 400_000
+PREFETCH_SITES, MEMORY_BYTES = 20_000, 200_000
 NEAREST, FARTHEST = 2, 4  # lane groups: one is too short for memory, more than four are too many for the nearest cache
 
 
@@ -123,7 +123,7 @@ class Layout:
         self.groups, self.stride = self.blocks.groups, self.blocks.stride
         self.core_groups = self.blocks.core_groups
         self._scratch: dict[str, object] = {}
-        self._tiles: dict[tuple[int, int], tuple[Tiles, object]] = {}
+        self._tiles: dict[tuple[int, int, int], tuple[Tiles, object]] = {}
         self.dtype = np.dtype(REALS[real])
         device = lattice.device
         sites, permutations = lattice.local_sites, self.blocks.permutations()
@@ -143,10 +143,19 @@ class Layout:
         a tile; and `Tiles.positions` on the device. reals: of a site, that the steps read and write.
         """
         parts = self._parts(reals, reach)
-        if (parts, reach) not in self._tiles:
-            tiles = Tiles(self.blocks, parts, reach)
-            self._tiles[parts, reach] = tiles, self.lattice.device.from_host(tiles.positions().astype(np.int32))
-        return self._tiles[parts, reach]
+        key = parts, reach, self._rows(reals, parts)
+        if key not in self._tiles:
+            tiles = Tiles(self.blocks, *key)
+            self._tiles[key] = tiles, self.lattice.device.from_host(tiles.positions().astype(np.int32))
+        return self._tiles[key]
+
+    def _rows(self, reals: int, parts: int) -> int:
+        """Rows of a part in a piece, of which the cache of one core holds what steps read and write; 0 for the whole part."""
+        device, block = self.lattice.device, self.blocks.block
+        if not (parts and device.piece_bytes) or self.lattice.dimensions < 3 or not self.blocks.same_parities(2):
+            return 0
+        rows = max(1, device.piece_bytes * block[-1] * block[-2] // (self.lattice.local_sites * reals * self.dtype.itemsize))
+        return rows if rows * parts < block[-2] else 0
 
     def _parts(self, reals: int, reach: int) -> int:
         """Parts of a slice, so many that of a part the cache holds two slices for each step behind; 0 for no slices, as all stays

@@ -14,21 +14,22 @@ class Tiles:
     behind.
 
     The last direction is cut into slices, the one before into `parts` parts: a tile is what a part has in a slice, of this rank's
-    sites and of its halo. Parts come one after the other, each from slice to slice. What the first step makes is kept for some
-    slices, the present one and at least `reach` before, and, of the highest `reach` coordinates of a part, for all slices, as the
-    next part reads it, too. With parts = 0, where too few slices are there or where the parities of a tile differ, everything is
-    one tile.
+    sites and of its halo, or, with rows > 0, a piece of that, so many rows of it at most. Parts come one after the other, each
+    from slice to slice, and there from piece to piece. What the first step makes is kept for some slices, the present one and at
+    least `reach` before, and, of the highest `reach` coordinates of a part, for all slices, as the next part reads it, too. With
+    parts = 0, where too few slices are there or where the parities of a tile differ, everything is one tile.
     """
 
     blocks: Blocks
     parts: int
     reach: int = 1
+    rows: int = 0
 
     @cached_property
     def count(self) -> int:
         """Number of tiles."""
-        cut = self.parts and self._kept and self.blocks.same_parities(2 if self.parts > 1 else 1)
-        return self.parts * self.blocks.block[-1] if cut else 1
+        cut = self.parts and self._kept and self.blocks.same_parities(2 if self._by_rows else 1)
+        return len(self._pieces) if cut else 1
 
     @cached_property
     def _kept(self) -> int:
@@ -36,10 +37,22 @@ class Tiles:
         length = self.blocks.block[-1]
         return next((kept for kept in range(self.reach + 1, length + 1) if length % kept == 0), 0)
 
+    @property
+    def _by_rows(self) -> bool:
+        """Whether a slice is ever cut."""
+        return self.parts > 1 or self.rows > 0
+
+    @cached_property
+    def _pieces(self) -> list[tuple[range, int]]:
+        """Rows and slice of each tile, in their order."""
+        parts = [self._part(number) for number in range(self.parts)]
+        return [(part[begin:begin + (self.rows or len(part))], t) for part in parts for t in range(self.blocks.block[-1])
+                for begin in range(0, len(part), self.rows or len(part))]
+
     @cached_property
     def _rows(self) -> tuple[np.ndarray, int, int]:
-        """Coordinates of lane groups in the direction of parts, its length and its margin; of a single part it is one row."""
-        if self.parts > 1:
+        """Coordinates of lane groups in the direction of parts, its length and its margin; an uncut slice is one row."""
+        if self._by_rows:
             return self.blocks.coordinates[-2, 0], self.blocks.block[-2], self.blocks.margins[-2]
         return np.zeros(self.blocks.stride, np.int64), 1, 0
 
@@ -90,14 +103,20 @@ class Tiles:
     def spans(self, number: int, last: int = EDGE, reach: int = 0) -> list[tuple[int, int]]:
         """Lane groups (begin, end) of a tile, of the classes up to `last`: EDGE, BEHIND or REACHED (geometry.py).
 
-        reach: with those up to so many steps behind that no tile before had. What is behind on other ranks is made here, too.
+        reach: with those up to so many steps behind that no tile before had. What is behind on other ranks is made here, too, and
+        what was made behind the first rows, on this rank, is not made again.
         """
         if self.count == 1:
             return [(0, self.blocks.class_end(last))]
-        part, t = divmod(number, self.blocks.block[-1])
+        rows, t = self._pieces[number]
         _, length, margin = self._rows
         times = range(-reach, 1) if t == 0 else [t]
-        rows = [*(range(-reach, 0) if part == 0 and self.parts > 1 else ()), *self._part(part)]
+        if self._by_rows and reach:
+            # but in slices that were behind the first ones, too: a step may change in place what the one before it has made
+            again = margin or t >= self.blocks.block[-1] - self.reach
+            rows = [*(range(-reach, 0) if rows[0] == 0 else ()), *(z for z in rows if again or z < length - reach)]
+        if not rows:
+            return []
         groups = np.concatenate([self._groups[z if margin else z % length, t if self.blocks.margins[-1]
                                               else t % self.blocks.block[-1]] for t in times for z in rows])
         groups = np.unique(groups[self.blocks.classes[0][groups] <= last])

@@ -117,6 +117,7 @@ class Regression(Session):
     def _run(self, observer) -> bool:
         """Make data, train and test; reports are after each chain, each epoch, each test, and on the way."""
         if self.finished and self.files.results.exists() and self._tested():
+            on_root(self.communicator, self._restore_weights)
             return True
         if not self._make_data(observer):
             return False
@@ -325,11 +326,19 @@ class Regression(Session):
 
         def write() -> None:
             self.history.flush()
-            if self.best["epoch"] >= 0:
-                save_model(self.files.weights, self.best["tensors"], self.history.card_text, self.best["epoch"])
+            self._save_weights()
             save_fit_state(self.files.checkpoint, state, self.history.owner)
         on_root(self.communicator, write)
         self._saved = time.monotonic()
+
+    def _save_weights(self) -> None:
+        if self.best["epoch"] >= 0:
+            save_model(self.files.weights, self.best["tensors"], self.history.card_text, self.best["epoch"])
+
+    def _restore_weights(self) -> None:
+        """Of a fit that is done: the checkpoint has them, too."""
+        if not self.files.weights.exists():
+            self._save_weights()
 
     def _draw(self) -> None:
         draw_fit(self.history, self.files.path)
