@@ -220,7 +220,7 @@ def test_lattices_in_tiles(hot_links, monkeypatch, tile_bytes, piece_bytes):
     monkeypatch.setattr(type(U.lattice.device), "piece_bytes", piece_bytes)
     tiles = [V.layout.tiles(120, reach)[0] for reach in (1, 2)]
     assert [one.parts for one in tiles] == ([4, 2] if tile_bytes == 1 else [1, 2])
-    assert [one.rows for one in tiles] == {0: [0, 0], 1: [1, 1], 80_000: [0 if tile_bytes == 1 else 2, 2]}[piece_bytes]
+    assert [one.rows for one in tiles] == {0: [0, 0], 1: [int(tile_bytes == 1), 1], 80_000: [0, 2]}[piece_bytes]
     for action, links in expected.items():
         np.testing.assert_allclose(flowed(V, action, 0.05, 0.1), links, rtol=0, atol=1e-13)
 

@@ -83,6 +83,25 @@ def test_what_is_kept_of_slices_beyond_all_caches(monkeypatch):
     assert tiles.count > layout.blocks.block[-1] and tiles.window <= 0.6 * layout.stride
 
 
+def test_tiles_are_cut_into_pieces_for_one_thread_alone(monkeypatch):
+    """And never for sums, whose order threads must not change."""
+    monkeypatch.setattr(Device, "tile_bytes", 1)
+    monkeypatch.setattr("slhmc.backend.host.PIECE_BYTES", 1)
+    monkeypatch.setenv("OMP_NUM_THREADS", "2,1")
+    device = HostDevice()
+    layout = Lattice((4, 4, 8, 8), device).layout()
+    counts = []
+    for threads in (2, 1, 2):
+        device.use_threads(threads)
+        counts.append(tuple(layout.tiles(120, 2, pieces)[0].count for pieces in (False, True)))
+    device.use_threads(1)
+    whole = layout.blocks.block[-1] * layout._parts(120, 2)
+    assert counts == [(whole, whole), (whole, layout.blocks.block[-1] * layout.blocks.block[-2]), (whole, whole)]
+    assert HostDevice().thread_counts() == [1, 2] and HostDevice().piece_bytes == 0
+    monkeypatch.setenv("OMP_NUM_THREADS", "many")
+    assert HostDevice().thread_counts()[0] == 1
+
+
 @pytest.mark.parametrize("blocks", BLOCKS, ids=lambda blocks: "x".join(map(str, blocks.extent)) + " on " + str(blocks.rank_grid))
 def test_whole_planes_stand_side_by_side(blocks):
     table = blocks.neighbours() >> 5

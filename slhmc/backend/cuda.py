@@ -59,7 +59,6 @@ class CudaDevice(Device):
     name = "cuda"
     least_sites = 1 << 18
     tile_bytes = 32 << 20
-    piece_bytes = 0
 
     def __init__(self):
         super().__init__()

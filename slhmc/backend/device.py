@@ -27,7 +27,7 @@ class Device(ABC):
     name: str
     least_sites = 0  # a launch for fewer sites leaves most of the device idle
     tile_bytes = 8 << 20  # steps go through the lattice in tiles of one to two times as many
-    piece_bytes = 600 << 10  # and through a tile in pieces of about as many: for the cache of one core; 0: all of it at once
+    piece_bytes = 0  # and through a tile in pieces of about as many; 0: all of it at once
 
     def __init__(self):
         self.tape: Tape | None = None

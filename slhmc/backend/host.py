@@ -27,6 +27,8 @@ LOCAL_RANKS = ("OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS", "SLURM_NTASKS_PE
 os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // next(
     (int(os.environ[name]) for name in LOCAL_RANKS if os.environ.get(name, "").isdigit()), 1))))
 
+PIECE_BYTES = 900 << 10  # of the second-level cache of a core, which has about 1 MiB
+
 
 class HostDevice(Device):
     """Kernels on this machine's cores. `threads_geometry` builds the CUDA launch geometry as host loops (for tests)."""
@@ -37,6 +39,7 @@ class HostDevice(Device):
         super().__init__()
         self.threads_geometry = threads_geometry
         self._replayer = None
+        self._threads = self.thread_counts()[-1]
 
     def description(self):
         try:
@@ -47,10 +50,17 @@ class HostDevice(Device):
             return platform.processor() or platform.machine()
 
     def thread_counts(self):
-        return sorted({1, int(os.environ["OMP_NUM_THREADS"].split(",")[0])})
+        words = os.environ["OMP_NUM_THREADS"].split(",")[0].strip()
+        return sorted({1, int(words) if words.isdigit() and int(words) else len(os.sched_getaffinity(0))})
 
     def use_threads(self, count):
         self._team().use_threads(count)
+        self._threads = count
+
+    @property
+    def piece_bytes(self):
+        """Threads would meet after each piece, and find in it what others have just made: they share whole tiles."""
+        return PIECE_BYTES if self._threads == 1 else 0
 
     def empty(self, shape, dtype):
         dtype = np.dtype(dtype)

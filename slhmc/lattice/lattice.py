@@ -138,21 +138,27 @@ class Layout:
         self.halo = HaloExchange(self)
         self.conversion_tables: dict[str, object] = {}
 
-    def tiles(self, reals: int, reach: int = 1) -> tuple[Tiles, object]:
+    def tiles(self, reals: int, reach: int = 1, pieces: bool = True) -> tuple[Tiles, object]:
         """How to go through the lattice in steps that look so far behind, in tiles where it is large, if the device does well on
-        a tile; and `Tiles.positions` on the device. reals: of a site, that the steps read and write.
+        a tile; and `Tiles.positions` on the device. reals: of a site, that the steps read and write. pieces: whether tiles may be
+        cut into pieces, which depends on the number of threads.
         """
         parts = self._parts(reals, reach)
-        key = parts, reach, self._rows(reals, parts)
+        key = parts, reach, self._rows(reals, parts, reach) if pieces else 0
         if key not in self._tiles:
             tiles = Tiles(self.blocks, *key)
             self._tiles[key] = tiles, self.lattice.device.from_host(tiles.positions().astype(np.int32))
         return self._tiles[key]
 
-    def _rows(self, reals: int, parts: int) -> int:
-        """Rows of a part in a piece, of which the cache of one core holds what steps read and write; 0 for the whole part."""
+    def _rows(self, reals: int, parts: int, reach: int) -> int:
+        """Rows of a part in a piece, of which the cache of one core holds what steps read and write; 0 for the whole part.
+
+        So are slices in one part of steps to the nearest neighbours: in pieces they would take 1% longer.
+        """
         device, block = self.lattice.device, self.blocks.block
-        if not (parts and device.piece_bytes) or self.lattice.dimensions < 3 or not self.blocks.same_parities(2):
+        if not (parts and device.piece_bytes) or parts == reach == 1:
+            return 0
+        if self.lattice.dimensions < 3 or not self.blocks.same_parities(2):
             return 0
         rows = max(1, device.piece_bytes * block[-1] * block[-2] // (self.lattice.local_sites * reals * self.dtype.itemsize))
         return rows if rows * parts < block[-2] else 0

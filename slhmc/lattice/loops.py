@@ -52,11 +52,11 @@ class LoopCoefficients:
 
 
 def plaquette_coefficients(U: GaugeField, corners: bool = False) -> LoopCoefficients:
-    """Of plaquettes, in tiles where the lattice is large. corners: for those behind in two directions, too. The halo of staples
-    must be there, with corners the whole one.
+    """Of plaquettes, in tiles where the lattice is large. corners: for those behind in two directions, too, and for a sum, whose
+    order the number of threads must not change. The halo of staples must be there, with corners the whole one.
     """
     coefficients = U.lattice.planes * algebra_dimension(U.colors)
-    tiles, positions = U.layout.tiles(_links(U) + coefficients)
+    tiles, positions = U.layout.tiles(_links(U) + coefficients, pieces=not corners)
     kept, array = _coefficients(U, tiles, positions)
     keep, last = (U, array, positions), REACHED if corners else BEHIND
 
