@@ -119,6 +119,24 @@ extern "C" long replay(const Step *steps, long count) {
     return walk.failed;
 }
 
+// seconds that all threads take to meet, mean of `count` times; 0 for one thread
+extern "C" double meeting_seconds(long count) {
+    const long threads = omp_get_max_threads();
+    if (threads == 1) return 0;
+    Walk walk(nullptr, 0, threads);
+    double seconds = 0;
+#pragma omp parallel num_threads(threads)
+    {
+        const long thread = omp_get_thread_num(), here = omp_get_num_threads();
+        unsigned round = 0;
+        walk.meet(thread, here, round);
+        const double begun = omp_get_wtime();
+        for (long i = 0; i < count; i++) walk.meet(thread, here, round);
+        if (thread == 0) seconds = (omp_get_wtime() - begun) / count;
+    }
+    return seconds;
+}
+
 // one kernel now
 extern "C" void execute(Kernel function, const void *arguments) {
 #pragma omp parallel

@@ -45,6 +45,10 @@ class Device(ABC):
     def use_threads(self, count: int) -> None:
         """Run kernels on so many host threads from now on."""
 
+    def meeting_seconds(self) -> float:
+        """What host threads take to meet after a kernel, now; 0 where they need not."""
+        return 0.0
+
     # ---- arrays
     @abstractmethod
     def empty(self, shape, dtype):

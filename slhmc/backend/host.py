@@ -57,6 +57,9 @@ class HostDevice(Device):
         self._team().use_threads(count)
         self._threads = count
 
+    def meeting_seconds(self):
+        return self._team().meeting_seconds(1000)
+
     @property
     def piece_bytes(self):
         """Threads would meet after each piece, and find in it what others have just made: they share whole tiles."""
@@ -149,5 +152,6 @@ class HostDevice(Device):
             self._replayer = library = ctypes.CDLL(str(compile_host("tape.cc", {})))
             library.replay.restype, library.replay.argtypes = ctypes.c_long, (ctypes.c_void_p, ctypes.c_long)
             library.execute.restype, library.execute.argtypes = None, (ctypes.c_void_p, ctypes.c_void_p)
+            library.meeting_seconds.restype, library.meeting_seconds.argtypes = ctypes.c_double, (ctypes.c_long,)
             library.use_threads.restype, library.use_threads.argtypes = None, (ctypes.c_int,)
         return self._replayer

@@ -17,7 +17,7 @@ LATTICES = ((4, 4, 4, 4), (8, 8, 8, 8), (16, 16, 16, 16), (24, 24, 24, 32))
 QUICK = LATTICES[:2]
 REALS = ("double", "float")
 LARGEST = {3: 4, 2: 3}  # SU(2) up to 16^4
-HEADER = f"{'kernel':<24}{'real':<8}{'lattice':<13}{'threads':>7}{'us':>12}{'GF/s':>9}{'GB/s':>8}{'of bound':>10}"
+HEADER = f"{'kernel':<24}{'real':<8}{'lattice':<13}{'threads':>7}{'us':>12}{'GF/s':>9}{'GB/s':>8}{'of bound':>10}{'meet, ns':>10}"
 
 
 def main(device: str = "cpu", quick: bool = False, json_file: str | None = None) -> int:
@@ -101,13 +101,17 @@ def cases(device, extent, colors: int):
 
 
 def _row(device, machine: Machine, case, extent, colors: int, threads: int) -> dict:
+    before = device.meeting_seconds()
     seconds = seconds_per_call(device, case.work, inner=case.inner)
+    meeting = max(before, device.meeting_seconds())
     bound = machine.bound(case.real, case.flops, case.moved, case.working_set)
     return {"kernel": f"{case.name} SU({colors})", "real": case.real, "lattice": "x".join(map(str, extent)), "threads": threads,
             "seconds": seconds, "flops": case.flops, "bytes": case.moved, "working_set": case.working_set,
-            "bandwidth": machine.bandwidth(case.working_set), "bound_seconds": bound, "fraction": bound / seconds}
+            "bandwidth": machine.bandwidth(case.working_set), "bound_seconds": bound, "fraction": bound / seconds,
+            "meeting_seconds": meeting}
 
 
 def _line(row: dict) -> str:
     return (f"{row['kernel']:<24}{row['real']:<8}{row['lattice']:<13}{row['threads']:>7}{row['seconds'] * 1e6:>12.2f}"
-            f"{row['flops'] / row['seconds'] / 1e9:>9.1f}{row['bytes'] / row['seconds'] / 1e9:>8.1f}{row['fraction']:>10.0%}")
+            f"{row['flops'] / row['seconds'] / 1e9:>9.1f}{row['bytes'] / row['seconds'] / 1e9:>8.1f}{row['fraction']:>10.0%}"
+            + (f"{row['meeting_seconds'] * 1e9:>10.0f}" if row["meeting_seconds"] else f"{'-':>10}"))
