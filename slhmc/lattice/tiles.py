@@ -71,6 +71,7 @@ class Tiles:
         length = self._rows[1]
         return range(length * number // self.parts, length * (number + 1) // self.parts)
 
+    @cached_property
     def _slots(self) -> dict[tuple[int, int], int]:
         """Where in the window a row is kept."""
         margin, below, length = self._rows[2], self.blocks.margins[-1], self.blocks.block[-1] + self.blocks.margins[-1]
@@ -85,17 +86,17 @@ class Tiles:
     def _size(self) -> int:
         return max(map(len, self._groups.values()))
 
-    @property
+    @cached_property
     def window(self) -> int:
         """Lane groups of each parity that are kept."""
-        return self.blocks.stride if self.count == 1 else (max(self._slots().values()) + 1) * self._size
+        return self.blocks.stride if self.count == 1 else (max(self._slots.values()) + 1) * self._size
 
     def positions(self) -> np.ndarray:
         """Where what is made of each lane group is kept, below `window`; shape (stride,)."""
         if self.count == 1:
             return np.arange(self.blocks.stride)
         places = np.zeros(self.blocks.stride, np.int64)
-        for row, slot in self._slots().items():
+        for row, slot in self._slots.items():
             groups = self._groups[row]
             places[groups] = slot * self._size + np.arange(len(groups))
         return places
@@ -106,6 +107,17 @@ class Tiles:
         reach: with those up to so many steps behind that no tile before had. What is behind on other ranks is made here, too, and
         what was made behind the first rows, on this rank, is not made again.
         """
+        key = number, last, reach
+        if key not in self._spans:
+            self._spans[key] = self._find_spans(*key)
+        return self._spans[key]
+
+    @cached_property
+    def _spans(self) -> dict[tuple[int, int, int], list[tuple[int, int]]]:
+        """What `spans` has found: forces ask for the same ones in each step."""
+        return {}
+
+    def _find_spans(self, number: int, last: int, reach: int) -> list[tuple[int, int]]:
         if self.count == 1:
             return [(0, self.blocks.class_end(last))]
         rows, t = self._pieces[number]
