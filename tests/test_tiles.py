@@ -11,6 +11,8 @@ from slhmc.lattice import Lattice
 from slhmc.lattice.geometry import REACHED, Blocks
 from slhmc.lattice.tiles import Tiles, plane_order
 
+SLICE = 2 * 4 * 4 * 4 * 120 * 8  # bytes of two slices of 120 reals a site
+
 BLOCKS = [Blocks((4, 4, 6, 4), (1, 1, 1, 1), (0, 0, 0, 0), (1, 1, 1, 1), 2),
           Blocks((8, 4, 12, 6), (1, 1, 1, 1), (0, 0, 0, 0), (2, 1, 2, 1), 2),
           Blocks((4, 4, 8, 8), (1, 1, 1, 2), (0, 0, 0, 1), (1, 1, 1, 1), 2),
@@ -81,6 +83,29 @@ def test_what_is_kept_of_slices_beyond_all_caches(monkeypatch):
     layout = Lattice((4, 4, 24, 32), HostDevice()).layout()
     tiles, _ = layout.tiles(960)
     assert tiles.count > layout.blocks.block[-1] and tiles.window <= 0.6 * layout.stride
+
+
+@pytest.mark.parametrize(("piece_bytes", "count"), [(SLICE, 8), (SLICE - 1, 1), (4 * SLICE, 1), (4 * SLICE - 1, 8)])
+def test_slices_where_the_cache_of_a_core_holds_two_of_them_and_not_all(monkeypatch, piece_bytes, count):
+    """For one thread alone, and never for sums."""
+    monkeypatch.setattr("slhmc.backend.host.PIECE_BYTES", piece_bytes)
+    monkeypatch.setenv("OMP_NUM_THREADS", "2,1")
+    device = HostDevice()
+    layout = Lattice((4, 4, 4, 8), device).layout()
+    for threads in (1, 2):
+        device.use_threads(threads)
+        assert [layout.tiles(120, 1, pieces)[0].count for pieces in (False, True)] == [1, count if threads == 1 else 1]
+    device.use_threads(1)
+
+
+@pytest.mark.parametrize(("piece_rows", "rows"), [(8, 4), (7, 0), (13, 6), (40, 0)])
+def test_one_part_is_cut_into_pieces_of_several_rows(monkeypatch, piece_rows, rows):
+    """Half as many as the cache holds, of steps to the nearest neighbours."""
+    monkeypatch.setattr(Device, "tile_bytes", 1)
+    monkeypatch.setattr(HostDevice, "piece_bytes", piece_rows * 16 * 8 * 120)
+    layout = Lattice((4, 4, 20, 8), HostDevice(), lanes=1).layout()
+    monkeypatch.setattr(layout, "_parts", lambda reals, reach: 1)
+    assert layout.tiles(120)[0].rows == rows
 
 
 def test_tiles_are_cut_into_pieces_for_one_thread_alone(monkeypatch):
