@@ -7,8 +7,9 @@ import pytest
 
 from slhmc.backend import HostDevice
 from slhmc.backend.device import Device
-from slhmc.lattice import Lattice
+from slhmc.lattice import Lattice, field_strength_sums
 from slhmc.lattice.geometry import REACHED, Blocks
+from slhmc.lattice.lattice import partial_places
 from slhmc.lattice.tiles import Tiles, plane_order
 
 SLICE = 2 * 4 * 4 * 4 * 120 * 8  # bytes of two slices of 120 reals a site
@@ -87,14 +88,15 @@ def test_what_is_kept_of_slices_beyond_all_caches(monkeypatch):
 
 @pytest.mark.parametrize(("piece_bytes", "count"), [(SLICE, 8), (SLICE - 1, 1), (4 * SLICE, 1), (4 * SLICE - 1, 8)])
 def test_slices_where_the_cache_of_a_core_holds_two_of_them_and_not_all(monkeypatch, piece_bytes, count):
-    """For one thread alone, and never for sums."""
+    """For one thread alone, and for sums if slices are whole multiples of their lane groups, here four of each parity."""
     monkeypatch.setattr("slhmc.backend.host.PIECE_BYTES", piece_bytes)
     monkeypatch.setenv("OMP_NUM_THREADS", "2,1")
     device = HostDevice()
     layout = Lattice((4, 4, 4, 8), device).layout()
     for threads in (1, 2):
         device.use_threads(threads)
-        assert [layout.tiles(120, 1, pieces)[0].count for pieces in (False, True)] == [1, count if threads == 1 else 1]
+        found = count if threads == 1 else 1
+        assert [layout.tiles(120, 1, whole)[0].count for whole in (1, 2, 3, 4, 8)] == [found, found, 1, found, 1]
     device.use_threads(1)
 
 
@@ -109,7 +111,7 @@ def test_one_part_is_cut_into_pieces_of_several_rows(monkeypatch, piece_rows, ro
 
 
 def test_tiles_are_cut_into_pieces_for_one_thread_alone(monkeypatch):
-    """And never for sums, whose order threads must not change."""
+    """And not for sums, whose order threads must not change, if pieces are no whole multiples of their lane groups."""
     monkeypatch.setattr(Device, "tile_bytes", 1)
     monkeypatch.setattr("slhmc.backend.host.PIECE_BYTES", 1)
     monkeypatch.setenv("OMP_NUM_THREADS", "2,1")
@@ -118,13 +120,33 @@ def test_tiles_are_cut_into_pieces_for_one_thread_alone(monkeypatch):
     counts = []
     for threads in (2, 1, 2):
         device.use_threads(threads)
-        counts.append(tuple(layout.tiles(120, 2, pieces)[0].count for pieces in (False, True)))
+        counts.append(tuple(layout.tiles(120, 2, groups)[0].count for groups in (3, 1)))
     device.use_threads(1)
     whole = layout.blocks.block[-1] * layout._parts(120, 2)
     assert counts == [(whole, whole), (whole, layout.blocks.block[-1] * layout.blocks.block[-2]), (whole, whole)]
     assert HostDevice().thread_counts() == [1, 2] and HostDevice().piece_bytes == 0
     monkeypatch.setenv("OMP_NUM_THREADS", "many")
     assert HostDevice().thread_counts()[0] == 1
+
+
+def test_partial_sums_of_whole_lane_groups_are_in_their_order():
+    assert partial_places([(8, 12), (0, 8), (12, 15)], 2, 8) == ([2, 0, 3], 4)
+    assert partial_places([(0, 3), (3, 10)], 2, 8) == ([0, 1], 3)  # not whole: one behind the other
+    assert partial_places([(8, 16)], 2, 8) == ([0], 2)  # not from the first one on
+    assert partial_places([(0, 5), (5, 5)], 1, 64) == ([0, 1], 1)
+
+
+@pytest.mark.parametrize(("colors", "reals"), [(2, 34), (3, 120)])
+def test_sums_have_the_same_bits_in_any_tiles_of_whole_partial_sums(hot_links, monkeypatch, colors, reals):
+    U, found = hot_links(colors, 8, 8, 6, 4, lanes=8), []
+    device, every = U.lattice.device, 8 * 8 * 6 * 4 * reals * 8  # bytes
+    for tile_bytes, piece_bytes, count in ((1 << 40, 0, 1), (1 << 40, every * 3 // 4, 4), (1, 0, 12), (1, 1, 24)):
+        monkeypatch.setattr(type(device), "tile_bytes", tile_bytes)
+        monkeypatch.setattr(type(device), "piece_bytes", piece_bytes)
+        assert U.layout.tiles(reals, 1, 4)[0].count == count
+        found.append(device.to_host(field_strength_sums(U)))
+    for sums in found[1:]:
+        np.testing.assert_array_equal(sums, found[0])
 
 
 @pytest.mark.parametrize("blocks", BLOCKS, ids=lambda blocks: "x".join(map(str, blocks.extent)) + " on " + str(blocks.rank_grid))

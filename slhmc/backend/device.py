@@ -114,8 +114,8 @@ class Device(ABC):
         """Compile (or take from the cache) one kernel file and bind its kernels."""
 
     @abstractmethod
-    def partial_sums(self, kernel: Kernel, groups: int, lanes: int) -> int:
-        """How many partial sums a reduction kernel writes over so many lane groups."""
+    def summed_groups(self, kernel: Kernel, lanes: int) -> int:
+        """How many lane groups, one after the other, a reduction kernel adds up to one partial sum."""
 
     @abstractmethod
     def execute(self, kernel: Kernel, arguments: ctypes.Structure) -> None:

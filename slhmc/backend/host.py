@@ -122,10 +122,8 @@ class HostDevice(Device):
             return function
         return kernel_table(file, defines["REAL"], lanes, find)
 
-    def partial_sums(self, kernel, groups, lanes):
-        if self.threads_geometry:
-            return -(-groups * lanes // REDUCTION_BLOCK)
-        return -(-groups // kernel.function.chunk)
+    def summed_groups(self, kernel, lanes):
+        return REDUCTION_BLOCK // lanes if self.threads_geometry else kernel.function.chunk
 
     def shares(self, kernel: Kernel, arguments) -> bool:
         """Whether a kernel is worth the meeting of all threads."""

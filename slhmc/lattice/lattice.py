@@ -114,6 +114,19 @@ class Lattice:
         return ((high << 32 | low) >> 12) / 2**52 + 0.5 / 2**52
 
 
+
+def partial_places(spans: list[tuple[int, int]], parities: int, summed: int) -> tuple[list[int], int]:
+    """Where the partial sums of each span begin, and how many there are, each of `summed` lane groups of all parities: in the
+    order of lane groups if all spans begin at whole ones; else those of one span behind those of the one before.
+    """
+    ends, begins = {parities * end for _, end in spans}, [parities * begin for begin, _ in spans]
+    covered = parities * sum(end - begin for begin, end in spans) == max(ends)
+    if covered and not any(begin % summed for begin in begins):
+        return [begin // summed for begin in begins], -(-max(ends) // summed)
+    counts = [-(-parities * (end - begin) // summed) for begin, end in spans]
+    return [sum(counts[:number]) for number in range(len(spans))], sum(counts)
+
+
 class Layout:
     """Lane groups of a lattice for one precision: device tables, launches and reductions."""
 
@@ -139,13 +152,17 @@ class Layout:
         self.halo = HaloExchange(self)
         self.conversion_tables: dict[str, object] = {}
 
-    def tiles(self, reals: int, reach: int = 1, pieces: bool = True) -> tuple[Tiles, object]:
+    def tiles(self, reals: int, reach: int = 1, whole: int = 1) -> tuple[Tiles, object]:
         """How to go through the lattice in steps that look so far behind, in tiles where it is large, if the device does well on
-        a tile; and `Tiles.positions` on the device. reals: of a site, that the steps read and write. pieces: whether tiles may be
-        cut into pieces, which depends on the number of threads.
+        a tile; and `Tiles.positions` on the device. reals: of a site, that the steps read and write. whole: what depends on the
+        number of threads, slices for the cache of one core and pieces, only if it is of whole multiples of so many lane groups.
         """
-        parts = self._parts(reals, reach) or int(pieces and self._slices_pay(reals, reach))
-        key = parts, reach, self._rows(reals, parts, reach) if pieces else 0
+        parts = self._parts(reals, reach)
+        slices = parts or int(self._slices_pay(reals, reach))
+        found = self._tiles_of(slices, reach, self._rows(reals, slices, reach))
+        return found if found[0].begins_at_multiples(whole) else self._tiles_of(parts, reach, 0)
+
+    def _tiles_of(self, *key: int) -> tuple[Tiles, object]:
         if key not in self._tiles:
             tiles = Tiles(self.blocks, *key)
             self._tiles[key] = tiles, self.lattice.device.from_host(tiles.positions().astype(np.int32))
@@ -215,24 +232,23 @@ class Layout:
         """Run a reduction into the device array `result`, then sum over ranks. Collective.
 
         spans: list of (begin, end) run one after the other, `between()` after the first (overlap with communication); before:
-        what to call before spans, by their place in the list.
+        what to call before spans, by their place in the list. Spans that begin at whole partial sums may be cut and ordered in
+        any way, bit for bit.
         """
         lattice, device = self.lattice, self.lattice.device
         spans = spans or [(0, self.groups)]
-        counts = [device.partial_sums(kernel, (end - begin) * parities, self.lanes) for begin, end in spans]
-        partials = lattice.partials(sum(counts) * kernel.kind)
-        offset = 0
-        for number, ((begin, end), count) in enumerate(zip(spans, counts, strict=True)):
+        places, count = partial_places(spans, parities, device.summed_groups(kernel, self.lanes))
+        partials = lattice.partials(count * kernel.kind)
+        for number, ((begin, end), place) in enumerate(zip(spans, places, strict=True)):
             if before and number in before:
                 before[number]()
             if begin < end:
-                span = Range(begin, end, parity, parities, offset)
+                span = Range(begin, end, parity, parities, place)
                 structure = kernel.structure(span, *leading, device.pointer(partials), *arguments)
                 device.launch(kernel, structure, partials, *keep)
-                offset += count
             if number == 0 and between is not None:
                 between()
-        self.sum_partials(partials, result, offset, kernel.kind)
+        self.sum_partials(partials, result, count, kernel.kind)
         lattice.global_sum(result)
 
     def launch_around(self, kernel, between, result, *arguments, parity=0, keep=()) -> None:

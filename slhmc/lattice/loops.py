@@ -51,12 +51,12 @@ class LoopCoefficients:
                 layout.launch(kernel, *arguments, begin=begin, end=end, keep=(*keep, *self.keep))
 
 
-def plaquette_coefficients(U: GaugeField, corners: bool = False) -> LoopCoefficients:
-    """Of plaquettes, in tiles where the lattice is large. corners: for those behind in two directions, too, and for a sum, whose
-    order the number of threads must not change. The halo of staples must be there, with corners the whole one.
+def plaquette_coefficients(U: GaugeField, corners: bool = False, whole: int = 1) -> LoopCoefficients:
+    """Of plaquettes, in tiles where the lattice is large. corners: for those behind in two directions, too. The halo of staples
+    must be there, with corners the whole one. whole: lane groups of a partial sum, if that is what the coefficients are for.
     """
     coefficients = U.lattice.planes * algebra_dimension(U.colors)
-    tiles, positions = U.layout.tiles(_links(U) + coefficients, pieces=not corners)
+    tiles, positions = U.layout.tiles(_links(U) + coefficients, whole=whole)
     kept, array = _coefficients(U, tiles, positions)
     keep, last = (U, array, positions), REACHED if corners else BEHIND
 
@@ -132,13 +132,14 @@ def field_strength_sums(U: GaugeField):
     G from the four plaquettes of a clover (docs/conventions.md, "Gradient flow"). A device array of two doubles.
     """
     U.update_halo()
-    layout, loops, result = U.layout, plaquette_coefficients(U, corners=True), U.lattice.device.zeros((2,), np.float64)
+    layout, kernel, result = U.layout, U.kernel("gauge.cc", "field_strength_sums"), U.lattice.device.zeros((2,), np.float64)
+    loops = plaquette_coefficients(U, corners=True, whole=max(1, U.lattice.device.summed_groups(kernel, layout.lanes) // 2))
     spans, first = [], {}  # first: what is made before a span
     for make, of_step in loops.steps:
         first[len(spans)] = make
         spans += of_step
-    layout.reduce(U.kernel("gauge.cc", "field_strength_sums"), result, U.pointer, *loops.plaquettes, leading=(layout.geometry,),
-                  spans=spans, before=first, keep=loops.keep)
+    layout.reduce(kernel, result, U.pointer, *loops.plaquettes, leading=(layout.geometry,), spans=spans, before=first,
+                  keep=loops.keep)
     return result
 
 

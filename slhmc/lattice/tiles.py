@@ -91,6 +91,16 @@ class Tiles:
         """Lane groups of each parity that are kept."""
         return self.blocks.stride if self.count == 1 else (max(self._slots.values()) + 1) * self._size
 
+    def begins_at_multiples(self, whole: int) -> bool:
+        """Whether every tile is of runs of lane groups that begin at multiples of so many."""
+        if whole not in self._whole:
+            self._whole[whole] = not any(begin % whole for number in range(self.count) for begin, _ in self.spans(number))
+        return self._whole[whole]
+
+    @cached_property
+    def _whole(self) -> dict[int, bool]:
+        return {1: True}
+
     def positions(self) -> np.ndarray:
         """Where what is made of each lane group is kept, below `window`; shape (stride,)."""
         if self.count == 1:
