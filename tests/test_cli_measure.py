@@ -185,6 +185,14 @@ def test_bad_input_is_told(run, capsys, arguments, words):
     assert words in refusal(capsys, "measure", run, *arguments)
 
 
+@pytest.mark.parametrize("more", [[], ["--json"]])
+def test_nothing_is_shown_of_what_could_not_be_measured(run, capsys, more):
+    assert slhmc_command("measure", run, "--observable", "mesons", *sets("solver.max_iterations=2"), *more) == 3
+    told = capsys.readouterr()
+    assert "stopped after" in told.err and "no meson correlators" not in told.out and not (run / "measure.h5").exists()
+    assert "Traceback" not in told.err
+
+
 def test_what_is_not_there_is_told(run, tmp_path, capsys):
     assert f"{tmp_path / 'nowhere' / 'card.toml'}: cannot be read" in refusal(capsys, "measure", tmp_path / "nowhere")
     (run / "configs" / "cfg_000002.h5").rename(run / "configs" / "cfg_000003.h5")

@@ -17,9 +17,9 @@ from running import CARD, ROOT, contents, refusal, run_process, slhmc_command
 from slhmc.analysis import gamma_method
 from slhmc.io import EnsembleFile, RunDirectory
 from slhmc.report import compare, tables
-from slhmc.report.comparison import difference
+from slhmc.report.comparison import compare_runs, difference
 from slhmc.report.physics import differences, foreign_keys, physics
-from slhmc.report.run import predicted_acceptance, run_numbers
+from slhmc.report.run import predicted_acceptance, read_runs, run_numbers
 from slhmc.runcard import parse_card
 
 
@@ -41,6 +41,29 @@ def test_costs_and_errors_are_those_of_the_exact_process(comparison, name, obser
     assert entry["cost_error"] == pytest.approx(SECONDS[name] * 2 * entry["tau_int_trajectories_error"], rel=1e-12)
     assert entry["cost_iterations"] == pytest.approx(ITERATIONS[name] / SECONDS[name] * entry["cost"], rel=1e-12)
     assert entry["error"] == pytest.approx(WIDTH[observable] * np.sqrt(2 * tau * every / LENGTH), rel=0.15)
+
+
+@pytest.mark.parametrize(("accepted", "still"), [(0, True), (9, True), (10, False)])
+def test_a_run_that_stands_still_has_no_differences(tmp_path, accepted, still):
+    """A guide that leads nowhere: its links are the same again and again, and errors of them say nothing."""
+    for seed, name in enumerate(("hmc", "stuck"), 1):
+        write_chain(tmp_path / name, 0.5, 1.0, 90, seed=seed, length=400, shift=seed - 1.0)
+    hmc, stuck = read_runs([tmp_path / name for name in ("hmc", "stuck")])
+    stuck.production["accepted"] = np.arange(400) < accepted
+    for runs in ([hmc, stuck], [stuck, hmc]):
+        result = compare_runs(runs).result
+        assert result["consistent"] is (None if still else False)
+        assert all((entries[1]["difference"] is None) == still for entries in result["observables"].values())
+        assert (result["runs"][runs.index(stuck)]["exp_minus_delta_h"]["deviation"] is None) == still
+        told = [note for note in result["notes"] if note.startswith(f"stuck: {accepted} of 400 trajectories accepted, too few")]
+        assert len(told) == still
+
+
+def test_runs_of_a_few_trajectories_are_compared(tmp_path):
+    run = read_runs([write_chain(tmp_path / "short", 0.5, 1.0, 90, seed=1, length=6)])[0]
+    for accepted, still in ((3, False), (2, True)):
+        run.production["accepted"] = np.arange(6) < accepted
+        assert run.stands_still == still
 
 
 def test_the_ratio_of_costs_is_the_exact_one(comparison):
@@ -102,7 +125,7 @@ def test_uneven_times_are_told_and_the_mean_is_the_cost(tmp_path):
     seconds = np.array([1.0] * 90 + [11.0] * 10)
     production = np.zeros(100, dtype=[("seconds", "f8"), ("delta_h", "f8"), ("accepted", "?"), ("iterations", "i8")])
     production["seconds"] = seconds
-    entry = run_numbers(SimpleNamespace(production=production, label="a", directory="a", version="", thermalization=0))[
+    entry = run_numbers(SimpleNamespace(production=production, label="a", directory="a", version="", thermalization=0, stands_still=False))[
         "seconds_per_trajectory"]
     assert (entry["mean"], entry["median"], entry["total"]) == (2.0, 1.0, 200.0) and "uneven" in entry["note"]
 

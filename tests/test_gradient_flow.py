@@ -117,6 +117,16 @@ def test_the_action_never_rises(thermal_links, action):
     assert ref.group_deviation(U.to_sites()) < 1e-13
 
 
+@pytest.mark.parametrize("tolerance", [None, 1e-4])
+@pytest.mark.parametrize("time", [1e-11, 1e-300])
+def test_a_flow_time_far_below_a_step_is_one_step(thermal_links, tolerance, time):
+    U = thermal_links(2, 4, 4, 4, 4)
+    flow = GradientFlow(U.copy(), "wilson", 0.02, tolerance)
+    flow.advance(time)
+    assert (flow.time, flow.steps) == (time, 1)
+    np.testing.assert_allclose(flow.U.to_sites(), U.to_sites(), rtol=0, atol=1e-9)
+
+
 def test_a_long_zeuthen_flow_smooths(thermal_links):
     U = thermal_links(2, 4, 4, 4, 4)
     values = FlowedLinks(U.lattice, 2, "zeuthen", 2.0, 4).measure(U, None)

@@ -76,6 +76,25 @@ def test_errors_of_scales_are_those_of_their_fluctuations(rng):
     assert scales(few)["t0"].error == pytest.approx(jackknife, rel=0.02)
 
 
+@pytest.mark.parametrize("side", [1, -1])
+def test_the_error_of_w0_is_that_of_its_neighbourhood_at_a_flow_time(rng, side):
+    """Where the polynomial that is differentiated becomes another one."""
+    values, spacing = made_up(rng, 8, 8, 3.2, spread=0.05), 0.4
+    values[:, 1:3] *= 1 + 0.15 * np.sin(4 * values[:, :1])
+
+    def error_beside(offset):
+        low, high = 0.5, 2.0  # factors of E: the larger, the earlier is w0
+        for _ in range(40):
+            factor = np.sqrt(low * high)
+            scaled = values.copy()
+            scaled[:, 1:3] *= factor
+            found = scales(scaled)["w0"]
+            low, high = (low, factor) if found is None or found.value**2 < 4 * spacing + offset else (factor, high)
+        assert found.value**2 == pytest.approx(4 * spacing + offset, abs=1e-6)
+        return found.error
+    assert error_beside(side * 1e-5) == pytest.approx(error_beside(side * 1e-3), rel=0.05)
+
+
 def test_curves_and_charges_of_a_summary(rng):
     values = made_up(rng, spread=0.01)
     entries, rows = flow_entries("gradient_flow", values), flow_curves(values, 16**4)
@@ -184,6 +203,11 @@ def test_two_dimensions_have_energies_alone(tmp_path, capsys):
     told = capsys.readouterr().out
     assert "flow: E from clovers, beside them E from plaquettes\n" in told and "<Q^2>/V" not in told
     assert series(tmp_path / "run" / "measure.h5")[1].shape == (2, 3, 5)
+
+
+def test_a_step_and_a_tolerance_are_told_where_they_stand(run):
+    with pytest.raises(InputError, match=r"--set measure.gradient_flow.step=0.01: step fixes .* = 0.01 and tolerance = 0.0001"):
+        simulation.measure(run, ["gradient_flow"], ["measure.gradient_flow.tolerance=1e-4", "measure.gradient_flow.step=0.01"])
 
 
 def test_cards_of_flows(run, capsys):

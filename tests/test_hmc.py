@@ -225,6 +225,19 @@ def test_runaway_energy_stops_the_run_and_keeps_the_links(hot_links):
     np.testing.assert_array_equal(U.to_sites(), before)
 
 
+def test_a_guide_that_leads_nowhere_is_named(hot_links):
+    U = hot_links(3, 4, 4, 4, 4)
+    target, guide = (CompositeAction({"gauge": GaugeAction(beta)}) for beta in (6.0, 60.0))
+    hmc = HMC(target, time_scales(guide, ("leapfrog", 10)), 1.0, max_delta_h=10, guided=True)
+    with pytest.raises(ComputationError, match=r"trajectory 2: dH = .* = 10; the guide leads .*: use other weights .* rejected$"):
+        hmc.step(U, 1, 2)
+    target = staggered_target(U.lattice)
+    for solver in target.solvers():
+        solver.max_iterations = 4
+    with pytest.raises(SolverNotConverged, match=r"trajectory 5: .*; in a trajectory of the guide, .*: see \[guide\]$"):
+        HMC(target, time_scales(target, ("omelyan2", 10)), 1.0, guided=True).step(hot_links(2, 4, 4, 4, 4), 1, 5)
+
+
 def test_solver_failure_stops_the_run_and_keeps_the_links(hot_links):
     U = hot_links(2, 4, 4, 4, 4)
     before, target = U.to_sites(), staggered_target(U.lattice)

@@ -34,25 +34,28 @@ def _scale(values: np.ndarray, quantity: int, slope: bool) -> DerivedValue | Non
     curves = times**2 * values[:, quantity]
     mean = curves.mean(axis=0)
 
-    def height(t: float) -> float:
-        return float(height_weights(times, t, slope) @ mean) - REFERENCE
-    heights = [height(t) for t in times]
+    heights = [float(height_weights(times, t, slope) @ mean) - REFERENCE for t in times]
     first = next((k for k in range(len(times) - 1) if heights[k] < 0 <= heights[k + 1]), None)
     if first is None:
         return None
+
+    def height(t: float) -> float:  # of one polynomial: slopes jump where the six flow times change
+        return float(height_weights(times, t, slope, first) @ mean) - REFERENCE
     low, high = times[first], times[first + 1]
     step = 1e-3 * (high - low)
     for _ in range(BISECTIONS):
         middle = 0.5 * (low + high)
         low, high = (middle, high) if height(middle) < 0 else (low, middle)
     steepness = (height(low + step) - height(low - step)) / (2 * step)
-    single = low - (curves @ height_weights(times, low, slope) - REFERENCE) / steepness
+    single = low - (curves @ height_weights(times, low, slope, first) - REFERENCE) / steepness
     return derived(lambda average: average, (low**0.5 + (single - low) / (2 * low**0.5) if slope else single)[:, None])
 
 
-def height_weights(times: np.ndarray, t: float, slope: bool) -> np.ndarray:
-    """w with sum_k w_k f(t_k) = f(t), or t f'(t), of the polynomial through the flow times next to t."""
-    index = int(np.clip(np.searchsorted(times, t, "right") - 1, 0, max(0, len(times) - 2)))
+def height_weights(times: np.ndarray, t: float, slope: bool, interval: int | None = None) -> np.ndarray:
+    """w with sum_k w_k f(t_k) = f(t), or t f'(t), of the polynomial through the flow times next to t, or next to an interval,
+    that from times[interval] on.
+    """
+    index = int(np.clip(np.searchsorted(times, t, "right") - 1, 0, max(0, len(times) - 2))) if interval is None else interval
     first = min(max(0, index + 1 - NODES // 2), max(0, len(times) - NODES))
     near = np.arange(first, min(first + NODES, len(times)))
     weights = np.zeros(len(times))

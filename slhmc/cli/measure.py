@@ -129,14 +129,15 @@ def _measure_one(directory: Path, request: Request, communicator: Any, failures:
                               output=request.output, device=request.device, communicator=communicator, farm=request.farm,
                               failures=failures,
                               observer=lambda *told: _tell(*told, sys.stderr if request.as_json else sys.stdout))
-    if file is None:
+    if file is None or not file.path.exists():  # nothing could be measured: `failures` says why
         return None
     card = simulation.measurement_card(directory, *chosen)
     order = {name: place for place, name in enumerate(type(card.measure).model_fields)}  # the file's is that of the alphabet
     wanted = sorted((name for name in file.names if getattr(card.measure, base_name(name)) is not None),
                     key=lambda name: (order[base_name(name)], name))
     measured = {name: Measured(file.labels[name], *file.series(name)) for name in wanted}
-    return show(measured, card, request.plot, times, None if request.as_json else f"\n{file.path}: {describe(card)}")
+    return show(measured, card, request.plot, times, None if request.as_json else f"\n{file.path}: {describe(card)}",
+                asked="mesons" in (request.names or ()))
 
 
 def _show_online(directory: Path, request: Request) -> dict | None:
@@ -200,8 +201,11 @@ def parse_window(text: str | None) -> tuple[int, int] | None:
 
 # ---- tables
 def show(measured: dict[str, Measured], card: RunCard, plot: Path | None, window: tuple[int, int] | None,
-         title: str | None) -> dict[str, Any] | None:
-    """Averages, then the flow, then effective masses for each quark, then the plot; without a title all as numbers for JSON."""
+         title: str | None, asked: bool = False) -> dict[str, Any] | None:
+    """Averages, then the flow, then effective masses for each quark, then the plot; without a title all as numbers for JSON.
+
+    asked: whether mesons were to be measured by this call, so that it is no advice to ask for them.
+    """
     from slhmc.analysis import observable_entries, susceptibility_entries
 
     entries: dict = {}
@@ -227,7 +231,7 @@ def show(measured: dict[str, Measured], card: RunCard, plot: Path | None, window
         for name, channels in mesons.items():
             _print_masses(f"{name} ({_quark(card, name)})", channels, len(measured[name].trajectories), window)
         if not mesons and card.measured_quarks:
-            print("  no meson correlators among them; --observable mesons measures them")
+            print("  no meson correlators among them" + ("" if asked else "; --observable mesons measures them"))
     if plot is not None and (panels := _panels(mesons, flow, potential, card)):
         draw(plot, panels)
         if title is not None:

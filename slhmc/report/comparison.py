@@ -26,7 +26,8 @@ def compare(directories: Sequence[str | os.PathLike]) -> Comparison:
 
     A difference is (mean - mean of the reference) / sqrt(error^2 + error of the reference^2). The cost of an independent
     configuration is the mean of seconds per trajectory x 2 tau_int in trajectories; errors of costs and ratios are those of
-    tau_int. `consistent` is whether no difference is larger than SIGMA_LIMIT, None if there is none.
+    tau_int. `consistent` is whether no difference is larger than SIGMA_LIMIT, None if there is none; a run that stands still
+    (`Run.stands_still`) has none.
     """
     return compare_runs(read_runs(directories))
 
@@ -36,7 +37,7 @@ def compare_runs(runs: list[Run]) -> Comparison:
     numbers = [run_numbers(run) for run in runs]
     names, left_out = _common(runs)
     observables = {name: _beside_reference([with_cost(run.entries[name], entry)
-                                            for run, entry in zip(runs, numbers, strict=True)]) for name in names}
+                                            for run, entry in zip(runs, numbers, strict=True)], runs) for name in names}
     largest = _largest(observables, runs)
     result = {
         "version": __version__,
@@ -48,7 +49,7 @@ def compare_runs(runs: list[Run]) -> Comparison:
         "what_differs": _what_differs(runs),
         "runs": numbers,
         "observables": observables,
-        "notes": [*left_out, *_dependence(runs)],
+        "notes": [*left_out, *_standing(runs), *_dependence(runs)],
     }
     return Comparison(runs, finite(result))
 
@@ -99,10 +100,10 @@ def with_cost(entry: dict[str, Any], numbers: dict[str, Any]) -> dict[str, Any]:
     return entry
 
 
-def _beside_reference(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _beside_reference(entries: list[dict[str, Any]], runs: list[Run]) -> list[dict[str, Any]]:
     reference = entries[0]
-    for entry in entries[1:]:
-        entry["difference"] = difference(entry, reference)
+    for entry, run in zip(entries[1:], runs[1:], strict=True):
+        entry["difference"] = None if run.stands_still or runs[0].stands_still else difference(entry, reference)
         for name in ("tau_int_trajectories", "cost", "cost_iterations"):
             entry[f"{name}_ratio"], entry[f"{name}_ratio_error"] = _ratio(
                 *((side[name], side[f"{name}_error"]) for side in (entry, reference)))
@@ -131,6 +132,12 @@ def _what_differs(runs: list[Run]) -> dict[str, list[str]]:
     weights = [run.guide.get("weights_sha256", "")[:16] for run in runs]
     found |= {"sha256 of the guide's weights": weights} if len(set(weights)) > 1 else {}
     return found | differences([run.card for run in runs])
+
+
+def _standing(runs: list[Run]) -> list[str]:
+    return [f"{run.label}: {int(run.production['accepted'].sum())} of {len(run.production)} trajectories accepted, too few for "
+            "errors to mean anything: no differences; let it go on, or mend its guide or its [hmc] steps"
+            for run in runs if run.stands_still]
 
 
 def _dependence(runs: list[Run]) -> list[str]:

@@ -15,6 +15,7 @@ from slhmc.io import EnsembleFile
 from slhmc.report.physics import foreign_keys
 from slhmc.runcard import RunCard, parse_card
 
+FEWEST = 10      # accepted trajectories of a run whose errors mean anything
 _UNEVEN = 1.2    # mean over median of the seconds of a trajectory, from which on the time is not that of this run alone
 
 
@@ -33,6 +34,11 @@ class Run:
     entries: dict[str, dict[str, Any]]
     series: dict[str, tuple[np.ndarray, np.ndarray]]
     settings: dict[str, dict[str, Any]]
+
+    @property
+    def stands_still(self) -> bool:
+        """Whether so few trajectories were accepted that no error can be told: below FEWEST, and less than every other one."""
+        return int(self.production["accepted"].sum()) < min(FEWEST, len(self.production) / 2)
 
 
 def read_runs(directories: Sequence[str | os.PathLike]) -> list[Run]:
@@ -78,7 +84,7 @@ def run_numbers(run: Run) -> dict[str, Any]:
         "predicted_acceptance": {"mean_delta_h": predicted_acceptance(entry["mean"], entry["error"]),
                                  "variance_delta_h": _by_variance(delta_h)},
         "delta_h": entry,
-        "exp_minus_delta_h": _exp_minus_delta_h(delta_h),
+        "exp_minus_delta_h": _exp_minus_delta_h(delta_h) | ({"deviation": None} if run.stands_still else {}),
         "seconds_per_trajectory": _seconds(run.production["seconds"]),
         "iterations_per_trajectory": series_entry(run.production["iterations"].astype(float)),
     }

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from math import prod
 from typing import Any
 
+from slhmc.runcard.base import LARGEST_MASS
 from slhmc.runcard.fit_checks import draws_links, fit_faults
 from slhmc.runcard.flow import flow_faults
 from slhmc.runcard.guide import NetworkTable, merged_quark, merged_solver
@@ -85,7 +86,7 @@ def _quarks(card: Any) -> Iterator[Fault]:
     if (card.quarks or valence) and colors is not None and colors not in (2, 3):
         yield ("lattice", "colors"), f"quarks need 2 or 3 colors, found {colors}"
     for index, quark in enumerate(card.quarks or ()):
-        yield from _rational_range(("quarks", index, "rational"), quark.rational)
+        yield from ((("quarks", index, *where), words) for where, words in _rational_range(quark, card.lattice))
     yield from _measured_quarks(card)
     everything = [(("quarks", index), quark) for index, quark in enumerate(card.quarks or ())]
     everything += [(("measure", "quarks", index), quark) for index, quark in enumerate(valence)]
@@ -185,6 +186,8 @@ def _masses(quark: Any) -> Iterator[Fault]:
 
 
 def _mass_out_of_range(operator: str, mass: float) -> str | None:
+    if not abs(mass) <= LARGEST_MASS:
+        return f"must be at most {LARGEST_MASS:g}"
     if operator == "staggered" and mass <= 0:
         return "must be greater than 0: a massless staggered operator has near-zero modes, no solver converges"
     if operator in ("domain_wall", "moebius") and not 0 < mass < 1:
@@ -194,11 +197,22 @@ def _mass_out_of_range(operator: str, mass: float) -> str | None:
     return None
 
 
-def _rational_range(path: tuple, rational: Any) -> Iterator[Fault]:
-    if rational is None or rational.lowest is None or rational.highest is None:
-        return
-    if rational.lowest >= rational.highest:
-        yield (*path, "lowest"), f"must be less than highest = {rational.highest:g}, found {rational.lowest:g}"
+def _rational_range(quark: Any, lattice: Any) -> Iterator[Fault]:
+    """The range of [quarks.rational], with the bounds of staggered quarks, m^2 and m^2 + D^2, for what is left out."""
+    lowest, highest = (None if quark.rational is None else getattr(quark.rational, end) for end in ("lowest", "highest"))
+    given = {"lowest": lowest, "highest": highest}
+    if quark.operator == "staggered" and quark.rooted and quark.mass is not None and 0 < quark.mass <= LARGEST_MASS:
+        lowest = quark.mass**2 if lowest is None else lowest
+        if highest is None and lattice is not None and lattice.extent:
+            highest = quark.mass**2 + len(lattice.extent)**2
+    if lowest == 0:
+        yield ("mass",), (f"its square, the lower end of the spectrum, is 0 in double precision; give a larger one, "
+                          f"found {quark.mass:g}")
+    elif lowest is not None and highest is not None and lowest >= highest:
+        key, other, words = ("lowest", highest, "less") if given["lowest"] is not None else ("highest", lowest, "greater")
+        whose = f"{'highest' if words == 'less' else 'lowest'} = {other:g}"
+        told = "" if None not in given.values() else f", {'m^2 + D^2' if words == 'less' else 'm^2'} for this quark"
+        yield ("rational", key), f"must be {words} than {whose}{told}, found {given[key]:g}"
 
 
 def _update(card: Any) -> Iterator[Fault]:
@@ -339,11 +353,12 @@ def _guide_quarks(card: Any) -> Iterator[Fault]:
         yield ("guide", "quarks"), f"{_entries(len(own))} for {len(targets)} [[quarks]]; give one for each, {{}} for no change"
         return
     for index, (quark, target) in enumerate(zip(own, targets, strict=True)):
-        if target.operator in OPERATOR_KEYS and not list(quark_faults(target)):
-            yield from ((("guide", "quarks", index, *where), words) for where, words in _guide_quark(quark, target))
+        faulty = any(getattr(target, key) is None for key in target.model_fields_set)  # told of where it stands
+        if target.operator in OPERATOR_KEYS and not faulty and not list(quark_faults(target)):
+            yield from ((("guide", "quarks", index, *where), words) for where, words in _guide_quark(quark, target, card.lattice))
 
 
-def _guide_quark(quark: Any, target: Any) -> Iterator[Fault]:
+def _guide_quark(quark: Any, target: Any, lattice: Any) -> Iterator[Fault]:
     known = set(OPERATOR_KEYS[target.operator]) | {"hasenbusch", "factor"}
     alien = [key for key in sorted(quark.model_fields_set) if getattr(quark, key) is not None and key not in known]
     for key in alien:
@@ -359,7 +374,7 @@ def _guide_quark(quark: Any, target: Any) -> Iterator[Fault]:
         return
     merged = merged_quark(target, quark)
     yield from quark_faults(merged)
-    yield from _rational_range(("rational",), merged.rational)
+    yield from _rational_range(merged, lattice)
     if quark.Ls is not None and quark.Ls != target.Ls:
         if target.Ls is not None and quark.Ls > target.Ls:
             yield ("Ls",), f"must be at most the target's, {target.Ls}, whose pseudofermions it takes slices of, found {quark.Ls}"

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
-from pydantic_core import PydanticCustomError
 
 from slhmc.runcard.base import Count, FlowTime, Positive, Table, Tolerance
 
@@ -30,11 +29,10 @@ class FlowTable(Table):
     @model_validator(mode="before")
     @classmethod
     def _one_control(cls, table: Any) -> Any:
-        if not isinstance(table, dict) or table.get("step") is None or table.get("tolerance") is None:
-            return table
-        if table["tolerance"] == TOLERANCE:  # nothing else than without it; cards of runs have had it beside a step
+        if isinstance(table, dict) and table.get("step") is not None and table.get("tolerance") == TOLERANCE:
+            # nothing else than without it; cards of runs have had it beside a step
             return {key: value for key, value in table.items() if key != "tolerance"}
-        raise PydanticCustomError("two_controls", "step fixes the steps, tolerance chooses them; give one of the two")
+        return table
 
     @property
     def control(self) -> dict[str, float]:
@@ -43,7 +41,10 @@ class FlowTable(Table):
 
 
 def flow_faults(table: Any, extent: tuple[int, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Fixed steps that would never end; paths begin in the table. Values that are missing or faulty are None."""
+    """Steps that are fixed and chosen, or would never end; paths begin in the table. Values missing or faulty are None."""
+    if table.step is not None and table.tolerance is not None:
+        yield ("step",), (f"step fixes the steps, tolerance chooses them; give one of the two, found step = {table.step:g} and "
+                          f"tolerance = {table.tolerance:g}")
     last = table.t_max or min(extent) ** 2 / 32
     if table.step is not None and last / table.step > MOST_STEPS:
         yield ("step",), (f"{last / table.step:.3g} steps to t_max = {last:g} found, at most {MOST_STEPS} expected; "

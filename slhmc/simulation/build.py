@@ -43,7 +43,7 @@ def make_update(card: RunCard, lattice: Lattice, network=None, weights=None):
     parts, smearing = target_parts(card, lattice), smearing_network(card)
     target = on_links({name: action for name, (action, _) in parts.items()}, smearing)
     return HMC(target, molecular_dynamics(card, lattice, parts, smearing, network, weights), card.hmc.length,
-               card.run.max_delta_h)
+               card.run.max_delta_h, guided=card.guide is not None)
 
 
 def make_observables(card: RunCard, lattice: Lattice) -> list[tuple[Observable, int]]:

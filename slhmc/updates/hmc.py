@@ -36,10 +36,12 @@ class HMC:
     replayed after, so that no interpreter stands between its kernels. Collective.
     """
 
-    def __init__(self, target: Action, guide: list[TimeScale], length: float, max_delta_h: float = 1000.0):
+    def __init__(self, target: Action, guide: list[TimeScale], length: float, max_delta_h: float = 1000.0,
+                 guided: bool = False):
         self.target, self.guide, self.length, self.max_delta_h = target, guide, length, max_delta_h
         self.moves = schedule([(level.scheme, level.steps) for level in guide], length)
         self.solvers = {id(s): s for a in (target, *(level.action for level in guide)) for s in a.solvers()}
+        self.guided = guided  # by forces that are not the target's, which messages have to say
         self._tape = None
 
     def step(self, U: GaugeField, seed: int, trajectory: int) -> Transition:
@@ -61,7 +63,8 @@ class HMC:
                 self._record()
             self.replay()
         except ComputationError as error:
-            raise type(error)(f"trajectory {trajectory}: {error}") from None
+            cause = "; in a trajectory of the guide, whose network or quarks may be the cause: see [guide]" if self.guided else ""
+            raise type(error)(f"trajectory {trajectory}: {error}{cause}") from None
         self.work.changed()
         delta_h = float(self.delta_h)
         self._check(delta_h, trajectory)
@@ -102,10 +105,13 @@ class HMC:
         self._tape = tape
 
     def _check(self, delta_h: float, trajectory: int) -> None:
+        remedy = ("the guide leads far from what the target allows: use other weights or another [guide], add "
+                  "[guide.correction], or ") if self.guided else ""
         if not isfinite(delta_h):
-            raise ComputationError(f"trajectory {trajectory}: the energy change is not a number; the molecular-dynamics steps "
-                                   "are too long for these links: raise [hmc] steps")
+            raise ComputationError(f"trajectory {trajectory}: the energy change is not a number; {remedy}"
+                                   f"{'' if remedy else 'the molecular-dynamics steps are too long for these links: '}"
+                                   "raise [hmc] steps")
         if abs(delta_h) > self.max_delta_h:
+            after = "if such trajectories are to be rejected" if remedy else "if the start is far from equilibrium"
             raise ComputationError(f"trajectory {trajectory}: dH = {delta_h:.4g} is beyond [run] max_delta_h = "
-                                   f"{self.max_delta_h:g}; raise [hmc] steps, or max_delta_h if the start is far from "
-                                   "equilibrium")
+                                   f"{self.max_delta_h:g}; {remedy}raise [hmc] steps, or max_delta_h {after}")

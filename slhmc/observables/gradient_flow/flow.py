@@ -86,7 +86,7 @@ class GradientFlow:
         return self._fields[self._current]
 
     def _equal_steps(self, to_time: float) -> None:
-        count = ceil((to_time - self.time) / self.step - 1e-9)
+        count = max(1, ceil((to_time - self.time) / self.step - 1e-9))
         self._set_length((to_time - self.time) / count)
         for _ in range(count):
             self._try()
@@ -98,7 +98,7 @@ class GradientFlow:
         """One step that is good enough, at most to `to_time`."""
         for _ in range(REJECTIONS):
             left = to_time - self.time
-            count = ceil(left / self._next - 1e-9)
+            count = max(1, ceil(left / self._next - 1e-9))
             length = left / count
             self._set_length(length)
             self._try()
