@@ -125,8 +125,8 @@ def test_uneven_times_are_told_and_the_mean_is_the_cost(tmp_path):
     seconds = np.array([1.0] * 90 + [11.0] * 10)
     production = np.zeros(100, dtype=[("seconds", "f8"), ("delta_h", "f8"), ("accepted", "?"), ("iterations", "i8")])
     production["seconds"] = seconds
-    entry = run_numbers(SimpleNamespace(production=production, label="a", directory="a", version="", thermalization=0, stands_still=False))[
-        "seconds_per_trajectory"]
+    run = SimpleNamespace(production=production, label="a", directory="a", version="", thermalization=0, stands_still=False)
+    entry = run_numbers(run)["seconds_per_trajectory"]
     assert (entry["mean"], entry["median"], entry["total"]) == (2.0, 1.0, 200.0) and "uneven" in entry["note"]
 
 
