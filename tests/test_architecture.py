@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "slhmc"
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if "kernels" not in path.parts)
 CARDS = sorted((ROOT / "run_cards").rglob("*.toml"))
-EVERYONES = {"slhmc", "slhmc.errors", "slhmc.kernels"}
+EVERYONES = {"slhmc", "slhmc.errors", "slhmc.kernels", "slhmc.stopping"}
 FUNCTION_LINES, MODULE_LINES = 40, 400
 
 

@@ -200,9 +200,9 @@ GUIDE_FAULTS = [
 def test_an_integer_is_a_number_and_a_bool_is_not():
     assert parse_card(edited("beta = 2.7", "beta = 6"), "card.toml").gauge.beta == 6.0
     assert faults(edited("beta = 2.7", "beta = true")) == ["card.toml:6: gauge.beta: expected a number, found true"]
-    assert faults(edited("colors = 2", "colors = 2\nlanes = true")) == [
-        "card.toml:4: lattice.lanes: expected an integer, found true"
-    ]
+    for value in ("true", "8.0"):
+        assert faults(edited("colors = 2", f"colors = 2\nlanes = {value}")) == [
+            f"card.toml:4: lattice.lanes: expected an integer, found {value}"]
 
 
 @pytest.mark.parametrize(("old", "new", "expected"), SINGLE_FAULTS, ids=[fault[2] for fault in SINGLE_FAULTS])

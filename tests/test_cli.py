@@ -413,6 +413,9 @@ def test_a_world_of_the_wrong_size_is_refused(monkeypatch):
         ranks.world()
     monkeypatch.setenv("SLHMC_RANKS", "1")
     assert ranks.world() is None
+    monkeypatch.setenv("SLHMC_RANKS", "0")
+    with pytest.raises(InputError, match="SLHMC_RANKS is 0, expected a number of ranks, 1 or more"):
+        ranks.world()
     monkeypatch.setenv("SLHMC_RANKS", "many")
     with pytest.raises(InputError, match="SLHMC_RANKS is 'many', expected a number of ranks"):
         ranks.world()

@@ -18,7 +18,8 @@ from running import (
 )
 
 from slhmc import simulation
-from slhmc.io import EnsembleFile, RunDirectory
+from slhmc.errors import InputError
+from slhmc.io import EnsembleFile, MeasurementFile, RunDirectory
 from slhmc.runcard import card_text, load_card, parse_card
 
 
@@ -33,6 +34,37 @@ def test_a_stopped_and_resumed_run_is_the_same_run(tmp_path, uninterrupted, mome
     assert final_links(tmp_path)[1] == moments[-1]
     assert simulation.resume(tmp_path).run(observer)
     assert_same_chain(tmp_path, uninterrupted)
+
+
+def test_links_of_a_branch_that_was_lost_are_set_aside(tmp_path, capsys):
+    """Of a session that was killed after its last checkpoint, and what was measured on them."""
+    def die(report):
+        if report.trajectory == 9:
+            raise KeyboardInterrupt
+    card = card_of("run.save_every=1", "run.checkpoint_every=6", "run.thermalization=0", "run.trajectories=10")
+    with pytest.raises(KeyboardInterrupt):
+        simulation.create(card, tmp_path).run(die)
+    configs, kept = tmp_path / "configs", [f"cfg_{number:06d}.h5" for number in range(1, 11)]
+    assert sorted(path.name for path in configs.iterdir()) == kept[:9]
+    assert slhmc_command("measure", tmp_path, "--observable", "plaquette") == 0
+    bytes_before = {name: (configs / name).read_bytes() for name in kept[:9]}
+    with pytest.raises(InputError, match="3 trajectories asked for, but 6 are done"):
+        simulation.resume(tmp_path, overrides=["run.trajectories=3"])
+    assert len(list(configs.iterdir())) == 9  # nothing is moved before all is in order
+    resumed = simulation.resume(tmp_path, overrides=["run.trajectories=7"])
+    assert sorted(path.name for path in configs.glob("*.h5")) == kept[:6]
+    assert {path.name: path.read_bytes() for path in (configs / "abandoned").iterdir()} == {
+        name: bytes_before[name] for name in kept[6:9]}
+    assert "the checkpoint is of 6: 3 of configs/" in RunDirectory(tmp_path).log.read_text()
+    assert MeasurementFile.open(tmp_path / "measure.h5", "").series("plaquette")[0].tolist() == [1, 2, 3, 4, 5, 6]
+    assert resumed.run()
+    assert slhmc_command("measure", tmp_path, "--observable", "plaquette") == 0
+    measured = MeasurementFile.open(tmp_path / "measure.h5", "").series("plaquette")
+    trajectories, values = EnsembleFile.open(tmp_path / "chain.h5").observables["plaquette"]
+    assert measured[0].tolist() == [1, 2, 3, 4, 5, 6, 7]
+    np.testing.assert_allclose(measured[1], values[np.isin(trajectories, measured[0])], rtol=1e-13)
+    simulation.resume(tmp_path, overrides=["run.trajectories=8"]).run()
+    assert len(list((configs / "abandoned").iterdir())) == 3  # of a run that ended at a checkpoint nothing is lost
 
 
 def test_a_stop_after_the_last_trajectory_is_an_end(tmp_path, uninterrupted):

@@ -51,7 +51,7 @@ def assert_same_run(directory, other):
     np.testing.assert_array_equal(chains.sweeps, expected.sweeps)
     for name in ("density", "phi_squared"):
         np.testing.assert_array_equal(chains.values(name), expected.values(name))
-    kept = [sorted(path.name for path in (folder / "configs").iterdir()) for folder in (directory, other)]
+    kept = [sorted(path.name for path in (folder / "configs").glob("*.h5")) for folder in (directory, other)]
     assert kept[0] == kept[1]
     for name in kept[0]:
         assert (directory / "configs" / name).read_bytes() == (other / "configs" / name).read_bytes()

@@ -24,6 +24,7 @@ from running import (
 )
 
 from slhmc import simulation
+from slhmc.cli import chain
 from slhmc.errors import InputError
 from slhmc.io import EnsembleFile, RunDirectory
 from slhmc.runcard import card_text
@@ -53,6 +54,30 @@ def test_a_signal_ends_a_process_with_a_checkpoint(tmp_path, number):
     assert stopped > 0
     assert slhmc_command("resume", run, "--trajectories", stopped) == 0  # three more: thermalization does not count
     assert_same_chain(run, run_card(tmp_path / "whole", f"run.trajectories={stopped}"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGTERM])
+@pytest.mark.parametrize("command", ["run", "resume"])
+def test_a_signal_before_anything_is_imported_waits(tmp_path, monkeypatch, uninterrupted, command, number):
+    """From the first line of a command on; where the card is faulty, its words and exit code are what is told."""
+    run = tmp_path / "run"
+    if command == "resume":
+        assert not simulation.create(card_of(), run).run(stop_after(2))
+
+    def first(function):
+        def with_signal(*arguments):
+            os.kill(os.getpid(), number)
+            return function(*arguments)
+        return with_signal
+    for name in ("load_card", "_is_scalar"):
+        monkeypatch.setattr(chain, name, first(getattr(chain, name)))
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ()), [signal.getsignal(n) for n in (signal.SIGUSR1, signal.SIGTERM)]
+    arguments = ("run", card_file(tmp_path), "-o", run) if command == "run" else ("resume", run)
+    assert slhmc_command(*arguments) == STOPPED_EARLY
+    assert final_links(run)[1] == (0 if command == "run" else 2)
+    assert slhmc_command(*arguments[:1], tmp_path / "nowhere.toml") == 2
+    assert (signal.pthread_sigmask(signal.SIG_BLOCK, ()),
+            [signal.getsignal(n) for n in (signal.SIGUSR1, signal.SIGTERM)]) == before and not signal.sigpending()
 
 
 @pytest.mark.parametrize("command", ["run", "resume"])

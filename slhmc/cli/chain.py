@@ -9,35 +9,37 @@ from slhmc.cli import ranks
 from slhmc.cli.scalar import print_scalar, sweep_line, sweep_live
 from slhmc.errors import InputError
 from slhmc.runcard import Card, ScalarCard, load_card
+from slhmc.stopping import StopRequest
 
 STOPPED_EARLY = 75
 
 
 def start(path: Path, directory: Path, overrides: list[str], device: str) -> int:
     """Run the card `path` into `directory`; returns the exit code. Collective."""
-    card = load_card(path, overrides, Card)  # before MPI and compilers: a faulty card costs nothing
-    log_warnings()
-    from slhmc import simulation
+    with StopRequest() as stop:  # heeds signals that come while modules are imported, MPI starts or kernels are compiled
+        card = load_card(path, overrides, Card)  # before MPI and compilers: a faulty card costs nothing
+        log_warnings()
+        from slhmc import simulation
 
-    scalar = isinstance(card, ScalarCard)
-    create = simulation.create_scalar if scalar else simulation.create
-    with simulation.StopRequest() as stop:  # heeds signals that come while MPI starts or kernels are compiled
+        scalar = isinstance(card, ScalarCard)
+        create = simulation.create_scalar if scalar else simulation.create
         communicator = ranks.world()
         return _watch(create(card, directory, device=device, communicator=communicator), directory, stop, scalar)
 
 
 def resume_run(directory: Path, trajectories: int | None, overrides: list[str], device: str) -> int:
     """Continue the run in `directory`; returns the exit code. Collective."""
-    scalar = _is_scalar(directory)
-    if scalar and trajectories is not None:
-        raise InputError(f"{directory}: a scalar field found, whose runs have sweeps, not trajectories; give --set run.sweeps=N")
-    if trajectories is not None:
-        overrides = [*overrides, f"run.trajectories={trajectories}"]
-    log_warnings()
-    from slhmc import simulation
+    with StopRequest() as stop:
+        scalar = _is_scalar(directory)
+        if scalar and trajectories is not None:
+            raise InputError(f"{directory}: a scalar field found, whose runs have sweeps, not trajectories; give --set "
+                             "run.sweeps=N")
+        if trajectories is not None:
+            overrides = [*overrides, f"run.trajectories={trajectories}"]
+        log_warnings()
+        from slhmc import simulation
 
-    resume = simulation.resume_scalar if scalar else simulation.resume
-    with simulation.StopRequest() as stop:
+        resume = simulation.resume_scalar if scalar else simulation.resume
         communicator = ranks.world()
         resumed = resume(directory, device=device, communicator=communicator, overrides=overrides)
         return _watch(resumed, directory, stop, scalar)

@@ -60,7 +60,7 @@ def _check_size(size: int) -> None:
     name = "SLHMC_RANKS" if "SLHMC_RANKS" in os.environ else "SLURM_NTASKS"
     if name == "SLURM_NTASKS" and "SLURM_JOB_ID" not in os.environ:
         return
-    promised = _number(name, size)
+    promised = _number_of_ranks(name, size)
     if promised != size:
         raise InputError(
             f"the number of MPI ranks is {size}, but {name} = {promised}: each process may be a job of its own; "
@@ -74,6 +74,13 @@ def _number(name: str, default: int) -> int:
     if not text.isdecimal():
         raise InputError(f"the environment variable {name} is {text!r}, expected a number of ranks")
     return int(text)
+
+
+def _number_of_ranks(name: str, default: int) -> int:
+    if (number := _number(name, default)) < 1:
+        raise InputError(f"the environment variable {name} is {number}, expected a number of ranks, 1 or more; set it right, or "
+                         "unset it")
+    return number
 
 
 def wait_for_rank_zero() -> None:

@@ -14,15 +14,14 @@ from slhmc.cli.progress import Live, duration, progress
 from slhmc.cli.terminal import table_console
 from slhmc.errors import InputError
 from slhmc.runcard import Card, FitCard, FluxCard, ScalarCard, load_card
+from slhmc.stopping import StopRequest
 
 
 def start(path: Path, directory: Path, overrides: list[str], device: str) -> int:
     """Train the guide, or fit the model, of the card `path` into `directory`; returns the exit code. Collective."""
-    card = load_card(path, overrides, FitCard)
-    learning = _learning(card.fit is not None)
-    from slhmc.simulation import StopRequest
-
-    with StopRequest() as stop:  # heeds signals that come while MPI starts or kernels are compiled
+    with StopRequest() as stop:  # heeds signals that come while modules are imported, MPI starts or kernels are compiled
+        card = load_card(path, overrides, FitCard)
+        learning = _learning(card.fit is not None)
         communicator = ranks.world()
         return _watch(learning.create(card, directory, device=device, communicator=communicator), directory, stop)
 
@@ -50,10 +49,8 @@ def resume_training(directory: Path, trajectories: int | None, overrides: list[s
     if trajectories is not None:
         key = "fit.epochs" if fitted else "train.steps"
         raise InputError(f"{directory}: a training found, which has steps, not trajectories; give --set {key}=N")
-    learning = _learning(fitted)
-    from slhmc.simulation import StopRequest
-
     with StopRequest() as stop:
+        learning = _learning(fitted)
         communicator = ranks.world()
         resumed = learning.resume(directory, device=device, communicator=communicator, overrides=overrides)
         return _watch(resumed, directory, stop)

@@ -99,6 +99,23 @@ class RunDirectory:
         """Where the links after `trajectory` are kept: configs/cfg_000123.h5."""
         return self.configurations / f"cfg_{trajectory:06d}.h5"
 
+    def abandon_configurations(self, after: int) -> None:
+        """Move what was kept after trajectory `after` to configs/abandoned/: a session that was killed behind its last checkpoint
+        left it, and the chain that goes on from there may be another one. InputError if that cannot be done.
+        """
+        late = [path for path in sorted(self.configurations.glob("cfg_*.h5"))
+                if path.stem[4:].isdecimal() and int(path.stem[4:]) > after]
+        if not late:
+            return
+        place = self.configurations / "abandoned"
+        try:
+            place.mkdir(exist_ok=True)
+            for path in late:
+                path.replace(place / path.name)
+        except OSError as error:
+            raise InputError(f"{place}: links kept after the checkpoint cannot be moved there: {describe(error)}") from error
+        self.write_log(f"the checkpoint is of {after}: {len(late)} of configs/ kept after it moved to configs/abandoned/\n")
+
     def read_card(self) -> str:
         """The text of card.toml; InputError if it cannot be read."""
         return self._read(self.card)

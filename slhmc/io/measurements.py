@@ -105,6 +105,15 @@ class MeasurementFile:
             raise InputError(f"{configuration.path}: has changed since it was measured into {self.path}; restore it, or measure "
                              "all anew into another file by -o")
 
+    def forget(self, after: int) -> None:
+        """Drop what was measured after later trajectories, of links that are no more part of the chain; on disk, too."""
+        if max(self.configurations, default=after) <= after:
+            return
+        self.configurations = {number: entry for number, entry in self.configurations.items() if number <= after}
+        self._values = {name: {number: value for number, value in values.items() if number <= after}
+                        for name, values in self._values.items()}
+        self.flush()
+
     def has(self, name: str, trajectory: int) -> bool:
         """Whether the observable was measured after that trajectory."""
         return trajectory in self._values.get(name, {})

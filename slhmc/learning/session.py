@@ -12,7 +12,7 @@ from slhmc.lattice.communicator import SerialCommunicator
 from slhmc.learning.journal import Journal, closed_on_error
 from slhmc.runcard import FitCard, RunCard, card_text, parse_card, with_paths
 from slhmc.simulation.simulation import on_root
-from slhmc.simulation.stopping import StopRequest
+from slhmc.stopping import StopRequest
 
 
 class Session(ABC):

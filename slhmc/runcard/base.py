@@ -7,9 +7,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidat
 from pydantic_core import PydanticCustomError
 
 
-def _not_bool(value: Any) -> Any:
-    """`True == 1`, so a choice between integers would take it."""
-    if isinstance(value, bool):
+def _integer(value: Any) -> Any:
+    """`True == 1` and `8.0 == 8`, so a choice between integers would take them."""
+    if isinstance(value, (bool, float)):
         raise PydanticCustomError("int_type", "expected an integer")
     return value
 
@@ -72,7 +72,7 @@ Levels = Annotated[
 Extent = Annotated[int, Field(ge=2, le=LARGEST, multiple_of=2)]
 Accuracy = Annotated[float, Field(ge=1e-15, lt=1)]
 Flavors = Annotated[int, Field(ge=1, le=4)]
-Lanes = Annotated[Literal[1, 2, 4, 8, 16, 32], BeforeValidator(_not_bool)]
+Lanes = Annotated[Literal[1, 2, 4, 8, 16, 32], BeforeValidator(_integer)]
 Scheme = Literal["leapfrog", "omelyan2", "omf4"]
 Boundary = Literal["periodic", "antiperiodic"]
 # TOML has lists; a frozen card holds tuples

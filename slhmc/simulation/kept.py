@@ -1,7 +1,10 @@
 """Links of kept configurations: of a run, or of files of any format."""
 
+from contextlib import suppress
+
+from slhmc import __version__
 from slhmc.errors import InputError
-from slhmc.io import KeptConfiguration, load_links
+from slhmc.io import KeptConfiguration, MeasurementFile, RunDirectory, load_links
 from slhmc.io.formats import examine, refuse_faults
 from slhmc.io.links import check_fit
 from slhmc.runcard import RunCard
@@ -30,3 +33,15 @@ def links_of_file(configuration: KeptConfiguration, card: RunCard):
         raise Misfit(str(error)) from None
     refuse_faults(found)
     return found.links()
+
+
+def abandon(files: RunDirectory, after: int) -> None:
+    """Set aside what a session that was killed kept and measured after trajectory `after`, that of the checkpoint: the chain goes
+    on from there, and may be another one. InputError if links cannot be moved.
+    """
+    files.abandon_configurations(after)
+    measurements = MeasurementFile(files.path / "measure.h5", __version__)
+    if measurements.path.exists():
+        with suppress(InputError), measurements.locked():  # damaged, or in use: `measure` will say so
+            measurements.read()
+            measurements.forget(after)

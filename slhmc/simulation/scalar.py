@@ -16,9 +16,10 @@ from slhmc.io import FluxChains, FluxConfigurations, RunDirectory, load_flux_che
 from slhmc.runcard import ScalarCard, card_text, parse_card
 from slhmc.scalar import WormSampler
 from slhmc.simulation.changes import changes
+from slhmc.simulation.kept import abandon
 from slhmc.simulation.simulation import error_words
 from slhmc.simulation.status import LiveStatus
-from slhmc.simulation.stopping import StopRequest
+from slhmc.stopping import StopRequest
 
 _PIECE_SECONDS = 0.5  # of sweeps, after which a signal is heeded
 
@@ -142,6 +143,7 @@ class ScalarSimulation:
         except InputError as error:
             raise InputError(f"{files.checkpoint}: {error}; put back the checkpoint of this run") from error
         self.chains.truncate(sweep)
+        abandon(files, sweep)
         text = card_text(self.card)
         self.chains.card_text = text
         files.change_card(text)

@@ -28,8 +28,9 @@ from slhmc.runcard import RunCard, card_text, parse_card, with_paths
 from slhmc.simulation.build import kernel_units, make_lattice, make_observables, make_update
 from slhmc.simulation.changes import changes, check_overrides, check_settings, settings
 from slhmc.simulation.guide import frozen_guide, read_weights
+from slhmc.simulation.kept import abandon
 from slhmc.simulation.status import LiveStatus
-from slhmc.simulation.stopping import StopRequest
+from slhmc.stopping import StopRequest
 
 
 @dataclass(frozen=True)
@@ -168,6 +169,8 @@ class Simulation:
                 write_weights(self.files.weights, self.weights)
             self.chain = EnsembleFile.create(self.files.chain, text or self.files.read_card(), __version__, self.frozen)
             self._settle(self.card)
+            if text is not None:
+                abandon(self.files, 0)
         if text is not None:
             self.files.change_card(text)
         return trajectory
@@ -194,6 +197,7 @@ class Simulation:
             self.chain.flush()
             for change in changed:
                 self.files.write_log(f"changed after trajectory {trajectory}: {change}\n")
+        abandon(self.files, trajectory)
         return trajectory
 
     def _check_length(self, trajectory: int) -> None:

@@ -110,8 +110,9 @@ class HMC:
         if not isfinite(delta_h):
             raise ComputationError(f"trajectory {trajectory}: the energy change is not a number; {remedy}"
                                    f"{'' if remedy else 'the molecular-dynamics steps are too long for these links: '}"
-                                   "raise [hmc] steps")
+                                   "raise [hmc] steps in a new run")
         if abs(delta_h) > self.max_delta_h:
             after = "if such trajectories are to be rejected" if remedy else "if the start is far from equilibrium"
             raise ComputationError(f"trajectory {trajectory}: dH = {delta_h:.4g} is beyond [run] max_delta_h = "
-                                   f"{self.max_delta_h:g}; {remedy}raise [hmc] steps, or max_delta_h {after}")
+                                   f"{self.max_delta_h:g}; {remedy}raise [hmc] steps in a new run, or max_delta_h by "
+                                   f"`slhmc resume --set` {after}")
