@@ -81,6 +81,15 @@ def test_toml_syntax_errors_have_line_and_column(text, where):
     assert line.startswith(f"card.toml:{where}: not valid TOML: ")
 
 
+@pytest.mark.parametrize(("text", "words"), [
+    ("[gauge]\nbeta = 1\nbeta = 2\n", "this key is there twice in its table; keep one"),
+    ("[gauge]\nbeta = 1\n[gauge]\nc1 = 2\n", "[gauge] is there twice; keep one table, with the keys of both"),
+    ("[measure.plaquette]\n[measure.plaquette]\n", "[measure.plaquette] is there twice; keep one table, with the keys of both")])
+def test_what_is_there_twice_is_told(text, words):
+    (line,) = faults(text)
+    assert line.endswith(f": not valid TOML: {words}")
+
+
 def test_overrides_set_values_as_toml_or_words():
     card = parse_card(
         PLAIN, "card.toml", ["run.start=cold", "quarks.0.mass=0.4", "lattice.extent=[8, 8]", "measure.rectangle.every=3",

@@ -134,9 +134,17 @@ def _syntax_error(words: str, text: str) -> tuple[str, int, int]:
     """Message, line and column of a tomllib error, which has them only in its words."""
     match = re.fullmatch(r"(.*) \(at line (\d+), column (\d+)\)", words, re.DOTALL)
     if match:
-        return match[1], int(match[2]), int(match[3])
+        return _twice(match[1]), int(match[2]), int(match[3])
     *before, last = text.rstrip("\n").split("\n")
     return words.replace("(at end of document)", "at the end of the card"), len(before) + 1, len(last) + 1
+
+
+def _twice(words: str) -> str:
+    """tomllib's words for what is there twice, with what to do."""
+    if table := re.fullmatch(r"Cannot declare \((.*?),?\) twice", words):
+        keys = ".".join(re.findall(r"'([^']*)'", table[1]))
+        return f"[{keys}] is there twice; keep one table, with the keys of both"
+    return "this key is there twice in its table; keep one" if words == "Cannot overwrite a value" else words
 
 
 def _locate(fault: Fault, name: str, lines: dict, origins: dict) -> tuple[tuple[int, int], str]:
