@@ -11,10 +11,25 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from running import CARD, ROOT, assert_same_chain, card_file, command_line, final_links, run_card, sets, slhmc_command
+from running import (
+    CARD,
+    ROOT,
+    assert_same_chain,
+    card_file,
+    card_of,
+    command_line,
+    final_links,
+    refusal,
+    run_card,
+    sets,
+    slhmc_command,
+)
 
 from slhmc import simulation
+from slhmc.backend import HostDevice, host
+from slhmc.errors import InputError
 from slhmc.io import EnsembleFile
+from slhmc.simulation.build import check_memory
 
 SECONDS = 60  # a process that shares its cores with others may need many of them to begin
 DEATH_SECONDS = 30
@@ -224,3 +239,32 @@ def test_ten_thousand_trajectories_leave_memory_and_files_as_they_are(tmp_path):
     assert late - early < 8000 * 1000, f"{(late - early) / 8000:.0f} bytes a trajectory"
     chain = EnsembleFile.open(tmp_path / "run" / "chain.h5")
     assert len(chain.records) == 10000 and simulation.resume(tmp_path / "run").trajectory == 10000
+
+
+# ---- memory
+def test_a_lattice_beyond_the_memory_is_refused_before_anything_is_made(tmp_path, capsys):
+    """A process that took more would be killed without a word."""
+    card = card_file(tmp_path)
+    line = refusal(capsys, "run", card, "-o", tmp_path / "run", *sets("lattice.extent=[4096,4096,64,64]"))
+    assert line.startswith("slhmc: lattice.extent = [4096, 4096, 64, 64]: fields of links and momenta take ")
+    assert line.endswith(" GiB of memory found; use a smaller lattice, or more ranks on more nodes")
+    assert not (tmp_path / "run").exists()
+
+
+def test_ranks_of_a_machine_share_its_memory_or_what_a_job_has_of_it(tmp_path, monkeypatch):
+    for name in host.LOCAL_RANKS:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(host, "MEMORY_LIMIT", tmp_path / "memory.max")
+    device, found = HostDevice(), os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for words, expected in ((None, found), ("max\n", found), (f"{1 << 60}\n", found), (f"{6 << 20}\n", 6 << 20)):
+        if words is not None:
+            host.MEMORY_LIMIT.write_text(words)
+        assert device.memory_bytes() == expected
+    monkeypatch.setenv("SLURM_NTASKS_PER_NODE", "3")
+    assert device.memory_bytes() == 2 << 20
+    card = card_of("lattice.extent=[8,8,8,8]")  # SU(2): (2 x 4 + 2 x 3) x 4 x 4096 x 8 bytes
+    check_memory(card, device, 1)
+    monkeypatch.setenv("SLURM_NTASKS_PER_NODE", "4")
+    with pytest.raises(InputError, match=r"\[8, 8, 8, 8\]: .* take 0.001709 GiB a rank, 0.001465 GiB"):
+        check_memory(card, device, 1)
+    check_memory(card, device, 2)

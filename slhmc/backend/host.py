@@ -24,8 +24,14 @@ HUGE = 1 << 22       # arrays from this size on ask for transparent huge pages: 
 os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 # Ranks of one node share its cores.
 LOCAL_RANKS = ("OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS", "SLURM_NTASKS_PER_NODE")
-os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // next(
-    (int(os.environ[name]) for name in LOCAL_RANKS if os.environ.get(name, "").isdigit()), 1))))
+
+
+def _local_ranks() -> int:
+    return max(1, next((int(os.environ[name]) for name in LOCAL_RANKS if os.environ.get(name, "").isdigit()), 1))
+
+
+os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // _local_ranks())))
+MEMORY_LIMIT = Path("/sys/fs/cgroup/memory.max")  # of a container or a job, bytes or a word
 
 PIECE_BYTES = 900 << 10  # of the second-level cache of a core, which has about 1 MiB
 
@@ -59,6 +65,15 @@ class HostDevice(Device):
 
     def meeting_seconds(self):
         return self._team().meeting_seconds(1000)
+
+    def memory_bytes(self):
+        """The machine's, or what a container or a job may have of it, by the ranks on it: a process that takes more is killed."""
+        found = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        try:
+            limit = MEMORY_LIMIT.read_text().strip()
+        except OSError:
+            limit = ""
+        return min(found, int(limit) if limit.isdecimal() else found) // _local_ranks()
 
     @property
     def piece_bytes(self):

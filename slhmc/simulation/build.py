@@ -6,7 +6,9 @@ from types import SimpleNamespace
 from slhmc.backend import Device, HostDevice
 from slhmc.backend.compiler import compile_host
 from slhmc.dirac import StaggeredNormal
+from slhmc.errors import InputError
 from slhmc.lattice import Lattice
+from slhmc.lattice.fields import algebra_dimension, link_reals
 from slhmc.networks import kernel_files
 from slhmc.observables import FlowedLinks, Observable, OnSmearedLinks, Plaquette, PolyakovLoop, Rectangle, StaticPotential
 from slhmc.runcard import FluxCard, RunCard, potential_choices
@@ -44,6 +46,17 @@ def make_update(card: RunCard, lattice: Lattice, network=None, weights=None):
     target = on_links({name: action for name, (action, _) in parts.items()}, smearing)
     return HMC(target, molecular_dynamics(card, lattice, parts, smearing, network, weights), card.hmc.length,
                card.run.max_delta_h, guided=card.guide is not None)
+
+
+def check_memory(card: RunCard, device: Device, size: int) -> None:
+    """InputError if the links of a rank, with the trial links, momenta and forces of HMC, are more than its machine has."""
+    extent, memory = card.lattice.extent, device.memory_bytes()
+    reals = link_reals(card.lattice.colors) * (1 + (card.hmc is not None))
+    reals += 2 * algebra_dimension(card.lattice.colors) * (card.hmc is not None)
+    needed = math.prod(extent) * len(extent) * reals * 8 // size
+    if memory is not None and needed > memory:
+        raise InputError(f"lattice.extent = {list(extent)}: fields of links and momenta take {needed / 2**30:.4g} GiB a rank, "
+                         f"{memory / 2**30:.4g} GiB of memory found; use a smaller lattice, or more ranks on more nodes")
 
 
 def make_observables(card: RunCard, lattice: Lattice) -> list[tuple[Observable, int]]:

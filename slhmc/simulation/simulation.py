@@ -25,7 +25,7 @@ from slhmc.lattice import Draws, GaugeField
 from slhmc.lattice.communicator import SerialCommunicator
 from slhmc.lattice.random import Purpose
 from slhmc.runcard import RunCard, card_text, parse_card, with_paths
-from slhmc.simulation.build import kernel_units, make_lattice, make_observables, make_update
+from slhmc.simulation.build import check_memory, kernel_units, make_lattice, make_observables, make_update
 from slhmc.simulation.changes import changes, check_overrides, check_settings, settings
 from slhmc.simulation.guide import frozen_guide, read_weights
 from slhmc.simulation.kept import abandon
@@ -126,7 +126,9 @@ class Simulation:
     def __init__(self, card: RunCard, directory: Path, device: str, communicator=None, weights: Weights | None = None):
         self._created = time.monotonic()
         self.card, self.communicator = card, communicator or SerialCommunicator()
-        self.lattice = make_lattice(card, open_device(device), self.communicator)
+        opened = open_device(device)
+        check_memory(card, opened, self.communicator.size)
+        self.lattice = make_lattice(card, opened, self.communicator)
         self.lattice.device.prepare(kernel_units(card, self.lattice))
         self.U = GaugeField(self.lattice, card.lattice.colors)
         self.weights, self.frozen = weights, frozen_guide(card, weights)
