@@ -194,7 +194,7 @@ def test_nothing_is_shown_of_what_could_not_be_measured(run, capsys, more):
 
 
 def test_what_is_not_there_is_told(run, tmp_path, capsys):
-    assert f"{tmp_path / 'nowhere' / 'card.toml'}: cannot be read" in refusal(capsys, "measure", tmp_path / "nowhere")
+    assert f"{tmp_path / 'nowhere'}: no card.toml found" in refusal(capsys, "measure", tmp_path / "nowhere")
     (run / "configs" / "cfg_000002.h5").rename(run / "configs" / "cfg_000003.h5")
     assert "cfg_000003.h5: holds trajectory 2, 3 expected by its name" in refusal(capsys, "measure", run)
     shutil.rmtree(run / "configs")

@@ -68,9 +68,7 @@ class RunDirectory:
 
     def open(self) -> Self:
         """Lock the directory of a run that is to go on; InputError if it holds none or a run is at work in it."""
-        if not os.path.lexists(self.card):
-            raise InputError(f"{self.path}: no card.toml found, the directory of a run expected; "
-                             f"check the path, or start a run by `slhmc run CARD -o {self.path}`")
+        self._expect_run()
         self._take_lock()
         try:
             self._prepare()
@@ -117,8 +115,14 @@ class RunDirectory:
         self.write_log(f"the checkpoint is of {after}: {len(late)} of configs/ kept after it moved to configs/abandoned/\n")
 
     def read_card(self) -> str:
-        """The text of card.toml; InputError if it cannot be read."""
+        """The text of card.toml; InputError if there is no run or it cannot be read."""
+        self._expect_run()
         return self._read(self.card)
+
+    def _expect_run(self) -> None:
+        if not os.path.lexists(self.card):
+            raise InputError(f"{self.path}: no card.toml found, the directory of a run expected; "
+                             f"check the path, or start a run by `slhmc run CARD -o {self.path}`")
 
     def change_card(self, text: str) -> None:
         """Make card.toml say `text`; it is left alone if it does."""
