@@ -256,15 +256,14 @@ def test_ranks_of_a_machine_share_its_memory_or_what_a_job_has_of_it(tmp_path, m
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(host, "MEMORY_LIMIT", tmp_path / "memory.max")
     device, found = HostDevice(), os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    for words, expected in ((None, found), ("max\n", found), (f"{1 << 60}\n", found), (f"{6 << 20}\n", 6 << 20)):
+    for words, expected in ((None, found), ("max\n", found), (f"{1 << 60}\n", found), (f"{1 << 20}\n", 1 << 20)):
         if words is not None:
             host.MEMORY_LIMIT.write_text(words)
-        assert device.memory_bytes() == expected
-    monkeypatch.setenv("SLURM_NTASKS_PER_NODE", "3")
-    assert device.memory_bytes() == 2 << 20
+        assert device.memory_bytes(4) == expected
+    monkeypatch.setenv("SLURM_NTASKS_PER_NODE", "2")
+    assert [device.memory_bytes(ranks) for ranks in (1, 2, 4)] == [1 << 20, 1 << 19, 1 << 19]
     card = card_of("lattice.extent=[8,8,8,8]")  # SU(2): (2 x 4 + 2 x 3) x 4 x 4096 x 8 bytes
-    check_memory(card, device, 1)
-    monkeypatch.setenv("SLURM_NTASKS_PER_NODE", "4")
-    with pytest.raises(InputError, match=r"\[8, 8, 8, 8\]: .* take 0.001709 GiB a rank, 0.001465 GiB"):
-        check_memory(card, device, 1)
-    check_memory(card, device, 2)
+    for ranks, needed, there in ((1, "0.001709", "0.0009766"), (2, "0.0008545", "0.0004883")):
+        with pytest.raises(InputError, match=rf"\[8, 8, 8, 8\]: .* take {needed} GiB a rank, {there} GiB"):
+            check_memory(card, device, ranks)
+    check_memory(card, device, 4)  # on two machines

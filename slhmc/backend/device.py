@@ -49,8 +49,8 @@ class Device(ABC):
         """What host threads take to meet after a kernel, now; 0 where they need not."""
         return 0.0
 
-    def memory_bytes(self) -> int | None:
-        """What the fields of this process may take at most; None where an array that has no place says so by itself."""
+    def memory_bytes(self, ranks: int) -> int | None:
+        """What the fields of one of so many ranks may take at most; None where an array that has no place says so by itself."""
         return None
 
     # ---- arrays

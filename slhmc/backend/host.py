@@ -66,14 +66,14 @@ class HostDevice(Device):
     def meeting_seconds(self):
         return self._team().meeting_seconds(1000)
 
-    def memory_bytes(self):
+    def memory_bytes(self, ranks):
         """The machine's, or what a container or a job may have of it, by the ranks on it: a process that takes more is killed."""
         found = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         try:
             limit = MEMORY_LIMIT.read_text().strip()
         except OSError:
             limit = ""
-        return min(found, int(limit) if limit.isdecimal() else found) // _local_ranks()
+        return min(found, int(limit) if limit.isdecimal() else found) // min(_local_ranks(), ranks)
 
     @property
     def piece_bytes(self):

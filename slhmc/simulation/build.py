@@ -50,7 +50,7 @@ def make_update(card: RunCard, lattice: Lattice, network=None, weights=None):
 
 def check_memory(card: RunCard, device: Device, size: int) -> None:
     """InputError if the links of a rank, with the trial links, momenta and forces of HMC, are more than its machine has."""
-    extent, memory = card.lattice.extent, device.memory_bytes()
+    extent, memory = card.lattice.extent, device.memory_bytes(size)
     reals = link_reals(card.lattice.colors) * (1 + (card.hmc is not None))
     reals += 2 * algebra_dimension(card.lattice.colors) * (card.hmc is not None)
     needed = math.prod(extent) * len(extent) * reals * 8 // size
