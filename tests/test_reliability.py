@@ -242,11 +242,13 @@ def test_ten_thousand_trajectories_leave_memory_and_files_as_they_are(tmp_path):
 
 
 # ---- memory
-def test_a_lattice_beyond_the_memory_is_refused_before_anything_is_made(tmp_path, capsys):
+def test_a_lattice_beyond_the_memory_is_refused_before_anything_is_made(tmp_path, capsys, monkeypatch):
     """A process that took more would be killed without a word."""
     card = card_file(tmp_path)
-    line = refusal(capsys, "run", card, "-o", tmp_path / "run", *sets("lattice.extent=[4096,4096,64,64]"))
-    assert line.startswith("slhmc: lattice.extent = [4096, 4096, 64, 64]: fields of links and momenta take ")
+    monkeypatch.setattr(host, "MEMORY_LIMIT", tmp_path / "memory.max")
+    host.MEMORY_LIMIT.write_text(f"{1 << 20}\n")
+    line = refusal(capsys, "run", card, "-o", tmp_path / "run", *sets("lattice.extent=[32,32,32,32]"))
+    assert line.startswith("slhmc: lattice.extent = [32, 32, 32, 32]: fields of links and momenta take ")
     assert line.endswith(" GiB of memory found; use a smaller lattice, or more ranks on more nodes")
     assert not (tmp_path / "run").exists()
 

@@ -126,9 +126,8 @@ class Simulation:
     def __init__(self, card: RunCard, directory: Path, device: str, communicator=None, weights: Weights | None = None):
         self._created = time.monotonic()
         self.card, self.communicator = card, communicator or SerialCommunicator()
-        opened = open_device(device)
-        check_memory(card, opened, self.communicator.size)
-        self.lattice = make_lattice(card, opened, self.communicator)
+        self.lattice = make_lattice(card, open_device(device), self.communicator)
+        check_memory(card, self.lattice.device, self.communicator.size)
         self.lattice.device.prepare(kernel_units(card, self.lattice))
         self.U = GaugeField(self.lattice, card.lattice.colors)
         self.weights, self.frozen = weights, frozen_guide(card, weights)
