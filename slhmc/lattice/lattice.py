@@ -1,5 +1,6 @@
 """`Lattice`: the one owner of geometry, ranks, lanes and global sums; `Layout`: its lane groups for one precision."""
 
+from itertools import accumulate
 from math import prod
 
 import numpy as np
@@ -123,8 +124,8 @@ def partial_places(spans: list[tuple[int, int]], parities: int, summed: int) -> 
     covered = parities * sum(end - begin for begin, end in spans) == max(ends)
     if covered and not any(begin % summed for begin in begins):
         return [begin // summed for begin in begins], -(-max(ends) // summed)
-    counts = [-(-parities * (end - begin) // summed) for begin, end in spans]
-    return [sum(counts[:number]) for number in range(len(spans))], sum(counts)
+    *places, count = accumulate((-(-parities * (end - begin) // summed) for begin, end in spans), initial=0)
+    return places, count
 
 
 class Layout:
